@@ -1,0 +1,1 @@
+//! Which backend: the load-balancing policies. Pure: loads and randomness are arguments.

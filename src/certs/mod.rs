@@ -1,0 +1,1 @@
+//! Certificate and key bytes to parsed chains, names, expiry and mismatches. Pure.

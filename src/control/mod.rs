@@ -1,0 +1,1 @@
+//! The control plane: the governor, compiling, reloading, probing.

@@ -1,0 +1,18 @@
+//! Tidegate: a Layer-7 load balancer and health-checking reverse proxy.
+//!
+//! One process with two planes. The **data plane** ([`proxy`], [`upstream`]) carries requests on
+//! worker threads; the **control plane** ([`control`], [`admin`]) decides, on a runtime of its own.
+//! They meet in [`state`]. Everything that only computes ([`config`], [`certs`], [`balance`],
+//! [`health`]) is pure: time and randomness are arguments.
+
+pub mod admin;
+pub mod balance;
+pub mod certs;
+pub mod cli;
+pub mod config;
+pub mod control;
+pub mod health;
+pub mod proxy;
+pub mod state;
+pub mod telemetry;
+pub mod upstream;

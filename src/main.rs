@@ -1,0 +1,3 @@
+//! The `tidegate` binary: a thin door to the library.
+
+fn main() {}

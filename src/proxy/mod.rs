@@ -1,0 +1,1 @@
+//! The data plane: one straight line from accept to the last byte of the response.

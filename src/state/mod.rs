@@ -1,0 +1,1 @@
+//! The types that both planes touch.

@@ -1,0 +1,1 @@
+//! Every metric name in one file; access log; events.
