@@ -1,1 +1,17 @@
 //! Which backend: the load-balancing policies. Pure: loads and randomness are arguments.
+//!
+//! Three questions, asked in this order. Which members may be picked at all ([`usable()`], answered
+//! anew whenever a backend changes its condition)? Is the client bound to one of them
+//! ([`affinity`])? Else, which one now ([`Candidates`], a table that is built once per change and
+//! only read per request)?
+
+pub mod affinity;
+mod draws;
+mod hashing;
+mod policy;
+mod rotation;
+mod usable;
+
+pub use hashing::stable_hash;
+pub use policy::{Candidates, Member, Policy};
+pub use usable::{AllDown, Condition, MemberView, Tier, Usable, usable};

@@ -1,0 +1,255 @@
+//! The state machine of one backend's health.
+//!
+//! Two things are known of a backend: the verdict of its probes, and whether real traffic had it
+//! ejected. They are kept apart, so that neither can undo the other: a passing probe does not cut an
+//! ejection short, and the end of an ejection does not bring back a backend that fails its probes.
+//! The state is read off both, failing probes first.
+
+use std::time::Duration;
+
+use super::expect::ProbeFailure;
+use super::reason::{EjectionReason, Reason};
+
+/// Thresholds of one backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Passes in a row that bring an unhealthy backend back; 0 counts as 1.
+    pub rise: u32,
+    /// Failures in a row that take a backend out; 0 counts as 1.
+    pub fall: u32,
+    /// How long the first ejection lasts; a repeated one that many times longer.
+    pub base_ejection: Duration,
+    /// No ejection lasts longer.
+    pub max_ejection: Duration,
+}
+
+/// What a backend is, by its probes and its traffic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// No verdict yet.
+    Checking,
+    /// Its probes pass.
+    Healthy,
+    /// Its probes fail.
+    Unhealthy,
+    /// Taken out for what its traffic showed.
+    Ejected {
+        /// When it comes back, since the process started.
+        until: Duration,
+    },
+}
+
+/// A change of state, to be reported.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Transition {
+    /// What it was.
+    pub from: State,
+    /// What it is.
+    pub to: State,
+    /// Why.
+    pub reason: Reason,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    Checking,
+    Healthy,
+    Unhealthy,
+}
+
+/// Service without an ejection that makes up for one earlier ejection, at least.
+const FORGIVENESS: Duration = Duration::from_secs(60);
+/// Probes follow each other at least this far apart when a verdict is in the making.
+const FASTEST: Duration = Duration::from_millis(100);
+
+/// The health of one backend.
+#[derive(Clone, Debug)]
+pub struct Health {
+    settings: Settings,
+    verdict: Verdict,
+    /// Outcomes in a row that speak against the verdict.
+    against: u32,
+    /// A probe has come back since the check was defined.
+    probed: bool,
+    ejected_until: Option<Duration>,
+    /// Ejections not made up for yet.
+    repeats: u32,
+    /// When the last ejection ended, or when service that makes up for the next one began.
+    in_service_since: Duration,
+    since: Duration,
+}
+
+impl Health {
+    /// A backend of which nothing is known.
+    #[must_use]
+    pub fn new(settings: Settings, now: Duration) -> Self {
+        Self {
+            settings,
+            verdict: Verdict::Checking,
+            against: 0,
+            probed: false,
+            ejected_until: None,
+            repeats: 0,
+            in_service_since: now,
+            since: now,
+        }
+    }
+
+    /// A backend whose verdict was kept across a restart. It holds until probes say otherwise.
+    #[must_use]
+    pub fn restored(settings: Settings, healthy: bool, now: Duration) -> Self {
+        let verdict = if healthy { Verdict::Healthy } else { Verdict::Unhealthy };
+        Self { verdict, ..Self::new(settings, now) }
+    }
+
+    /// What it is.
+    #[must_use]
+    pub fn state(&self) -> State {
+        match (self.verdict, self.ejected_until) {
+            (Verdict::Unhealthy, _) => State::Unhealthy,
+            (_, Some(until)) => State::Ejected { until },
+            (Verdict::Healthy, None) => State::Healthy,
+            (Verdict::Checking, None) => State::Checking,
+        }
+    }
+
+    /// Since when it is what it is.
+    #[must_use]
+    pub fn since(&self) -> Duration {
+        self.since
+    }
+
+    /// Ejections that were not made up for by good service yet.
+    #[must_use]
+    pub fn repeats(&self) -> u32 {
+        self.repeats
+    }
+
+    /// Takes the outcome of a probe.
+    ///
+    /// The first pass is a verdict at once (a backend that never served has nothing to make up
+    /// for), while the first bad verdict needs `fall` failures like every other, since one probe
+    /// may be lost on the way. After that, `rise` passes or `fall` failures in a row turn it round.
+    pub fn on_probe(
+        &mut self,
+        now: Duration,
+        outcome: Result<(), ProbeFailure>,
+    ) -> Option<Transition> {
+        self.probed = true;
+        let (verdict, needed) = match (&outcome, self.verdict) {
+            (Ok(()), Verdict::Healthy) | (Err(_), Verdict::Unhealthy) => {
+                self.against = 0;
+                return None;
+            }
+            (Ok(()), Verdict::Checking) => (Verdict::Healthy, 1),
+            (Ok(()), Verdict::Unhealthy) => (Verdict::Healthy, self.settings.rise),
+            (Err(_), _) => (Verdict::Unhealthy, self.settings.fall),
+        };
+        self.against = self.against.saturating_add(1);
+        if self.against < needed {
+            return None;
+        }
+        let reason = match outcome {
+            Ok(()) => Reason::Passed { passes: self.against },
+            Err(last) => Reason::Failed { failures: self.against, last },
+        };
+        self.change(now, reason, |health| {
+            health.verdict = verdict;
+            health.against = 0;
+        })
+    }
+
+    /// Ejects it for what its traffic showed. Does nothing if it is out already: answers that come
+    /// in late must not make an ejection longer.
+    pub fn on_ejection(&mut self, now: Duration, reason: EjectionReason) -> Option<Transition> {
+        if self.ejected_until.is_some() || self.verdict == Verdict::Unhealthy {
+            return None;
+        }
+        self.forgive(now);
+        self.repeats = self.repeats.saturating_add(1);
+        let length = self.ejection();
+        self.change(now, Reason::Ejected { reason, length }, |health| {
+            health.ejected_until = Some(now.saturating_add(length));
+        })
+    }
+
+    /// Ends an ejection that is over. To be called at [`ends_at`](Self::ends_at), or often enough.
+    pub fn on_time(&mut self, now: Duration) -> Option<Transition> {
+        let until = self.ejected_until.filter(|until| *until <= now)?;
+        self.change(now, Reason::EjectionOver, |health| {
+            health.ejected_until = None;
+            health.in_service_since = until;
+        })
+    }
+
+    /// When [`on_time`](Self::on_time) has something to do, if ever.
+    #[must_use]
+    pub fn ends_at(&self) -> Option<Duration> {
+        self.ejected_until
+    }
+
+    /// The definition of its check changed: it stays what it is, but what counted towards the next
+    /// verdict no longer does, and the next probe is due at once.
+    pub fn reverify(&mut self, settings: Settings) {
+        self.settings = settings;
+        self.against = 0;
+        self.probed = false;
+    }
+
+    /// How long to wait for the next probe, after the last one came back. `random` is uniform in
+    /// 0.0..1.0.
+    ///
+    /// The first is due at once. Then `interval`, give or take 20 % so that balancers and backends
+    /// do not fall into step; and a quarter of it (though at least 100 ms) while a verdict is in the
+    /// making, so that it comes soon.
+    #[must_use]
+    pub fn next_probe_delay(&self, interval: Duration, random: f64) -> Duration {
+        if !self.probed {
+            return Duration::ZERO;
+        }
+        let undecided = self.verdict == Verdict::Checking || self.against > 0;
+        let beat = if undecided { (interval / 4).max(FASTEST).min(interval) } else { interval };
+        beat.mul_f64(0.8 + 0.4 * random.clamp(0.0, 1.0))
+    }
+
+    fn change(
+        &mut self,
+        now: Duration,
+        reason: Reason,
+        apply: impl FnOnce(&mut Self),
+    ) -> Option<Transition> {
+        let from = self.state();
+        apply(self);
+        let to = self.state();
+        if from == to {
+            return None;
+        }
+        self.since = now;
+        Some(Transition { from, to, reason })
+    }
+
+    /// How long an ejection lasts with the present number of repeats.
+    fn ejection(&self) -> Duration {
+        self.settings.base_ejection.saturating_mul(self.repeats).min(self.settings.max_ejection)
+    }
+
+    /// Forgets one repeat for every stretch of service as long as the ejection that it earned, and
+    /// no shorter than [`FORGIVENESS`].
+    fn forgive(&mut self, now: Duration) {
+        // More repeats than reach the longest ejection would only take longer to make up for.
+        let base = self.settings.base_ejection.as_nanos().max(1);
+        let reach = self.settings.max_ejection.as_nanos().div_ceil(base);
+        self.repeats = self.repeats.min(u32::try_from(reach).unwrap_or(u32::MAX));
+        while self.repeats > 0 {
+            let stretch = self.ejection().max(FORGIVENESS);
+            if now.saturating_sub(self.in_service_since) < stretch {
+                break;
+            }
+            self.in_service_since += stretch;
+            self.repeats -= 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
