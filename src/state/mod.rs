@@ -1,1 +1,3 @@
 //! The types that both planes touch.
+
+pub mod tls;
