@@ -42,7 +42,8 @@ pub enum Error {
 
     /// The framing or the base64 of a PEM section is broken.
     #[error(
-        "the {input} file is damaged PEM ({source}); was it cut off or edited? Copy it once more"
+        "the {input} file is damaged PEM: {damage}; was it cut off or edited? Copy it once more",
+        damage = damage(source)
     )]
     DamagedPem {
         /// Which file.
@@ -76,10 +77,10 @@ pub enum Error {
 
     /// A key of a kind, or of a size, that is not supported.
     #[error(
-        "the private key cannot be used ({0}); use RSA with 2048 to 8192 bits, \
-         ECDSA on P-256, P-384 or P-521, or Ed25519"
+        "the private key cannot be used: it is damaged, or none of RSA with 2048 to 8192 bits, \
+         ECDSA on P-256, P-384 or P-521, and Ed25519"
     )]
-    UnusableKey(rustls::Error),
+    UnusableKey(#[source] rustls::Error),
 
     /// One of the certificates is not a certificate inside.
     #[error("certificate number {position} of the {input} file cannot be read: {reason}")]
@@ -129,6 +130,16 @@ impl Error {
             | Error::KeyMismatch => Input::Key,
             Error::LeafNotFirst { .. } | Error::NoCertificates => Input::Certificate,
         }
+    }
+}
+
+fn damage(source: &pem::Error) -> String {
+    match source {
+        pem::Error::MissingSectionEnd { end_marker } => {
+            format!("no line says \"-----END {}-----\"", String::from_utf8_lossy(end_marker))
+        }
+        pem::Error::Base64Decode(_) => "what stands between its marks is not base64".to_owned(),
+        other => other.to_string(),
     }
 }
 
