@@ -1,3 +1,4 @@
 //! The types that both planes touch.
 
+pub mod route;
 pub mod tls;
