@@ -1,1 +1,317 @@
+use super::*;
 
+const SETTINGS: Settings =
+    Settings { rise: 2, fall: 3, base_ejection: secs(10), max_ejection: secs(45) };
+
+const fn secs(n: u64) -> Duration {
+    Duration::from_secs(n)
+}
+
+fn fail() -> Result<(), ProbeFailure> {
+    Err(ProbeFailure::Refused)
+}
+
+fn health() -> Health {
+    Health::new(SETTINGS, secs(0))
+}
+
+fn healthy() -> Health {
+    Health::restored(SETTINGS, true, secs(0))
+}
+
+fn eject(health: &mut Health, at: u64) -> Option<Transition> {
+    health.on_ejection(secs(at), EjectionReason::ConsecutiveFailures(5))
+}
+
+/// Probes once a second, `p` for a pass and `f` for a failure; gives the state after each as one
+/// letter.
+fn run(health: &mut Health, outcomes: &str) -> String {
+    let mut now = health.since();
+    outcomes
+        .chars()
+        .map(|c| {
+            now += secs(1);
+            let before = health.state();
+            let transition = health.on_probe(now, if c == 'p' { Ok(()) } else { fail() });
+            assert_eq!(transition.is_some(), before != health.state());
+            if let Some(Transition { from, to, .. }) = transition {
+                assert_eq!((from, to, health.since()), (before, health.state(), now));
+            }
+            match health.state() {
+                State::Checking => 'c',
+                State::Healthy => 'h',
+                State::Unhealthy => 'u',
+                State::Ejected { .. } => 'e',
+            }
+        })
+        .collect()
+}
+
+#[test]
+fn verdicts() {
+    for (outcomes, states) in [
+        // The first pass is a verdict, the first bad verdict takes `fall` failures.
+        ("p", "h"),
+        ("fp", "ch"),
+        ("ffp", "cch"),
+        ("fff", "ccu"),
+        // In a row means in a row.
+        ("pffpfff", "hhhhhhu"),
+        ("ffffpfpp", "ccuuuuuh"),
+        ("pfffppfffpp", "hhhuuhhhuuh"),
+    ] {
+        assert_eq!(run(&mut health(), outcomes), states, "{outcomes}");
+    }
+}
+
+#[test]
+fn thresholds_of_one_and_none() {
+    for threshold in [0, 1] {
+        let settings = Settings { rise: threshold, fall: threshold, ..SETTINGS };
+        assert_eq!(run(&mut Health::new(settings, secs(0)), "fpf"), "uhu");
+    }
+}
+
+#[test]
+fn reasons_in_words() {
+    let mut health = Health::restored(SETTINGS, true, secs(0));
+    let words = |t: Option<Transition>| t.unwrap().reason.to_string();
+    run(&mut health, "ff");
+    assert_eq!(
+        words(health.on_probe(secs(3), fail())),
+        "failed 3 checks in a row, the last: connection refused"
+    );
+    run(&mut health, "p");
+    assert_eq!(words(health.on_probe(secs(5), Ok(()))), "passed 2 checks in a row");
+    assert_eq!(words(eject(&mut health, 6)), "ejected for 10 s: 5 requests in a row failed");
+    assert_eq!(words(health.on_time(secs(16))), "the time of its ejection is over");
+    assert_eq!(words(self::health().on_probe(secs(1), Ok(()))), "passed its check");
+    let mut hasty = Health::new(Settings { fall: 1, ..SETTINGS }, secs(0));
+    assert_eq!(words(hasty.on_probe(secs(1), fail())), "failed its check: connection refused");
+}
+
+#[test]
+fn an_ejection_takes_its_time() {
+    let mut health = healthy();
+    let ejection = eject(&mut health, 5).unwrap();
+    assert_eq!((ejection.from, ejection.to), (State::Healthy, State::Ejected { until: secs(15) }));
+    assert_eq!(health.ends_at(), Some(secs(15)));
+    // A passing probe does not cut it short, and late answers do not make it longer.
+    assert_eq!(run(&mut health, "pppp"), "eeee");
+    assert_eq!(eject(&mut health, 12), None);
+    assert_eq!(health.on_time(secs(14)), None);
+    let back = health.on_time(secs(15)).unwrap();
+    assert_eq!((back.from, back.to), (State::Ejected { until: secs(15) }, State::Healthy));
+    assert_eq!((health.ends_at(), health.on_time(secs(16))), (None, None));
+}
+
+#[test]
+fn failing_probes_and_ejections_do_not_undo_each_other() {
+    // Probes fail during an ejection: its end does not bring the backend back.
+    let mut health = healthy();
+    eject(&mut health, 1);
+    assert_eq!(run(&mut health, "fff"), "eeu");
+    assert_eq!(health.on_time(secs(11)), None);
+    assert_eq!(health.state(), State::Unhealthy);
+    assert_eq!(run(&mut health, "pp"), "uh");
+    // Probes recover during an ejection: it goes on.
+    let mut health = healthy();
+    eject(&mut health, 1);
+    assert_eq!(run(&mut health, "fffpp"), "eeuue");
+    assert_eq!(health.on_time(secs(11)).map(|t| t.to), Some(State::Healthy));
+    // An unhealthy backend is out already.
+    let mut health = Health::restored(SETTINGS, false, secs(0));
+    assert_eq!(eject(&mut health, 1), None);
+    assert_eq!(health.repeats(), 0);
+    // One without a verdict may be serving, and comes back as what it was.
+    let mut health = self::health();
+    eject(&mut health, 1);
+    assert_eq!(health.on_time(secs(11)).map(|t| t.to), Some(State::Checking));
+}
+
+/// Ejects at each time (after its last ejection ended) and gives the lengths.
+fn lengths(times: &[u64]) -> Vec<u64> {
+    let mut health = healthy();
+    let length = |&at: &u64| {
+        health.on_time(secs(at));
+        eject(&mut health, at).unwrap();
+        (health.ends_at().unwrap() - secs(at)).as_secs()
+    };
+    times.iter().map(length).collect()
+}
+
+#[test]
+fn repeats_grow_to_a_limit_and_are_made_up_for_by_good_service() {
+    for (times, want) in [
+        (&[0, 10, 30, 60, 100, 145, 190][..], &[10, 20, 30, 40, 45, 45, 45][..]),
+        // Out until 10; 60 s of service make up for one ejection, 59 do not.
+        (&[0, 69], &[10, 20]),
+        (&[0, 70], &[10, 10]),
+        // Two repeats are out until 30: 60 s make up for one, 120 s for both.
+        (&[0, 10, 89], &[10, 20, 30]),
+        (&[0, 10, 90], &[10, 20, 20]),
+        (&[0, 10, 150], &[10, 20, 10]),
+        (&[0, 10, 1_000_000], &[10, 20, 10]),
+        // Repeats beyond the limit are not held against it: back at 190 after 45 s, five of them,
+        // three of which are made up for.
+        (&[0, 10, 30, 60, 100, 145, 370], &[10, 20, 30, 40, 45, 45, 30]),
+    ] {
+        assert_eq!(lengths(times), want, "{times:?}");
+    }
+}
+
+#[test]
+fn an_ejection_longer_than_a_minute_takes_as_long_to_make_up_for() {
+    let settings = Settings { base_ejection: secs(100), max_ejection: secs(1_000), ..SETTINGS };
+    for (service, repeats) in [(199, 3), (200, 2), (299, 2), (300, 1)] {
+        let mut health = Health::restored(settings, true, secs(0));
+        eject(&mut health, 0);
+        health.on_time(secs(100));
+        eject(&mut health, 100);
+        health.on_time(secs(300));
+        eject(&mut health, 300 + service);
+        assert_eq!(health.repeats(), repeats, "after {service} s");
+    }
+}
+
+#[test]
+fn an_ejection_that_ended_long_before_anybody_looked_counts_from_its_end() {
+    let mut health = healthy();
+    eject(&mut health, 0);
+    health.on_time(secs(65));
+    eject(&mut health, 70);
+    assert_eq!(health.repeats(), 1);
+}
+
+#[test]
+fn a_new_check_is_verified_again_without_a_change_of_state() {
+    let settings = Settings { rise: 1, ..SETTINGS };
+    let mut up = healthy();
+    run(&mut up, "ff");
+    up.reverify(settings);
+    assert_eq!(up.next_probe_delay(secs(2), 0.5), Duration::ZERO);
+    assert_eq!(run(&mut up, "fff"), "hhu");
+    let mut down = Health::restored(SETTINGS, false, secs(0));
+    run(&mut down, "p");
+    down.reverify(SETTINGS);
+    assert_eq!(run(&mut down, "pp"), "uh");
+    let mut ejected = healthy();
+    eject(&mut ejected, 1);
+    ejected.reverify(settings);
+    assert_eq!(ejected.state(), State::Ejected { until: secs(11) });
+}
+
+#[test]
+fn probes_come_faster_while_a_verdict_is_in_the_making() {
+    let quarter = Duration::from_millis(500);
+    for (start, outcomes, want) in [
+        (health(), "", Duration::ZERO),
+        (healthy(), "", Duration::ZERO),
+        (health(), "f", quarter),
+        (health(), "p", secs(2)),
+        (healthy(), "p", secs(2)),
+        (healthy(), "f", quarter),
+        (healthy(), "fp", secs(2)),
+        (healthy(), "fff", secs(2)),
+        (healthy(), "fffp", quarter),
+        (healthy(), "fffpf", secs(2)),
+        (healthy(), "fffpp", secs(2)),
+    ] {
+        let mut health = start;
+        run(&mut health, outcomes);
+        assert_eq!(health.next_probe_delay(secs(2), 0.5), want, "{outcomes}");
+    }
+}
+
+#[test]
+fn the_beat_has_jitter_and_a_floor() {
+    let mut steady = healthy();
+    run(&mut steady, "p");
+    for (random, millis) in [(0.0, 1600), (0.25, 1800), (0.5, 2000), (1.0, 2400), (7.0, 2400)] {
+        assert_eq!(steady.next_probe_delay(secs(2), random).as_millis(), millis);
+    }
+    let mut unsure = healthy();
+    run(&mut unsure, "f");
+    for (interval, fast) in [(2000, 500), (400, 100), (200, 100), (100, 100), (40, 40)] {
+        let delay = unsure.next_probe_delay(Duration::from_millis(interval), 0.5);
+        assert_eq!(delay.as_millis(), fast, "{interval} ms");
+    }
+}
+
+/// Thousands of steps of anything that can happen, held against rules that need no copy of the
+/// machine to be checked.
+#[test]
+fn rules_that_hold_whatever_happens() {
+    for seed in 0..40 {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let settings = Settings {
+            rise: rng.u32(1..5),
+            fall: rng.u32(1..5),
+            base_ejection: secs(rng.u64(1..20)),
+            max_ejection: secs(rng.u64(20..200)),
+        };
+        let mut health = Health::new(settings, secs(0));
+        let mut now = Duration::ZERO;
+        // Outcomes in a row: passes above zero, failures below.
+        let mut row: i64 = 0;
+        let mut up_until_now = 0.5;
+        for _ in 0..5_000 {
+            now += Duration::from_millis(rng.u64(..3_000));
+            if rng.u32(..200) == 0 {
+                up_until_now = rng.f64();
+            }
+            let before = health.state();
+            let transition = match rng.u32(..10) {
+                0 => eject_checked(&mut health, now, settings),
+                1..4 => {
+                    let due = health.ends_at().is_some_and(|end| end <= now);
+                    let transition = health.on_time(now);
+                    assert!(due || transition.is_none());
+                    assert!(health.ends_at().is_none_or(|end| end > now));
+                    transition
+                }
+                _ => {
+                    let passed = rng.f64() < up_until_now;
+                    row = if passed { row.max(0) + 1 } else { row.min(0) - 1 };
+                    let ends_at = health.ends_at();
+                    let transition = health.on_probe(now, if passed { Ok(()) } else { fail() });
+                    assert_eq!(health.ends_at(), ends_at, "a probe touched an ejection");
+                    transition
+                }
+            };
+            let after = health.state();
+            match &transition {
+                Some(t) => {
+                    assert_eq!((t.from, t.to, health.since()), (before, after, now));
+                    assert_ne!(before, after);
+                }
+                None => assert_eq!(before, after, "a change that nobody was told of"),
+            }
+            if row <= -i64::from(settings.fall) {
+                assert_eq!(after, State::Unhealthy);
+            }
+            if row >= i64::from(settings.rise) {
+                assert!(matches!(after, State::Healthy | State::Ejected { .. }));
+            }
+            if after == State::Unhealthy {
+                assert!(row < i64::from(settings.rise));
+            }
+            let delay = health.next_probe_delay(secs(2), rng.f64());
+            assert!(delay.is_zero() == (row == 0) && delay <= Duration::from_millis(2_400));
+        }
+    }
+}
+
+fn eject_checked(health: &mut Health, now: Duration, settings: Settings) -> Option<Transition> {
+    let before = (health.state(), health.ends_at(), health.repeats());
+    let transition = health.on_ejection(now, EjectionReason::ConsecutiveFailures(5));
+    if transition.is_none() {
+        assert!(matches!(before.0, State::Unhealthy | State::Ejected { .. }));
+        assert_eq!((health.state(), health.ends_at(), health.repeats()), before);
+        return None;
+    }
+    let length = health.ends_at().unwrap() - now;
+    assert!(length >= settings.base_ejection && length <= settings.max_ejection);
+    assert!(health.repeats() <= before.2 + 1);
+    transition
+}
