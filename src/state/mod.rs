@@ -1,4 +1,25 @@
-//! The types that both planes touch.
+//! The types that both planes touch, and nothing else.
+//!
+//! The planes meet here in four ways: one [`Snapshot`] behind an `ArcSwap` for what a reload
+//! changes; inside each pool one [`Split`] behind an `ArcSwap` for which version serves; atomics
+//! inside each [`Backend`] for condition and counts; and one mailbox ([`Mail`]) per worker for
+//! what must wake it. All writes to the first two come from the governor in `control`.
 
+pub mod address;
+pub mod backend;
+pub mod budget;
+pub mod counters;
+pub mod mail;
+pub mod pool;
 pub mod route;
+pub mod shared;
+pub mod snapshot;
 pub mod tls;
+
+pub use address::Address;
+pub use backend::{Backend, BackendId, Slot};
+pub use budget::RetryBudget;
+pub use mail::{Handover, ListeningSocket, Mail, Notice, SocketId};
+pub use pool::{Member, Picked, Pool, PoolState, Share, Split, UsableSet, Version};
+pub use shared::{Lifecycle, Shared, WorkerId};
+pub use snapshot::{Listener, ListenerState, Redirect, Route, Snapshot, Target};

@@ -58,6 +58,13 @@ pub struct RouteTable<T> {
     others: Hosts,
 }
 
+impl<T> Default for RouteTable<T> {
+    /// A table without routes.
+    fn default() -> Self {
+        Self { values: Box::default(), named: BTreeMap::new(), others: Hosts::default() }
+    }
+}
+
 impl<T> RouteTable<T> {
     /// Builds the table.
     ///

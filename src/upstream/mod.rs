@@ -1,1 +1,77 @@
-//! Connections to backends: dialling, TLS, HTTP/1.1 and HTTP/2, the per-worker idle pools.
+//! Connections to backends, one set of them per worker.
+//!
+//! A [`Lane`] is what one worker has towards one backend: its unused HTTP/1.1 connections and its
+//! HTTP/2 connections. A request first takes a [`Connection`] out of the lane (reusing one, or
+//! dialling) and then sends on it; the connection finds its own way back when the response has been
+//! read in full. Nothing in here tries twice: a second attempt is the caller's decision, and errors
+//! say whether the request left us and, if not, give it back.
+
+pub mod dial;
+pub mod error;
+pub mod http1;
+pub mod http2;
+mod lane;
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+pub use error::{Error, Failed};
+pub use lane::{Connection, Lane, Lease, UpgradeAnswer};
+
+use crate::state::pool::UpstreamSettings;
+use crate::state::{Backend, BackendId, WorkerId};
+
+/// The lanes of one worker. `B` is the body of the requests that are sent.
+#[derive(Debug)]
+pub struct Upstreams<B> {
+    worker: WorkerId,
+    workers: usize,
+    lanes: RefCell<HashMap<BackendId, Rc<Lane<B>>, foldhash::fast::FixedState>>,
+}
+
+impl<B> Upstreams<B>
+where
+    B: http_body::Body<Data = bytes::Bytes> + Unpin + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    /// No lane yet. `workers` is the number of workers that share a backend's limit of unused
+    /// connections.
+    pub fn new(worker: WorkerId, workers: usize) -> Self {
+        Upstreams { worker, workers, lanes: RefCell::default() }
+    }
+
+    /// The lane to this backend. Connections that were made under other settings are not used
+    /// again.
+    pub fn lane(&self, backend: &Arc<Backend>, settings: &Arc<UpstreamSettings>) -> Rc<Lane<B>> {
+        let mut lanes = self.lanes.borrow_mut();
+        let lane = lanes.entry(backend.id).or_insert_with(|| {
+            Rc::new(Lane::new(Arc::clone(backend), Arc::clone(settings), self.worker, self.workers))
+        });
+        lane.adopt(settings);
+        Rc::clone(lane)
+    }
+
+    /// Closes the unused connections to a backend; those in use are closed when they come back.
+    pub fn close_idle(&self, backend: BackendId) {
+        if let Some(lane) = self.lanes.borrow().get(&backend) {
+            lane.retire_connections();
+        }
+    }
+
+    /// Forgets a backend that is gone. Requests under way keep its lane alive until they are done.
+    pub fn forget(&self, backend: BackendId) {
+        if let Some(lane) = self.lanes.borrow_mut().remove(&backend) {
+            lane.retire_connections();
+        }
+    }
+
+    /// Closes what has been unused for longer than its pool allows.
+    pub fn close_expired(&self, now: Instant) {
+        for lane in self.lanes.borrow().values() {
+            lane.close_expired(now);
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! One server of a pool with everything that outlives a reload: its condition and its counts.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use arc_swap::ArcSwapOption;
+
+use super::Address;
+use super::counters::{CodeCounters, Counter, Histogram, PerWorker};
+use crate::balance::{Condition, stable_hash};
+use crate::health::Health;
+
+/// Names a backend within this process; never used twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct BackendId(u64);
+
+/// How a condition is held in an atomic: as its index. The first is the one at start.
+const CONDITIONS: [Condition; 6] = [
+    Condition::Checking,
+    Condition::Healthy,
+    Condition::Unhealthy,
+    Condition::Ejected,
+    Condition::Draining,
+    Condition::Disabled,
+];
+
+static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+
+/// A backend: identity (pool, address), carried across every reload that keeps it.
+#[derive(Debug)]
+pub struct Backend {
+    /// Key of the workers' connection pools.
+    pub id: BackendId,
+    /// The pool that it belongs to.
+    pub pool: Arc<str>,
+    /// Where it is.
+    pub address: Address,
+    /// The address as text, made once for labels, log lines and errors.
+    pub label: Arc<str>,
+    /// Of the address, for hashing policies: the same on every balancer and after a restart.
+    pub hash: u64,
+    /// What `address` resolves to; empty while a name was never resolved. For Unix sockets unused.
+    pub resolved: ArcSwapOption<SocketAddr>,
+    /// What the workers count.
+    pub cells: PerWorker<BackendCells>,
+    /// What the probes count.
+    pub probes: ProbeCounters,
+    /// Set by a worker whose connect failed, cleared by the probe that it causes.
+    pub suspected: AtomicBool,
+    in_flight: AtomicU32,
+    condition: AtomicU8,
+    health: Mutex<Health>,
+}
+
+/// What one worker counts for one backend.
+#[derive(Debug, Default)]
+pub struct BackendCells {
+    /// Answers by status; for failed attempts the status that the failure became.
+    pub codes: CodeCounters,
+    /// Time from the pick to the last byte.
+    pub duration: Histogram,
+    /// Time from the request's last byte to the response head.
+    pub head: Histogram,
+    /// Connections that could not be opened.
+    pub connect_errors: Counter,
+    /// Connections opened.
+    pub connects: Counter,
+    /// Connections closed.
+    pub closes: Counter,
+    /// Connections that lie unused now: in minus out.
+    pub idle_in: Counter,
+    /// See `idle_in`.
+    pub idle_out: Counter,
+    /// Requests sent on a connection that had served another before.
+    pub reuses: Counter,
+    /// Reused connections that turned out to be closed by the backend.
+    pub stale: Counter,
+    /// Attempts on this backend that followed a failed one, by the reason of that failure.
+    pub retries: RetryCounters,
+    /// Body bytes received from the backend.
+    pub bytes_in: Counter,
+    /// Body bytes sent to the backend.
+    pub bytes_out: Counter,
+    /// Tunnels opened.
+    pub tunnels_opened: Counter,
+    /// Tunnels closed.
+    pub tunnels_closed: Counter,
+}
+
+/// Retries by reason.
+#[derive(Debug, Default)]
+pub struct RetryCounters {
+    /// The connection could not be opened.
+    pub connect: Counter,
+    /// The connection broke before an answer.
+    pub reset: Counter,
+    /// The stream was refused unprocessed (HTTP/2).
+    pub refused_stream: Counter,
+    /// No answer in time.
+    pub timeout: Counter,
+    /// An answer whose status asked for another try.
+    pub status: Counter,
+}
+
+/// What the prober of one backend counts; it is the only writer.
+#[derive(Debug, Default)]
+pub struct ProbeCounters {
+    /// Probes that passed.
+    pub passed: Counter,
+    /// Probes that failed.
+    pub failed: Counter,
+    /// How long probes took.
+    pub duration: Histogram,
+}
+
+impl Backend {
+    /// A backend that nobody has looked at yet: it is `checking`.
+    pub fn new(pool: Arc<str>, address: Address, health: Health, workers: usize) -> Self {
+        let resolved = match &address {
+            Address::Ip(ip) => ArcSwapOption::from_pointee(*ip),
+            Address::Name { .. } | Address::Unix(_) => ArcSwapOption::empty(),
+        };
+        let label: Arc<str> = address.to_string().into();
+        Backend {
+            id: BackendId(NEXT_ID.fetch_add(1, Ordering::Relaxed)),
+            pool,
+            hash: stable_hash(label.as_bytes()),
+            label,
+            address,
+            resolved,
+            cells: PerWorker::new(workers),
+            probes: ProbeCounters::default(),
+            suspected: AtomicBool::new(false),
+            in_flight: AtomicU32::new(0),
+            condition: AtomicU8::new(0),
+            health: Mutex::new(health),
+        }
+    }
+
+    /// Requests that hold a slot now, over all workers.
+    pub fn in_flight(&self) -> u32 {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// What the backend is fit for now.
+    pub fn condition(&self) -> Condition {
+        let index = usize::from(self.condition.load(Ordering::Relaxed));
+        CONDITIONS[index.min(CONDITIONS.len() - 1)]
+    }
+
+    /// Publishes a new condition. The caller rebuilds the usable sets of the backend's versions.
+    pub fn set_condition(&self, condition: Condition) {
+        let index = CONDITIONS.iter().position(|known| *known == condition).unwrap_or_default();
+        self.condition.store(index as u8, Ordering::Relaxed);
+    }
+
+    /// The health state machine. Held only for the length of one event; the data plane takes it
+    /// for failures, never for a request that went well.
+    pub fn health(&self) -> MutexGuard<'_, Health> {
+        // A panic while it was held cannot leave it half-written: every method returns whole states.
+        self.health.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes a slot: the backend has one more request in flight until the slot is dropped.
+    pub fn take_slot(self: &Arc<Self>) -> Slot {
+        self.in_flight.fetch_add(1, Ordering::Relaxed);
+        Slot { backend: Arc::clone(self) }
+    }
+}
+
+/// One request in flight on a backend: from the pick to the last byte read from it.
+#[derive(Debug)]
+pub struct Slot {
+    backend: Arc<Backend>,
+}
+
+impl Slot {
+    /// The backend that was picked.
+    pub fn backend(&self) -> &Arc<Backend> {
+        &self.backend
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.backend.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}

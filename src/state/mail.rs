@@ -1,0 +1,72 @@
+//! What the planes tell each other: mail to one worker, notices to the control plane.
+
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::{Backend, BackendId};
+
+/// Names a bound address; a listener that keeps its address keeps its sockets across reloads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SocketId(pub u32);
+
+/// A socket to accept on, bound and listening, non-blocking.
+#[derive(Debug)]
+pub enum ListeningSocket {
+    /// One of several sockets on the same address (`SO_REUSEPORT`), one per worker.
+    Tcp(TcpListener),
+    /// A duplicate of the one Unix socket; the workers share its queue.
+    Unix(UnixListener),
+}
+
+/// A connection that a busier worker accepted and hands over before its first byte was read.
+#[derive(Debug)]
+pub struct Handover {
+    /// The address that it was accepted on.
+    pub socket: SocketId,
+    /// The connection.
+    pub stream: HandoverStream,
+}
+
+/// The stream of a [`Handover`], off the other worker's reactor.
+#[derive(Debug)]
+pub enum HandoverStream {
+    /// A TCP connection and its peer.
+    Tcp(TcpStream, SocketAddr),
+    /// A connection over a Unix socket.
+    Unix(UnixStream),
+}
+
+/// What wakes a worker. Handled between polls, in small batches.
+#[derive(Debug)]
+pub enum Mail {
+    /// Accept on this socket too.
+    Listen(SocketId, ListeningSocket),
+    /// Empty the socket's queue, close it, and let its connections finish what they have begun.
+    StopListening(SocketId),
+    /// There is a new snapshot: let go of the old one even if no request comes.
+    SnapshotChanged,
+    /// A backend was judged unfit: close the unused connections to it.
+    BackendDown(BackendId),
+    /// A backend is gone: forget it once its last request is done.
+    BackendGone(BackendId),
+    /// Adopt a connection from a busier worker.
+    Adopt(Handover),
+    /// Close idle connections, finish what is in flight, cut what is left at the deadline.
+    Drain {
+        /// When to cut.
+        deadline: Instant,
+    },
+}
+
+/// What a worker tells the control plane.
+#[derive(Debug)]
+pub enum Notice {
+    /// A connect to this backend failed: probe it now.
+    Suspect(Arc<Backend>),
+    /// A worker has drained: no connection of its own is left.
+    Drained(super::WorkerId),
+    /// A worker's thread panicked and was started again.
+    WorkerRestarted(super::WorkerId),
+}

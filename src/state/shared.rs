@@ -1,0 +1,188 @@
+//! The one value that both planes hold.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use tokio::sync::mpsc;
+
+use super::counters::Counter;
+use super::{Mail, Notice, Snapshot};
+
+/// Index of a worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct WorkerId(usize);
+
+impl WorkerId {
+    /// The worker with this index.
+    pub fn new(index: usize) -> Self {
+        WorkerId(index)
+    }
+
+    /// The index, from 0.
+    pub fn index(self) -> usize {
+        self.0
+    }
+}
+
+impl fmt::Display for WorkerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// What is known of one worker outside of it.
+#[derive(Debug)]
+pub struct WorkerPort {
+    mail: mpsc::UnboundedSender<Mail>,
+    /// Client connections that live on the worker.
+    pub connections: AtomicUsize,
+    /// How often its thread had to be started again after a panic.
+    pub restarts: AtomicU32,
+    /// What the worker counts for the process as a whole.
+    pub cells: WorkerCells,
+}
+
+/// What one worker counts for the process as a whole.
+#[derive(Debug, Default)]
+pub struct WorkerCells {
+    /// Accepts that failed, whatever the reason.
+    pub accept_errors: Counter,
+    /// Connections handed to a less busy worker.
+    pub handovers: Counter,
+    /// Tasks that panicked; the connection they served was closed.
+    pub panics: Counter,
+}
+
+impl WorkerPort {
+    /// Puts a message into the worker's mailbox. A worker that has ended takes none, which is
+    /// right for every kind of mail; an [`Mail::Adopt`] comes back so that it is not lost.
+    pub fn send(&self, mail: Mail) -> Result<(), Mail> {
+        self.mail.send(mail).map_err(|refused| refused.0)
+    }
+}
+
+/// Where the process stands between start and stop.
+#[derive(Debug, Default)]
+pub struct Lifecycle {
+    stopping: AtomicBool,
+    draining: AtomicBool,
+}
+
+impl Lifecycle {
+    /// A stop was asked for: not ready any more, yet still accepting.
+    pub fn stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
+    }
+
+    /// The sockets are being closed: every answer asks its client to close.
+    pub fn draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
+    /// Marks that a stop was asked for.
+    pub fn set_stopping(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+    }
+
+    /// Marks that the workers drain.
+    pub fn set_draining(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+}
+
+/// How reloads went; written by the governor only.
+#[derive(Debug, Default)]
+pub struct ReloadCounters {
+    /// Configurations that came into force, the first one included.
+    pub succeeded: Counter,
+    /// Configurations that were refused.
+    pub failed: Counter,
+    /// Whether the latest one came into force.
+    pub last_succeeded: AtomicBool,
+    /// When the latest one came into force, in seconds since the Unix epoch.
+    pub last_success_timestamp: AtomicU64,
+}
+
+/// The meeting place of the planes.
+#[derive(Debug)]
+pub struct Shared {
+    /// What a reload changes; written by the governor only.
+    pub snapshot: ArcSwap<Snapshot>,
+    /// One per worker, by [`WorkerId`].
+    pub workers: Box<[WorkerPort]>,
+    /// Notices to the control plane.
+    pub notices: mpsc::UnboundedSender<Notice>,
+    /// Where the process stands.
+    pub lifecycle: Lifecycle,
+    /// Client connections now, over all workers.
+    pub connections: AtomicUsize,
+    /// Requests in flight now, over all workers.
+    pub requests: AtomicUsize,
+    /// How reloads went.
+    pub reloads: ReloadCounters,
+    /// Tells this process from others in a loop of proxies; random, never shown as anything else.
+    pub instance: Arc<str>,
+    /// When the process started; monotonic times elsewhere count from here.
+    pub started: Instant,
+}
+
+/// The receiving ends that belong to a new [`Shared`].
+#[derive(Debug)]
+pub struct Mailboxes {
+    /// One per worker, in order.
+    pub workers: Vec<mpsc::UnboundedReceiver<Mail>>,
+    /// For the control plane.
+    pub notices: mpsc::UnboundedReceiver<Notice>,
+}
+
+impl Shared {
+    /// The meeting place for `workers` workers, with the first snapshot.
+    pub fn new(workers: usize, instance: Arc<str>, snapshot: Snapshot) -> (Arc<Self>, Mailboxes) {
+        let (notices, notices_end) = mpsc::unbounded_channel();
+        let (ports, ends) = (0..workers)
+            .map(|_| {
+                let (mail, end) = mpsc::unbounded_channel();
+                let port = WorkerPort {
+                    mail,
+                    connections: AtomicUsize::new(0),
+                    restarts: AtomicU32::new(0),
+                    cells: WorkerCells::default(),
+                };
+                (port, end)
+            })
+            .unzip::<_, _, Vec<_>, Vec<_>>();
+        let shared = Shared {
+            snapshot: ArcSwap::from_pointee(snapshot),
+            workers: ports.into(),
+            notices,
+            lifecycle: Lifecycle::default(),
+            connections: AtomicUsize::new(0),
+            requests: AtomicUsize::new(0),
+            reloads: ReloadCounters::default(),
+            instance,
+            started: Instant::now(),
+        };
+        (Arc::new(shared), Mailboxes { workers: ends, notices: notices_end })
+    }
+
+    /// Sends the same mail to every worker.
+    pub fn broadcast(&self, mail: impl Fn() -> Mail) {
+        for worker in &self.workers {
+            // A worker that has ended needs no mail.
+            let _ = worker.send(mail());
+        }
+    }
+
+    /// Tells the control plane; once it has ended there is nobody to tell.
+    pub fn notify(&self, notice: Notice) {
+        let _ = self.notices.send(notice);
+    }
+
+    /// Time since the process started.
+    pub fn uptime(&self) -> Duration {
+        self.started.elapsed()
+    }
+}

@@ -1,0 +1,100 @@
+//! Why an attempt failed, by type: what happened decides blame, status and whether another attempt
+//! is safe; the text is for people only.
+
+use std::io;
+
+use thiserror::Error;
+
+/// A failure on the way to, or at, a backend.
+#[derive(Debug, Error)]
+pub enum Error {
+    /// The backend's name has not been resolved (yet).
+    #[error("the backend's name does not resolve")]
+    Unresolved,
+    /// The connection could not be opened.
+    #[error("cannot connect: {0}")]
+    Connect(#[source] io::Error),
+    /// The connection, TLS included, was not open within `connect_timeout`.
+    #[error("cannot connect within the connect timeout")]
+    ConnectTimeout,
+    /// The TLS handshake failed.
+    #[error("TLS handshake failed: {0}")]
+    Tls(#[source] io::Error),
+    /// The backend closed a connection that had lain unused; it says nothing about its health.
+    #[error("the backend closed a reused connection")]
+    Stale,
+    /// The connection broke before the response head.
+    #[error("connection broke before an answer: {0}")]
+    Reset(#[source] hyper::Error),
+    /// An HTTP/2 backend refused the stream unprocessed (REFUSED_STREAM, or beyond its GOAWAY).
+    #[error("the stream was refused")]
+    RefusedStream,
+    /// What came back is not HTTP, or not an answer that we may pass on.
+    #[error("malformed answer: {0}")]
+    Malformed(String),
+    /// The request could not be written because its own body failed: the client's doing.
+    #[error("the request body failed")]
+    RequestBody,
+}
+
+impl Error {
+    /// True while the backend cannot have seen the request, so that any method may be sent again.
+    pub fn is_unsent(&self) -> bool {
+        match self {
+            Error::Unresolved
+            | Error::Connect(_)
+            | Error::ConnectTimeout
+            | Error::Tls(_)
+            | Error::RefusedStream => true,
+            Error::Stale | Error::Reset(_) | Error::Malformed(_) | Error::RequestBody => false,
+        }
+    }
+}
+
+/// A send that failed, with the request if it never left us.
+#[derive(Debug)]
+pub struct Failed<R> {
+    /// What happened.
+    pub error: Error,
+    /// The request, if the backend cannot have seen any of it.
+    pub request: Option<R>,
+}
+
+/// Tells from hyper's error types what happened to a request that was handed to a connection.
+///
+/// `reused` is whether the connection had served another request before: then a close without a
+/// single byte of an answer is the ordinary race of keep-alive (RFC 9112 section 9.6).
+pub(super) fn classify(error: hyper::Error, reused: bool) -> Error {
+    if let Some(h2) = find::<h2::Error>(&error) {
+        let refused = h2.reason() == Some(h2::Reason::REFUSED_STREAM);
+        // NO_ERROR in a remote GOAWAY means that streams above its last id were not processed.
+        let gone = h2.is_remote() && h2.is_go_away() && h2.reason() == Some(h2::Reason::NO_ERROR);
+        if refused || gone {
+            return Error::RefusedStream;
+        }
+        return Error::Reset(error);
+    }
+    if error.is_parse() || error.is_parse_too_large() || error.is_parse_status() {
+        return Error::Malformed(error.to_string());
+    }
+    if error.is_user() || error.is_body_write_aborted() {
+        return Error::RequestBody;
+    }
+    let no_answer = error.is_incomplete_message() || error.is_closed() || error.is_canceled();
+    let broken = find::<io::Error>(&error).is_some_and(|error| {
+        matches!(
+            error.kind(),
+            io::ErrorKind::ConnectionReset
+                | io::ErrorKind::BrokenPipe
+                | io::ErrorKind::ConnectionAborted
+        )
+    });
+    if reused && (no_answer || broken) { Error::Stale } else { Error::Reset(error) }
+}
+
+fn find<'e, E: std::error::Error + 'static>(
+    error: &'e (dyn std::error::Error + 'static),
+) -> Option<&'e E> {
+    std::iter::successors(Some(error), |error| error.source())
+        .find_map(|error| error.downcast_ref::<E>())
+}

@@ -1,0 +1,167 @@
+//! One HTTP/2 connection to a backend, shared by many requests of one worker.
+
+use std::cell::Cell;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioIo, TokioTimer};
+
+use super::dial::UpstreamStream;
+use super::error::classify;
+use super::http1::ConnectionGauge;
+use super::{Error, Failed};
+use crate::state::{Backend, WorkerId};
+
+/// Stream and connection windows: large enough that one stream fills a fast network, small enough
+/// that a stalled client cannot make us hold much of a backend's answer.
+const STREAM_WINDOW_BYTES: u32 = 512 * 1024;
+const CONNECTION_WINDOW_BYTES: u32 = 2 * 1024 * 1024;
+/// A backend that has streams open and leaves a ping without answer this long has gone away.
+const PING_INTERVAL: Duration = Duration::from_secs(10);
+const PING_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// An HTTP/2 connection.
+#[derive(Debug)]
+pub struct Http2<B> {
+    sender: http2::SendRequest<B>,
+    status: Rc<Status>,
+}
+
+/// What the driver publishes and the lane counts.
+#[derive(Debug)]
+pub(super) struct Status {
+    /// hyper queues without bound above the peer's limit, so we never go beyond it.
+    max_streams: Cell<usize>,
+    streams: Cell<usize>,
+    served: Cell<bool>,
+    idle_since: Cell<Instant>,
+}
+
+impl<B> Http2<B>
+where
+    B: http_body::Body<Data = Bytes> + Unpin + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    /// Speaks HTTP/2 on a fresh connection.
+    pub async fn open(
+        stream: UpstreamStream,
+        backend: &Arc<Backend>,
+        worker: WorkerId,
+    ) -> Result<Self, Error> {
+        let (sender, mut connection) = http2::Builder::new(LocalExecutor)
+            .timer(TokioTimer::new())
+            .initial_stream_window_size(STREAM_WINDOW_BYTES)
+            .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+            .keep_alive_interval(PING_INTERVAL)
+            .keep_alive_timeout(PING_TIMEOUT)
+            .handshake(TokioIo::new(stream))
+            .await
+            .map_err(Error::Reset)?;
+        let status = Rc::new(Status {
+            max_streams: Cell::new(connection.current_max_send_streams()),
+            streams: Cell::new(0),
+            served: Cell::new(false),
+            idle_since: Cell::new(Instant::now()),
+        });
+        let gauge = ConnectionGauge::open(Arc::clone(backend), worker);
+        let published = Rc::clone(&status);
+        tokio::task::spawn_local(async move {
+            let _gauge = gauge;
+            std::future::poll_fn(|cx| {
+                // A failure of the connection reaches each of its streams.
+                let done = Pin::new(&mut connection).poll(cx).map(drop);
+                published.max_streams.set(connection.current_max_send_streams());
+                done
+            })
+            .await;
+        });
+        Ok(Http2 { sender, status })
+    }
+
+    /// Whether one more stream may be opened on it now.
+    pub fn has_room(&self) -> bool {
+        !self.sender.is_closed() && self.status.streams.get() < self.status.max_streams.get()
+    }
+
+    /// Whether it can still be used, now or later.
+    pub fn is_alive(&self) -> bool {
+        !self.sender.is_closed()
+    }
+
+    /// Since when it has had no stream, if it has none.
+    pub fn idle_since(&self) -> Option<Instant> {
+        (self.status.streams.get() == 0).then(|| self.status.idle_since.get())
+    }
+
+    /// A stream on the connection, counted from now.
+    pub fn stream(&self) -> Http2Stream<B> {
+        let status = Rc::clone(&self.status);
+        status.streams.set(status.streams.get() + 1);
+        let reused = status.served.replace(true);
+        Http2Stream { sender: self.sender.clone(), guard: StreamGuard(status), reused }
+    }
+}
+
+/// A place for one request on an HTTP/2 connection.
+#[derive(Debug)]
+pub struct Http2Stream<B> {
+    sender: http2::SendRequest<B>,
+    guard: StreamGuard,
+    reused: bool,
+}
+
+impl<B> Http2Stream<B>
+where
+    B: http_body::Body<Data = Bytes> + Unpin + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    /// Whether the connection has carried a request before.
+    pub fn reused(&self) -> bool {
+        self.reused
+    }
+
+    /// Sends a request and waits for the response head. Dropping the future resets the stream.
+    pub async fn send(
+        mut self,
+        request: Request<B>,
+    ) -> Result<(Response<Incoming>, StreamGuard), Box<Failed<Request<B>>>> {
+        match self.sender.try_send_request(request).await {
+            Ok(response) => Ok((response, self.guard)),
+            Err(mut failure) => {
+                let request = failure.take_message();
+                let error = classify(failure.into_error(), self.reused);
+                Err(Box::new(Failed { error, request }))
+            }
+        }
+    }
+}
+
+/// Counts a stream as open until it is dropped.
+#[derive(Debug)]
+pub struct StreamGuard(Rc<Status>);
+
+impl Drop for StreamGuard {
+    fn drop(&mut self) {
+        let left = self.0.streams.get() - 1;
+        self.0.streams.set(left);
+        if left == 0 {
+            self.0.idle_since.set(Instant::now());
+        }
+    }
+}
+
+/// Runs hyper's tasks on the worker's own thread.
+#[derive(Clone, Copy, Debug)]
+pub struct LocalExecutor;
+
+impl<F: Future + 'static> hyper::rt::Executor<F> for LocalExecutor {
+    fn execute(&self, task: F) {
+        tokio::task::spawn_local(task);
+    }
+}

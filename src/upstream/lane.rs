@@ -1,0 +1,333 @@
+//! What one worker has towards one backend.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use hyper::body::Incoming;
+
+use super::dial::dial;
+use super::http1::{self, ConnectionGauge, Http1, UpgradeOutcome};
+use super::http2::{Http2, Http2Stream, StreamGuard};
+use super::{Error, Failed};
+use crate::state::pool::{Protocol, UpstreamSettings};
+use crate::state::{Backend, WorkerId};
+
+/// The connections of one worker to one backend.
+#[derive(Debug)]
+pub struct Lane<B> {
+    backend: Arc<Backend>,
+    worker: WorkerId,
+    workers: usize,
+    settings: RefCell<Arc<UpstreamSettings>>,
+    /// Last in, first out: the warmest connection serves next and the surplus grows old.
+    idle: RefCell<Vec<Idle<B>>>,
+    http2: RefCell<Vec<Http2<B>>>,
+    /// Connections of an earlier epoch are not used again.
+    epoch: Cell<u32>,
+    /// What ALPN settled on, once it is known.
+    speaks_h2: Cell<Option<bool>>,
+    /// Held while an HTTP/2 connection is being opened, so that a burst opens one and not many.
+    opening: tokio::sync::Mutex<()>,
+    dials: Cell<u64>,
+    last_failure: RefCell<Option<DialFailure>>,
+}
+
+#[derive(Debug)]
+struct Idle<B> {
+    connection: Http1<B>,
+    since: Instant,
+}
+
+#[derive(Debug)]
+struct DialFailure {
+    dial: u64,
+    timeout: bool,
+    text: String,
+}
+
+/// A connection taken for one request.
+#[derive(Debug)]
+pub struct Connection<B: http_body::Body + 'static> {
+    lane: Rc<Lane<B>>,
+    epoch: u32,
+    kind: Kind<B>,
+}
+
+#[derive(Debug)]
+enum Kind<B> {
+    Http1(Http1<B>),
+    Http2(Http2Stream<B>),
+}
+
+/// Keeps a connection for the length of a response.
+///
+/// Dropped, it closes an HTTP/1.1 connection: what is left on it belongs to an exchange that was
+/// not read to its end. [`Lease::give_back`] keeps it for the next request.
+#[derive(Debug)]
+pub struct Lease<B: http_body::Body + 'static>(Option<Held<B>>);
+
+#[derive(Debug)]
+enum Held<B> {
+    Http1 { lane: Rc<Lane<B>>, epoch: u32, connection: Http1<B> },
+    Http2 { _stream: StreamGuard },
+}
+
+/// The answer to a request to switch protocols.
+#[derive(Debug)]
+pub struct UpgradeAnswer {
+    /// Switched or declined.
+    pub outcome: UpgradeOutcome,
+    /// To be held as long as the connection is in use.
+    pub gauge: ConnectionGauge,
+}
+
+impl<B> Lane<B>
+where
+    B: http_body::Body<Data = Bytes> + Unpin + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    pub(super) fn new(
+        backend: Arc<Backend>,
+        settings: Arc<UpstreamSettings>,
+        worker: WorkerId,
+        workers: usize,
+    ) -> Self {
+        Lane {
+            backend,
+            worker,
+            workers,
+            settings: RefCell::new(settings),
+            idle: RefCell::default(),
+            http2: RefCell::default(),
+            epoch: Cell::new(0),
+            speaks_h2: Cell::new(None),
+            opening: tokio::sync::Mutex::new(()),
+            dials: Cell::new(0),
+            last_failure: RefCell::new(None),
+        }
+    }
+
+    /// Takes up settings; if they are others than before, the present connections are retired.
+    pub(super) fn adopt(&self, settings: &Arc<UpstreamSettings>) {
+        if !Arc::ptr_eq(&self.settings.borrow(), settings) {
+            *self.settings.borrow_mut() = Arc::clone(settings);
+            self.speaks_h2.set(None);
+            self.retire_connections();
+        }
+    }
+
+    /// Closes unused connections now and those in use when their request is done.
+    pub(super) fn retire_connections(&self) {
+        self.epoch.set(self.epoch.get().wrapping_add(1));
+        let idle = std::mem::take(&mut *self.idle.borrow_mut());
+        self.cells().idle_out.add(idle.len() as u64);
+        // Dropping the senders lets each connection finish its streams and then close.
+        self.http2.borrow_mut().clear();
+    }
+
+    /// Closes what has been unused for longer than the pool allows.
+    pub(super) fn close_expired(&self, now: Instant) {
+        let limit = self.settings.borrow().keepalive_timeout;
+        let expired = |since: Instant| now.saturating_duration_since(since) >= limit;
+        let mut idle = self.idle.borrow_mut();
+        let before = idle.len();
+        idle.retain(|idle| !expired(idle.since) && !idle.connection.is_closed());
+        self.cells().idle_out.add((before - idle.len()) as u64);
+        self.http2
+            .borrow_mut()
+            .retain(|http2| http2.is_alive() && !http2.idle_since().is_some_and(expired));
+    }
+
+    /// Takes a connection for one request: an unused one, a place on a shared one, or a new one.
+    ///
+    /// # Errors
+    /// Those of [`dial`]; nothing was sent.
+    pub async fn checkout(self: &Rc<Self>) -> Result<Connection<B>, Error> {
+        if let Some(connection) = self.take_unused() {
+            return Ok(connection);
+        }
+        let may_speak_h2 = match self.settings.borrow().protocol {
+            Protocol::Http1 => false,
+            Protocol::H2 => true,
+            Protocol::Auto => self.speaks_h2.get().unwrap_or(self.settings.borrow().tls.is_some()),
+        };
+        if !may_speak_h2 {
+            return self.open().await;
+        }
+        let seen = self.dials.get();
+        let _opening = self.opening.lock().await;
+        if let Some(connection) = self.take_unused() {
+            return Ok(connection);
+        }
+        // Whoever waited for a dial that failed shares its failure: to dial again one after
+        // another would make the last of them wait for all.
+        if let Some(failure) = &*self.last_failure.borrow()
+            && failure.dial > seen
+        {
+            return Err(if failure.timeout {
+                Error::ConnectTimeout
+            } else {
+                Error::Connect(io::Error::other(failure.text.clone()))
+            });
+        }
+        self.dials.set(self.dials.get() + 1);
+        let opened = self.open().await;
+        *self.last_failure.borrow_mut() = opened.as_ref().err().map(|error| DialFailure {
+            dial: self.dials.get(),
+            timeout: matches!(error, Error::ConnectTimeout),
+            text: error.to_string(),
+        });
+        opened
+    }
+
+    /// Sends a request to switch protocols on a new HTTP/1.1 connection.
+    ///
+    /// # Errors
+    /// Those of [`dial`] and of sending.
+    pub async fn upgrade(&self, request: Request<B>) -> Result<UpgradeAnswer, Failed<Request<B>>> {
+        let settings = Arc::clone(&self.settings.borrow());
+        let dialled = match dial(&self.backend, &settings, true).await {
+            Ok(dialled) => dialled,
+            Err(error) => {
+                self.count_connect_error();
+                return Err(Failed { error, request: Some(request) });
+            }
+        };
+        match http1::upgrade(dialled.stream, request, &self.backend, self.worker).await {
+            Ok((outcome, gauge)) => Ok(UpgradeAnswer { outcome, gauge }),
+            Err(error) => Err(Failed { error, request: None }),
+        }
+    }
+
+    fn take_unused(self: &Rc<Self>) -> Option<Connection<B>> {
+        let epoch = self.epoch.get();
+        {
+            let mut http2 = self.http2.borrow_mut();
+            http2.retain(Http2::is_alive);
+            if let Some(shared) = http2.iter().find(|http2| http2.has_room()) {
+                let kind = Kind::Http2(shared.stream());
+                return Some(Connection { lane: Rc::clone(self), epoch, kind });
+            }
+        }
+        let mut idle = self.idle.borrow_mut();
+        let before = idle.len();
+        idle.retain(|idle| !idle.connection.is_closed());
+        // One that is not ready has its driver's last step still to come: leave it for later.
+        let ready = idle.iter().rposition(|idle| idle.connection.is_ready());
+        let taken = ready.map(|position| idle.swap_remove(position).connection);
+        self.cells().idle_out.add((before - idle.len()) as u64);
+        taken.map(|http1| Connection { lane: Rc::clone(self), epoch, kind: Kind::Http1(http1) })
+    }
+
+    async fn open(self: &Rc<Self>) -> Result<Connection<B>, Error> {
+        let epoch = self.epoch.get();
+        let settings = Arc::clone(&self.settings.borrow());
+        let dialled = match dial(&self.backend, &settings, false).await {
+            Ok(dialled) => dialled,
+            Err(error) => {
+                self.count_connect_error();
+                return Err(error);
+            }
+        };
+        self.speaks_h2.set(Some(dialled.h2));
+        let kind = if dialled.h2 {
+            let http2 = Http2::open(dialled.stream, &self.backend, self.worker).await?;
+            let stream = http2.stream();
+            if epoch == self.epoch.get() {
+                self.http2.borrow_mut().push(http2);
+            }
+            Kind::Http2(stream)
+        } else {
+            Kind::Http1(Http1::open(dialled.stream, &self.backend, self.worker).await?)
+        };
+        Ok(Connection { lane: Rc::clone(self), epoch, kind })
+    }
+
+    fn put_back(&self, connection: Http1<B>, epoch: u32) {
+        let limit = self.settings.borrow().keepalive_connections.div_ceil(self.workers);
+        let mut idle = self.idle.borrow_mut();
+        if epoch == self.epoch.get() && idle.len() < limit && !connection.is_closed() {
+            idle.push(Idle { connection, since: Instant::now() });
+            self.cells().idle_in.add(1);
+        }
+    }
+
+    fn count_connect_error(&self) {
+        self.cells().connect_errors.add(1);
+    }
+
+    fn cells(&self) -> &crate::state::backend::BackendCells {
+        self.backend.cells.cell(self.worker)
+    }
+}
+
+impl<B> Connection<B>
+where
+    B: http_body::Body<Data = Bytes> + Unpin + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    /// Whether it is an HTTP/2 connection, which decides the form of the request.
+    pub fn is_h2(&self) -> bool {
+        matches!(self.kind, Kind::Http2(_))
+    }
+
+    /// Sends a request and waits for the response head. Dropping the future gives the request up:
+    /// it closes an HTTP/1.1 connection and resets an HTTP/2 stream.
+    pub async fn send(
+        self,
+        request: Request<B>,
+    ) -> Result<(Response<Incoming>, Lease<B>), Box<Failed<Request<B>>>> {
+        let Connection { lane, epoch, kind } = self;
+        let cells = lane.cells();
+        let reused = match &kind {
+            Kind::Http1(http1) => http1.reused(),
+            Kind::Http2(stream) => stream.reused(),
+        };
+        if reused {
+            cells.reuses.add(1);
+        }
+        let sent = match kind {
+            Kind::Http1(mut connection) => connection.send(request).await.map(|response| {
+                (response, Held::Http1 { lane: Rc::clone(&lane), epoch, connection })
+            }),
+            Kind::Http2(stream) => stream
+                .send(request)
+                .await
+                .map(|(response, stream)| (response, Held::Http2 { _stream: stream })),
+        };
+        match sent {
+            Ok((response, held)) => Ok((response, Lease(Some(held)))),
+            Err(failed) => {
+                if matches!(failed.error, Error::Stale) {
+                    lane.cells().stale.add(1);
+                }
+                Err(failed)
+            }
+        }
+    }
+}
+
+impl<B: http_body::Body<Data = Bytes> + Unpin + 'static> Lease<B>
+where
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    /// The exchange is complete, both ways: the connection may serve the next request.
+    pub fn give_back(mut self) {
+        if let Some(Held::Http1 { lane, epoch, connection }) = self.0.take() {
+            lane.put_back(connection, epoch);
+        }
+    }
+}
+
+impl<B: http_body::Body + 'static> Drop for Lease<B> {
+    fn drop(&mut self) {
+        if let Some(Held::Http1 { connection, .. }) = self.0.take() {
+            connection.abort();
+        }
+    }
+}
