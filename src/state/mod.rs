@@ -15,6 +15,7 @@ pub mod route;
 pub mod shared;
 pub mod snapshot;
 pub mod tls;
+pub mod trust;
 
 pub use address::Address;
 pub use backend::{Backend, BackendId, Slot};
