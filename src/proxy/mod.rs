@@ -1,1 +1,4 @@
 //! The data plane: one straight line from accept to the last byte of the response.
+
+pub mod framing;
+pub mod host;

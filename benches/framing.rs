@@ -1,0 +1,46 @@
+//! What the scanner of raw heads costs for a browser's request, alone and with a chunked body.
+#![allow(missing_docs)]
+
+use std::hint::black_box;
+
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use tidegate::proxy::framing::{Limits, Scanner};
+
+const BROWSER: &[u8] = b"GET /assets/app-3f9c2a.js?v=17 HTTP/1.1\r\n\
+Host: shop.example.com\r\n\
+User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0\r\n\
+Accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8\r\n\
+Accept-Language: en-US,en;q=0.5\r\n\
+Accept-Encoding: gzip, deflate, br\r\n\
+Connection: keep-alive\r\n\
+Referer: https://shop.example.com/\r\n\
+Cookie: session=0123456789abcdef\r\n\r\n";
+
+const SMALL: &[u8] = b"GET / HTTP/1.1\r\nHost: 127.0.0.1:8080\r\n\r\n";
+
+const CHUNKED: &[u8] = b"POST /upload HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n\
+10\r\n0123456789abcdef\r\n10\r\n0123456789abcdef\r\n0\r\n\r\n";
+
+fn framing(c: &mut Criterion) {
+    let limits = Limits { max_header_bytes: 32 * 1024, max_headers: 100 };
+    let mut group = c.benchmark_group("framing");
+    for (name, bytes) in [("small", SMALL), ("browser", BROWSER), ("chunked", CHUNKED)] {
+        group.throughput(Throughput::Bytes(bytes.len() as u64));
+        let mut scanner = Scanner::new(limits);
+        group.bench_function(name, |b| b.iter(|| scanner.feed(black_box(bytes))));
+        assert!(scanner.heads_completed() > 0);
+    }
+    group.throughput(Throughput::Bytes(BROWSER.len() as u64));
+    let mut scanner = Scanner::new(limits);
+    let (one, two) = BROWSER.split_at(200);
+    group.bench_function("browser_in_two_reads", |b| {
+        b.iter(|| {
+            scanner.feed(black_box(one));
+            scanner.feed(black_box(two))
+        });
+    });
+    group.finish();
+}
+
+criterion_group!(benches, framing);
+criterion_main!(benches);

@@ -1,0 +1,72 @@
+//! Classes of bytes, and the search for the end of a line's text.
+
+/// Bytes of a token (RFC 9110 section 5.6.2).
+pub(super) const TOKEN: [bool; 256] = table(b"!#$%&'*+-.^_`|~");
+
+/// Bytes that may stand in a request target: visible ASCII but for the fragment's `#` and for
+/// those that no client leaves bare and that backends disagree about (RFC 3986 section 2).
+pub(super) const TARGET: [bool; 256] = table(b"!$%&'()*+,-./:;=?@[\\]^_`{|}~");
+
+const fn table(marks: &[u8]) -> [bool; 256] {
+    let mut table = [false; 256];
+    let mut at = 0;
+    while at < 256 {
+        table[at] = (at as u8).is_ascii_alphanumeric();
+        at += 1;
+    }
+    let mut at = 0;
+    while at < marks.len() {
+        table[marks[at] as usize] = true;
+        at += 1;
+    }
+    table
+}
+
+/// Where the first byte stands, from `from` on, that `class` does not hold.
+pub(super) fn outside(class: &[bool; 256], bytes: &[u8], from: usize) -> Option<usize> {
+    let rest = bytes.get(from..)?;
+    Some(from + rest.iter().position(|&byte| !class[byte as usize])?)
+}
+
+/// True for control bytes but HTAB (RFC 9110 section 5.5).
+pub(super) fn is_control(byte: u8) -> bool {
+    (byte < b' ' && byte != b'\t') || byte == 0x7f
+}
+
+/// Where the first control byte stands, from `from` on. Eight bytes at a time: values are most of
+/// a head, and this one pass both ends the line and checks it.
+pub(super) fn control_byte(bytes: &[u8], from: usize) -> Option<usize> {
+    const ONES: u64 = u64::MAX / 255;
+    const TOPS: u64 = ONES * 0x80;
+    let mut at = from;
+    while let Some(word) = bytes.get(at..)?.first_chunk::<8>() {
+        let word = u64::from_le_bytes(*word);
+        let below_space = word.wrapping_sub(ONES * 0x20) & !word;
+        let not_del = word ^ (ONES * 0x7f);
+        let del = not_del.wrapping_sub(ONES) & !not_del;
+        // Borrows can only mark a byte wrongly above one that is marked rightly, so the lowest
+        // mark is always true.
+        let marks = (below_space | del) & TOPS;
+        if marks == 0 {
+            at += 8;
+            continue;
+        }
+        at += (marks.trailing_zeros() / 8) as usize;
+        if bytes[at] != b'\t' {
+            return Some(at);
+        }
+        at += 1;
+    }
+    Some(at + bytes[at..].iter().position(|&byte| is_control(byte))?)
+}
+
+/// Takes white space (RFC 9110 section 5.6.3) off both ends: only space and HTAB, no more.
+pub(super) fn trim(mut value: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t', rest @ ..] = value {
+        value = rest;
+    }
+    while let [rest @ .., b' ' | b'\t'] = value {
+        value = rest;
+    }
+    value
+}

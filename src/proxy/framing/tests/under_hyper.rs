@@ -1,0 +1,141 @@
+//! The scanner in front of the real parser: what it refuses must never become a request, and what
+//! it passes must be what hyper makes of it.
+
+use std::cell::Cell;
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use fastrand::Rng;
+use http::{Request, Response, StatusCode};
+use http_body_util::{BodyExt, Empty};
+use hyper::body::{Bytes, Incoming};
+use hyper::rt::{Read, ReadBufCursor, Write};
+
+use super::super::Scanner;
+use super::cases::{CASES, Case, Expect};
+use super::{LIMITS, pieces};
+
+/// A client that says its pieces, one a read, and then ends; behind a scanner.
+struct Guarded {
+    scanner: Scanner,
+    pieces: VecDeque<Vec<u8>>,
+    poisoned: bool,
+    written: Rc<Cell<Vec<u8>>>,
+}
+
+impl Read for Guarded {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        mut out: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.poisoned {
+            return Poll::Ready(Ok(()));
+        }
+        let Some(piece) = self.pieces.pop_front() else {
+            return Poll::Ready(Ok(()));
+        };
+        let scan = self.scanner.feed(&piece);
+        out.put_slice(&piece[..scan.accepted]);
+        if scan.violation.is_some() {
+            self.poisoned = true;
+            out.put_slice(self.scanner.poison());
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Write for Guarded {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let mut written = self.written.take();
+        written.extend_from_slice(bytes);
+        self.written.set(written);
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// What a server saw: requests whose bodies came whole, broken ones, and what it answered.
+#[derive(Debug, PartialEq, Eq)]
+struct Seen {
+    whole: u64,
+    broken: u64,
+    bare_400: bool,
+}
+
+fn serve(pieces: Vec<Vec<u8>>) -> Seen {
+    let whole = Rc::new(Cell::new(0));
+    let broken = Rc::new(Cell::new(0));
+    let written = Rc::new(Cell::new(Vec::new()));
+    let io = Guarded {
+        scanner: Scanner::new(LIMITS),
+        pieces: pieces.into(),
+        poisoned: false,
+        written: Rc::clone(&written),
+    };
+    let service = hyper::service::service_fn(|request: Request<Incoming>| {
+        let (whole, broken) = (Rc::clone(&whole), Rc::clone(&broken));
+        async move {
+            let mut response = Response::new(Empty::<Bytes>::new());
+            if request.into_body().collect().await.is_ok() {
+                whole.set(whole.get() + 1);
+            } else {
+                broken.set(broken.get() + 1);
+                *response.status_mut() = StatusCode::IM_A_TEAPOT;
+            }
+            Ok::<_, Infallible>(response)
+        }
+    });
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let _ = runtime.block_on(async {
+        hyper::server::conn::http1::Builder::new()
+            .half_close(true)
+            .serve_connection(io, service)
+            .await
+    });
+    let written = String::from_utf8(written.take()).unwrap();
+    let bare_400 = written.contains("HTTP/1.1 400") || written.contains("HTTP/1.0 400");
+    Seen { whole: whole.get(), broken: broken.get(), bare_400 }
+}
+
+fn wanted(case: &Case) -> Seen {
+    let (whole, broken, bare_400) = match case.expect {
+        Expect::Pass(heads) => (heads, 0, false),
+        Expect::Until(_, super::Phase::Upgrade) => (1, 0, false),
+        Expect::Until(heads, _) => (heads - 1, 1, false),
+        Expect::Refuse(_) => (0, 0, true),
+        Expect::RefuseAfter(heads, _) if case.name.starts_with("chunks") => (heads - 1, 1, false),
+        Expect::RefuseAfter(heads, _) => (heads, 0, true),
+    };
+    Seen { whole, broken, bare_400 }
+}
+
+#[test]
+fn hyper_sees_what_was_passed_and_nothing_else() {
+    let mut rng = Rng::with_seed(3);
+    for case in CASES {
+        let name = format!("{} ({})", case.name, case.clause);
+        assert_eq!(serve(vec![case.bytes.to_vec()]), wanted(case), "{name}, whole");
+        let single = case.bytes.chunks(1).map(<[u8]>::to_vec).collect();
+        assert_eq!(serve(single), wanted(case), "{name}, byte by byte");
+        for round in 0..5 {
+            let split = pieces(case.bytes, &mut rng).into_iter().map(<[u8]>::to_vec).collect();
+            assert_eq!(serve(split), wanted(case), "{name}, split {round}");
+        }
+    }
+}
