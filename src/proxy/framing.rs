@@ -24,6 +24,7 @@ mod violation;
 use memchr::memchr;
 
 use self::chunked::{Chunked, Outcome};
+pub(crate) use self::head::is_upgradable;
 use self::head::{Body, Head};
 pub use self::violation::Violation;
 
