@@ -1,8 +1,69 @@
 //! Configuration text to checked values, with every error at its place in the text. Pure.
+//!
+//! [`parse`] goes one way: text, a TOML tree with the place of every value, then [`file`] reads it
+//! section by section into the [`model`], then [`check`] looks at what only shows between
+//! sections. No step stops at the first error: whoever edits a file wants all of them at once. So
+//! the tree is walked by a small [`reader`] in place of serde's derive, which gives up early.
 
+mod addresses;
+mod check;
 mod choice;
+mod diagnostic;
+mod expand;
+mod file;
 pub mod model;
+mod reader;
 mod source;
+mod suggest;
+#[cfg(test)]
+mod tests;
+mod values;
 
+use std::path::Path;
+
+use toml::de::DeTable;
+
+pub use diagnostic::{Diagnostic, Errors, Severity, render_all};
 pub use model::{Config, restart_only_changes};
 pub use source::{Located, Position, Source, Span};
+
+/// A configuration without errors.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Parsed {
+    /// What it says.
+    pub config: Config,
+    /// What is probably not meant, in the order of the file.
+    pub warnings: Vec<Diagnostic>,
+    /// The text, for later diagnostics about [`Located`] values.
+    pub source: Source,
+}
+
+/// Reads the text of the file at `path`, which is not opened: it names the file in errors, and its
+/// directory is where relative paths begin. `env` looks up environment variables.
+///
+/// # Errors
+/// Everything that is wrong with the file. Syntax errors come alone, since what the rest says is
+/// not certain then.
+pub fn parse(
+    text: &str,
+    path: &Path,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Result<Parsed, Errors> {
+    let source = Source::new(path, text);
+    let (root, syntax_errors) = DeTable::parse_recoverable(text);
+    if !syntax_errors.is_empty() {
+        let errors = syntax_errors.iter().map(syntax_error).collect();
+        return Err(Errors { source, errors });
+    }
+    let reader = reader::Reader::new(path.parent().unwrap_or(Path::new("")), env);
+    let config = file::read(&reader, root.get_ref());
+    check::check(&config, &reader);
+    match reader.into_findings() {
+        (errors, warnings) if errors.is_empty() => Ok(Parsed { config, warnings, source }),
+        (errors, _) => Err(Errors { source, errors }),
+    }
+}
+
+fn syntax_error(error: &toml::de::Error) -> Diagnostic {
+    Diagnostic::error(error.message()).at(error.span().map(Span::from))
+}

@@ -1,0 +1,123 @@
+//! `[pools.NAME.health]`, `.outliers` and `.retries`: is a backend well, and what if not.
+
+use crate::config::addresses;
+use crate::config::choice::choice as choices;
+use crate::config::model::{Health, HttpProbe, Mode, Outliers, ProbeKind, Retries};
+use crate::config::reader::Section;
+use crate::config::values::{
+    choice, duration, duration_or_none, factor, factor_or_none, positive, positive_duration, rate,
+    retry_on, share, share_between, status_range, text, whole,
+};
+
+choices! {
+    /// `type` of a health check, as written.
+    ProbeType {
+        /// A request.
+        Http = "http",
+        /// A connection.
+        Tcp = "tcp",
+        /// The gRPC health protocol.
+        Grpc = "grpc",
+    }
+}
+
+pub(super) fn health(s: &mut Section) -> Health {
+    let default = Health::default();
+    let of_section = if s.is_written() { ProbeType::Http } else { ProbeType::Tcp };
+    let kind = s.get_or("type", of_section, choice::<ProbeType>);
+    let http = http_probe(s);
+    if kind != ProbeType::Http {
+        let reason = format!("has no meaning with `type = \"{kind}\"`");
+        s.forbid(&HTTP_PROBE_KEYS, &reason);
+    }
+    Health {
+        probe: match kind {
+            ProbeType::Http => ProbeKind::Http(http),
+            ProbeType::Tcp => ProbeKind::Tcp,
+            ProbeType::Grpc => ProbeKind::Grpc,
+        },
+        interval: s.get_or("interval", default.interval, positive_duration),
+        timeout: s.get_or("timeout", default.timeout, positive_duration),
+        fall: s.get_or("fall", default.fall, positive),
+        rise: s.get_or("rise", default.rise, positive),
+        port: s.get("port", whole(1..=65_535)),
+    }
+}
+
+const HTTP_PROBE_KEYS: [&str; 4] = ["path", "expect_status", "expect_body", "headers"];
+
+/// The keys that health checks and smoke tests share.
+pub(super) fn http_probe(s: &mut Section) -> HttpProbe {
+    let default = HttpProbe::default();
+    let help = "no answer could pass: write [\"200-399\"]";
+    let statuses = s.filled_list("expect_status", help, status_range);
+    HttpProbe {
+        path: s.get_or("path", default.path, addresses::request_path),
+        expect_status: match statuses {
+            Some(statuses) => statuses.into_iter().map(|range| range.value).collect(),
+            None => default.expect_status,
+        },
+        expect_body: s.get("expect_body", text),
+        headers: headers(s),
+    }
+}
+
+fn headers(s: &mut Section) -> Vec<(String, String)> {
+    let headers = s.texts("headers").unwrap_or_default();
+    for (name, value) in &headers {
+        let problem = if !addresses::is_token(name) {
+            format!("`{}` cannot be the name of a header field", name.value)
+        } else if value.chars().any(char::is_control) {
+            format!("the value of `{}` holds a control character", name.value)
+        } else {
+            continue;
+        };
+        s.error_in("headers", name.span, problem);
+    }
+    headers.into_iter().map(|(name, value)| (name.value, value)).collect()
+}
+
+pub(super) fn outliers(s: &mut Section) -> Outliers {
+    let default = Outliers::default();
+    let outliers = Outliers {
+        consecutive_failures: s
+            .get("consecutive_failures", whole::<u32>(0..=u32::MAX.into()))
+            .map_or(default.consecutive_failures, |failures| (failures > 0).then_some(failures)),
+        failure_rate: s.get_or("failure_rate", default.failure_rate, share_between(0.0, 1.0)),
+        failure_factor: s.get_or("failure_factor", default.failure_factor, factor),
+        min_requests: s.get_or("min_requests", default.min_requests, positive),
+        window: s.get_or("window", default.window, positive_duration),
+        latency_factor: s.get_or("latency_factor", default.latency_factor, factor_or_none),
+        latency_floor: s.get_or("latency_floor", default.latency_floor, duration),
+        stall: s.get_or("stall", default.stall, duration_or_none),
+        base_ejection: s.get_or("base_ejection", default.base_ejection, positive_duration),
+        max_ejection: s.get_or("max_ejection", default.max_ejection, positive_duration),
+        max_ejected: s.get_or("max_ejected", default.max_ejected, share),
+        mode: s.get_or("mode", default.mode, choice::<Mode>),
+    };
+    if outliers.base_ejection > outliers.max_ejection {
+        let key = if s.has("base_ejection") { "base_ejection" } else { "max_ejection" };
+        let message = "`base_ejection` is longer than `max_ejection`";
+        s.error_at(key, message, "the first ejection is the shortest".to_owned());
+    }
+    outliers
+}
+
+pub(super) fn retries(s: &mut Section) -> Retries {
+    let default = Retries::default();
+    let on = s.list("on", retry_on).map(|list| {
+        let mut distinct = Vec::with_capacity(list.len());
+        for reason in list {
+            if !distinct.contains(&reason.value) {
+                distinct.push(reason.value);
+            }
+        }
+        distinct
+    });
+    Retries {
+        attempts: s.get_or("attempts", default.attempts, whole(1..=100)),
+        on: on.unwrap_or(default.on),
+        budget: s.get_or("budget", default.budget, share),
+        budget_floor: s.get_or("budget_floor", default.budget_floor, rate),
+    }
+}

@@ -1,0 +1,365 @@
+//! Single sections, and how errors look.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::{config_of, errors_of, try_parse, with};
+use crate::config::model::{
+    BackendAddress, BindAddress, HostPattern, ProbeKind, RetryOn, RouteAction, Scheme,
+};
+use crate::config::{Diagnostic, parse};
+
+fn rendered(text: &str) -> String {
+    try_parse(text).expect_err("a file with errors").to_string()
+}
+
+#[test]
+fn an_unknown_key_is_shown_with_its_neighbour() {
+    let text = "[listeners.http]\nbind = \"0.0.0.0:80\"\n[pools.app]\nbackends = [\"a:1\"]\n\
+                [pools.app.health]\nintervall = \"2s\"\n";
+    assert_eq!(
+        rendered(text),
+        "error: unknown key `intervall`
+ --> conf/app.toml:6:1
+  |
+6 | intervall = \"2s\"
+  | ^^^^^^^^^ in `pools.app.health`
+  = help: did you mean `interval`?
+"
+    );
+}
+
+#[test]
+fn all_errors_come_at_once_in_the_order_of_the_file() {
+    let text = "colour = 1\n[server]\nworkers = \"two\"\nmax_requests = -1\n\
+                [listeners.http]\nbind = \":80\"\n\n\n\n[[routes]]\n\tpool = \"ap\"\n\
+                [pools.app]\nbackends = [\"a:1\"]\nslow_start = 5\n";
+    assert_eq!(
+        rendered(text),
+        "error: unknown key `colour`
+ --> conf/app.toml:1:1
+  |
+1 | colour = 1
+  | ^^^^^^
+  = help: known here are `server`, `admin`, `log`, `listeners`, `routes`, `pools`
+
+error: expected a whole number, found \"two\"
+ --> conf/app.toml:3:11
+  |
+3 | workers = \"two\"
+  |           ^^^^^ in `server.workers`
+
+error: -1 is out of range
+ --> conf/app.toml:4:16
+  |
+4 | max_requests = -1
+  |                ^^ in `server.max_requests`
+  = help: it must be at least 0
+
+error: \":80\" is no address to listen on
+ --> conf/app.toml:6:8
+  |
+6 | bind = \":80\"
+  |        ^^^^^ in `listeners.http.bind`
+  = help: did you mean \"0.0.0.0:80\", or \"[::]:80\" for both families?
+
+error: there is no pool `ap`
+  --> conf/app.toml:11:9
+   |
+11 | \tpool = \"ap\"
+   | \t       ^^^^ in `routes[0].pool`
+   = help: did you mean `app`?
+
+error: expected a duration such as \"10s\", found 5
+  --> conf/app.toml:14:14
+   |
+14 | slow_start = 5
+   |              ^ in `pools.app.slow_start`
+   = help: write \"5s\"
+"
+    );
+}
+
+#[test]
+fn two_places_are_both_named() {
+    let text = with("[[routes]]\npool = \"app\"\n");
+    assert_eq!(
+        rendered(&text),
+        "error: two routes match the same requests
+ --> conf/app.toml:8:1
+  |
+8 | [[routes]]
+  | ^^^^^^^^^^ in `routes[1]`
+  = note: the first, for any host, path `/`, is at conf/app.toml:4:1
+  = help: make them differ in `hosts`, `path` or `listeners`
+"
+    );
+}
+
+#[test]
+fn the_whole_file_has_no_line() {
+    assert_eq!(
+        rendered(""),
+        "error: there is no listener
+ --> conf/app.toml
+  = help: add a section [listeners.http] with bind = \"0.0.0.0:8080\"
+"
+    );
+}
+
+#[test]
+fn syntax_errors_come_alone_with_their_place() {
+    let errors = try_parse("a = \nb = 1\nc = \"x\n").expect_err("syntax errors").errors;
+    assert!(errors.len() >= 2, "{errors:?}");
+    assert!(errors.iter().all(|error| error.span.is_some() && error.key.is_empty()));
+}
+
+#[test]
+fn columns_count_characters() {
+    let text = with("[log]\nlevel = \"ü\" # é\nformat = \"ä\"");
+    let errors = rendered(&text);
+    assert!(errors.contains("conf/app.toml:9:9\n"), "{errors}");
+    assert!(errors.contains("\n  |         ^^^ in `log.level`\n"), "{errors}");
+}
+
+#[test]
+fn control_characters_do_not_reach_the_terminal() {
+    let errors = rendered(&with("[log]\nlevel = \"\\u001b[31m\""));
+    assert!(!errors.contains('\u{1b}'), "{errors}");
+}
+
+#[test]
+fn later_errors_point_at_the_place_too() {
+    let text = with(
+        "[listeners.s]\nbind = \"0.0.0.0:443\"\n[[listeners.s.tls.certificates]]\ncert = \"a.pem\"\nkey = \"a.key\"\n",
+    );
+    let parsed = try_parse(&text).unwrap();
+    let tls = parsed.config.listeners["s"].tls.as_ref().unwrap();
+    let cert = &tls.certificates[0].cert;
+    assert_eq!(cert.value, PathBuf::from("conf/a.pem"));
+    let error = Diagnostic::error("cannot be read").at(cert.span).render(&parsed.source, false);
+    assert_eq!(
+        error,
+        "error: cannot be read
+  --> conf/app.toml:11:8
+   |
+11 | cert = \"a.pem\"
+   |        ^^^^^^^
+"
+    );
+}
+
+#[test]
+fn color_only_adds_escapes() {
+    let errors = try_parse("").expect_err("no listener");
+    let colored = errors.render(true);
+    assert!(colored.starts_with("\u{1b}[1;31merror"));
+    let mut plain = String::new();
+    for (index, part) in colored.split('\u{1b}').enumerate() {
+        plain.push_str(if index == 0 { part } else { part.split_once('m').unwrap().1 });
+    }
+    assert_eq!(plain, errors.render(false));
+}
+
+#[test]
+fn contradictions_and_gaps_within_a_section() {
+    for (more, expected) in [
+        ("active = \"blue\"", "pools.app.active: `active` names a version, and this pool has none"),
+        (
+            "versions.blue.backends = [\"b:1\"]\nactive = \"blue\"",
+            "pools.app.backends: `backends` stands beside `versions`, which have backends of their own",
+        ),
+        ("[pools.x]", "pools.x: `backends` is missing"),
+        ("[pools.x]\nbackends = []", "pools.x.backends: `backends` is an empty list"),
+        (
+            "[pools.x]\nversions.blue.backends = [\"b:1\"]",
+            "pools.x: `active` is missing: which version is to serve?",
+        ),
+        ("[pools.x]\nbackends = [{}]", "pools.x.backends[0]: `address` is missing"),
+        (
+            "[pools.x]\nbackends = [{ address = \"b:1\", weight = 0 }]",
+            "pools.x.backends[0].weight: a backend of weight 0 would get no request",
+        ),
+        ("[pools.'a b']\nbackends = [\"b:1\"]", "pools.a b: `a b` cannot be a name"),
+        ("affinity = {}", "pools.app.affinity: `cookie` is missing"),
+        (
+            "affinity = { cookie = \"a b\" }",
+            "pools.app.affinity.cookie: \"a b\" cannot be the name of a cookie",
+        ),
+        (
+            "affinity = { cookie = \"a\", secret = \"short\" }",
+            "pools.app.affinity.secret: this secret is too short to be one",
+        ),
+        (
+            "upstream.protocol = \"auto\"",
+            "pools.app.upstream.protocol: `auto` asks the backend during the TLS handshake, and there is no `tls`",
+        ),
+        (
+            "upstream.connect_timeout = \"0s\"",
+            "pools.app.upstream.connect_timeout: this duration must be above zero",
+        ),
+        (
+            "upstream.tls = { verify = false, ca = \"x\" }",
+            "pools.app.upstream.tls.ca: `ca` has no meaning with `verify = false`",
+        ),
+        (
+            "health = { type = \"tcp\", path = \"/\" }",
+            "pools.app.health.path: `path` has no meaning with `type = \"tcp\"`",
+        ),
+        (
+            "health.headers = { \"a b\" = \"c\" }",
+            "pools.app.health.headers: `a b` cannot be the name of a header field",
+        ),
+        (
+            "health.headers = { a = \"c\\nd\" }",
+            "pools.app.health.headers: the value of `a` holds a control character",
+        ),
+        (
+            "health.expect_status = []",
+            "pools.app.health.expect_status: `expect_status` is an empty list",
+        ),
+        ("health = 5", "pools.app.health: expected a table, found 5"),
+        (
+            "outliers.base_ejection = \"10m\"",
+            "pools.app.outliers.base_ejection: `base_ejection` is longer than `max_ejection`",
+        ),
+        ("retries.attempts = 0", "pools.app.retries.attempts: 0 is out of range"),
+        (
+            "[admin]\nbind = \"0.0.0.0:9900\"",
+            "admin.bind: the admin API on 0.0.0.0:9900 can be reached from elsewhere without a token",
+        ),
+        ("[listeners.x]", "listeners.x: `bind` is missing"),
+        ("[listeners.x]\nbind = []", "listeners.x.bind: `bind` is an empty list"),
+        (
+            "[listeners.x]\nbind = \"0.0.0.0:1\"\ntls = {}",
+            "listeners.x.tls: `certificates` is missing",
+        ),
+        (
+            "[listeners.x]\nbind = \"0.0.0.0:1\"\ntls.certificates = [{ cert = \"a\" }]",
+            "listeners.x.tls.certificates[0]: `key` is missing",
+        ),
+    ] {
+        assert_eq!(errors_of(&with(more)), [expected], "{more}");
+    }
+}
+
+#[test]
+fn contradictions_within_a_route() {
+    for (route, expected) in [
+        ("", "routes[1]: this route leads nowhere"),
+        (
+            "pool = \"app\"\nredirect = { scheme = \"https\" }",
+            "routes[1].redirect: a route leads to a `pool` or is a `redirect`, not both",
+        ),
+        (
+            "redirect = { scheme = \"https\" }\nmax_body = \"1MiB\"",
+            "routes[1].max_body: `max_body` has no meaning on a redirect",
+        ),
+        (
+            "redirect = {}",
+            "routes[1].redirect: this redirect leads to where the request already is",
+        ),
+        (
+            "redirect = { path = \"/x\", status = 304 }",
+            "routes[1].redirect.status: 304 is no redirect",
+        ),
+        ("pool = \"app\"\nhosts = []", "routes[1].hosts: `hosts` is an empty list"),
+        ("pool = \"app\"\nhosts = \"a\"", "routes[1].hosts: expected a list, found \"a\""),
+        ("pool = \"app\"\nname = \"a b\"", "routes[1].name: `a b` cannot be a name"),
+    ] {
+        let text = with(&format!("[[routes]]\npath = \"/r\"\n{route}"));
+        assert_eq!(errors_of(&text), [expected], "{route}");
+    }
+}
+
+#[test]
+fn contradictions_within_a_swap() {
+    for (swap, expected) in [
+        ("gate_checks = 0", "swap.gate_checks: 0 is out of range"),
+        ("smoke = [{}]", "swap.smoke[0]: `path` is missing"),
+        ("ramp = [\"25%\", \"5%\"]", "swap.ramp: the shares of a ramp must rise"),
+        ("ramp = [\"100%\"]", "swap.ramp[0]: \"100%\" is out of range"),
+        (
+            "control = \"60%\"",
+            "swap.control: \"60%\" of the requests would stay on the old version",
+        ),
+        (
+            "tunnels = { drain = \"close\", deadline = \"1s\" }",
+            "swap.tunnels.deadline: `deadline` has no meaning with `drain = \"close\"`, which closes at once",
+        ),
+        ("rollback.confidence = \"100%\"", "swap.rollback.confidence: \"100%\" is out of range"),
+        ("rollback.latency_factor = 0.5", "swap.rollback.latency_factor: 0.5 is no factor"),
+    ] {
+        let text = with(&format!(
+            "[pools.x]\nactive = \"b\"\nversions.b.backends = [\"b:1\"]\n[pools.x.swap]\n{swap}"
+        ));
+        assert_eq!(errors_of(&text), [format!("pools.x.{expected}")], "{swap}");
+    }
+}
+
+#[test]
+fn secrets_are_never_shown() {
+    let env = |_: &str| Some("hunter2".to_owned());
+    let text = with("affinity = { cookie = \"a\", secret = \"${S}\" }");
+    let errors = parse(&text, Path::new("x.toml"), &env).expect_err("too short").to_string();
+    assert!(!errors.contains("hunter2"), "{errors}");
+    let text = text.replace("${S}", "0123456789abcdef");
+    let config = config_of(&text);
+    assert!(!format!("{config:?}").contains("0123456789abcdef"));
+    let affinity = config.pools["app"].affinity.as_ref().unwrap();
+    assert_eq!(affinity.secret.as_ref().unwrap().expose(), "0123456789abcdef");
+}
+
+#[test]
+fn the_environment_gives_texts_numbers_and_booleans() {
+    let env = |name: &str| match name {
+        "N" => Some("3".to_owned()),
+        "B" => Some("true".to_owned()),
+        "STATE_DIRECTORY" => Some("/var/lib/tidegate:/other".to_owned()),
+        _ => None,
+    };
+    let text = with("[server]\nworkers = \"${N}\"\nforwarded = \"${B}\"");
+    let server = parse(&text, Path::new("x.toml"), &env).unwrap().config.server;
+    assert_eq!((server.workers, server.forwarded), (Some(3), true));
+    assert_eq!(server.state_dir.unwrap().value, Path::new("/var/lib/tidegate"));
+    // What is not from the environment must have its own type.
+    let errors = errors_of(&with("[server]\nworkers = \"3\""));
+    assert_eq!(errors, ["server.workers: expected a whole number, found \"3\""]);
+    let errors = errors_of(&with("[server]\nstate_dir = \"${NOPE}\""));
+    assert_eq!(errors, ["server.state_dir: environment variable `NOPE` is not set"]);
+}
+
+#[test]
+fn a_full_file_becomes_values() {
+    let config = config_of(&with(
+        "affinity = { cookie = \"c\", ttl = \"2d\" }\nhealth.path = \"/up?x=1\"\n\
+         retries.on = [\"reset\", 503, \"503\"]\n\
+         [listeners.u]\nbind = [\"unix:run/x.sock\", \"[::1]:1\"]\n\
+         [[routes]]\nhosts = [\"*.Example.ORG.\", \"[::1]:80\"]\n\
+         redirect = { scheme = \"https\" }",
+    ));
+    let bind: Vec<_> = config.listeners["u"].bind.iter().map(|bind| &bind.value).collect();
+    assert_eq!(*bind[0], BindAddress::Unix("conf/run/x.sock".into()));
+    assert_eq!(bind[1].to_string(), "[::1]:1");
+    let route = &config.routes[1];
+    assert_eq!(route.hosts[0].value, HostPattern::Wildcard("example.org".to_owned()));
+    assert_eq!(route.hosts[1].value, HostPattern::Exact("[::1]".to_owned()));
+    let RouteAction::Redirect(redirect) = &route.action else { panic!("{route:?}") };
+    assert_eq!((redirect.scheme, redirect.status), (Some(Scheme::Https), 308));
+    let pool = &config.pools["app"];
+    assert_eq!(pool.active.value, "");
+    let address = &pool.versions[""].backends[0].address.value;
+    assert_eq!(*address, BackendAddress::Ip(([127, 0, 0, 1], 3001).into()));
+    let ttl = pool.affinity.as_ref().and_then(|affinity| affinity.ttl);
+    assert_eq!(ttl, Some(Duration::from_secs(2 * 86_400)));
+    assert_eq!(pool.retries.on, [RetryOn::Reset, RetryOn::Status(503)]);
+    let ProbeKind::Http(probe) = &pool.health.probe else { panic!("{:?}", pool.health) };
+    assert_eq!(probe.path, "/up?x=1");
+}
+
+#[test]
+fn without_a_section_health_is_a_connection() {
+    assert_eq!(config_of(&with("")).pools["app"].health.probe, ProbeKind::Tcp);
+    let config = config_of(&with("health = { type = \"grpc\", port = 9 }"));
+    assert_eq!(config.pools["app"].health.probe, ProbeKind::Grpc);
+}
