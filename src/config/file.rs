@@ -111,7 +111,7 @@ fn listener_bind(s: &mut Section) -> Vec<Located<BindAddress>> {
     let grammar = addresses::bind(s.directory());
     match s.value("bind") {
         None => {
-            s.error("`bind` is missing", "say where to listen: bind = \"0.0.0.0:8080\"".to_owned());
+            s.require("bind", "say where to listen: bind = \"0.0.0.0:8080\"".to_owned());
             Vec::new()
         }
         Some(list) if list.is_list() => s
@@ -124,18 +124,14 @@ fn listener_bind(s: &mut Section) -> Vec<Located<BindAddress>> {
 fn tls(s: &mut Section) -> Tls {
     let help = "give a certificate and its key: [{ cert = \"app.pem\", key = \"app.key\" }]";
     s.refuse_empty_list("certificates", help);
-    if s.is_written() && !s.has("certificates") {
-        s.error("`certificates` is missing", help.to_owned());
-    }
+    s.require("certificates", help.to_owned());
     let certificates = s.tables("certificates", certificate).unwrap_or_default();
     Tls { certificates: certificates.into_iter().flatten().collect() }
 }
 
 fn certificate(s: &mut Section) -> Option<Certificate> {
     for key in ["cert", "key"] {
-        if s.is_written() && !s.has(key) {
-            s.error(format!("`{key}` is missing"), "a certificate needs both files".to_owned());
-        }
+        s.require(key, "a certificate needs both files".to_owned());
     }
     let (cert, key) = (s.path("cert"), s.path("key"));
     Some(Certificate { cert: cert?, key: key? })

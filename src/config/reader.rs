@@ -119,6 +119,14 @@ impl<'r> Section<'r> {
         self.reader.report(error);
     }
 
+    /// Reports a key that is required and not there.
+    pub(super) fn require(&self, key: &str, help: impl Into<Option<String>>) {
+        // What is no table at all was reported as that.
+        if self.is_written() && !self.has(key) {
+            self.error(format!("`{key}` is missing"), help);
+        }
+    }
+
     /// Reports an error at one of the table's keys, or at the table if the key is not there.
     pub(super) fn error_at(
         &self,

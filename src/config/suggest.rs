@@ -22,7 +22,11 @@ fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a s
     let folded = word.to_lowercase().replace('-', "_");
     let limit = (folded.chars().count() / 3).max(1);
     known
-        .map(|candidate| (distance(&folded, &candidate.to_lowercase()), candidate))
+        .map(|candidate| {
+            // `health_check` for `health` is many letters away and yet plain.
+            let begun = candidate.len() >= 4 && folded.starts_with(candidate);
+            (if begun { 1 } else { distance(&folded, &candidate.to_lowercase()) }, candidate)
+        })
         .filter(|(distance, _)| *distance <= limit)
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, candidate)| candidate)
@@ -75,6 +79,7 @@ mod tests {
         for (word, expected) in [
             ("intervall", "did you mean `interval`?"),
             ("tiemout", "did you mean `timeout`?"),
+            ("interval-ms", "did you mean `interval`?"),
             ("Rise", "did you mean `rise`?"),
             ("colour", "known here are `interval`, `timeout`, `fall`, `rise`"),
         ] {

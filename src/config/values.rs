@@ -291,6 +291,14 @@ pub(super) fn share(scalar: &Scalar) -> Result<f64, Problem> {
     }
 }
 
+/// A share above zero.
+pub(super) fn positive_share(scalar: &Scalar) -> Result<f64, Problem> {
+    match share(scalar)? {
+        0.0 => Err(Problem::new("this share must be above zero")),
+        share => Ok(share),
+    }
+}
+
 /// A share above `low` and below `high`.
 pub(super) fn share_between(low: f64, high: f64) -> impl Fn(&Scalar) -> Result<f64, Problem> {
     move |scalar| {

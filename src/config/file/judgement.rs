@@ -5,8 +5,8 @@ use crate::config::choice::choice as choices;
 use crate::config::model::{Health, HttpProbe, Mode, Outliers, ProbeKind, Retries};
 use crate::config::reader::Section;
 use crate::config::values::{
-    choice, duration, duration_or_none, factor, factor_or_none, positive, positive_duration, rate,
-    retry_on, share, share_between, status_range, text, whole,
+    choice, duration, duration_or_none, factor, factor_or_none, positive, positive_duration,
+    positive_share, rate, retry_on, share, status_range, text, whole,
 };
 
 choices! {
@@ -83,7 +83,7 @@ pub(super) fn outliers(s: &mut Section) -> Outliers {
         consecutive_failures: s
             .get("consecutive_failures", whole::<u32>(0..=u32::MAX.into()))
             .map_or(default.consecutive_failures, |failures| (failures > 0).then_some(failures)),
-        failure_rate: s.get_or("failure_rate", default.failure_rate, share_between(0.0, 1.0)),
+        failure_rate: s.get_or("failure_rate", default.failure_rate, positive_share),
         failure_factor: s.get_or("failure_factor", default.failure_factor, factor),
         min_requests: s.get_or("min_requests", default.min_requests, positive),
         window: s.get_or("window", default.window, positive_duration),

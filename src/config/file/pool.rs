@@ -90,7 +90,7 @@ fn version(s: &mut Section, name: Located<String>) -> Version {
 fn backends(s: &mut Section) -> Vec<Backend> {
     s.refuse_empty_list("backends", NO_BACKENDS);
     let Some(value) = s.value("backends") else {
-        s.error("`backends` is missing", NO_BACKENDS.to_owned());
+        s.require("backends", NO_BACKENDS.to_owned());
         return Vec::new();
     };
     let entries = value.entries().unwrap_or_default();
@@ -104,9 +104,7 @@ fn backend(s: &Section, value: &Value) -> Option<Backend> {
         return Some(Backend { address, weight: 1, backup: false });
     }
     value.table(|s| {
-        if !s.has("address") {
-            s.error("`address` is missing", "say where the backend listens".to_owned());
-        }
+        s.require("address", "say where the backend listens".to_owned());
         let address = s.located("address", grammar);
         let weight = s.get_or("weight", 1, weight);
         let backup = s.get_or("backup", false, boolean);
@@ -123,9 +121,7 @@ fn weight(scalar: &Scalar) -> Result<u32, Problem> {
 }
 
 fn affinity(s: &mut Section) -> Option<Affinity> {
-    if s.is_written() && !s.has("cookie") {
-        s.error("`cookie` is missing", "name the cookie: cookie = \"tidegate_app\"".to_owned());
-    }
+    s.require("cookie", "name the cookie: cookie = \"tidegate_app\"".to_owned());
     let cookie = s.get("cookie", addresses::cookie_name);
     let ttl = s.get("ttl", cookie_ttl).flatten();
     let secure = s.get_or("secure", SecureCookie::Auto, choice::<SecureCookie>);

@@ -38,9 +38,7 @@ fn check_rising(s: &Section, ramp: &[Located<f64>]) {
 }
 
 fn smoke(s: &mut Section) -> HttpProbe {
-    if s.is_written() && !s.has("path") {
-        s.error("`path` is missing", "say what to ask for: path = \"/\"".to_owned());
-    }
+    s.require("path", "say what to ask for: path = \"/\"".to_owned());
     http_probe(s)
 }
 

@@ -218,6 +218,11 @@ fn contradictions_and_gaps_within_a_section() {
             "health.expect_status = []",
             "pools.app.health.expect_status: `expect_status` is an empty list",
         ),
+        (
+            "outliers.failure_rate = \"0%\"",
+            "pools.app.outliers.failure_rate: this share must be above zero",
+        ),
+        ("[[pools.x]]", "pools.x: expected a table, found a list"),
         ("health = 5", "pools.app.health: expected a table, found 5"),
         (
             "outliers.base_ejection = \"10m\"",
