@@ -14,6 +14,7 @@ pub mod hop;
 pub mod identity;
 
 use http::{HeaderMap, HeaderName, header};
+use smallvec::SmallVec;
 
 /// Where the request began, nearest last (no standard; everybody's).
 pub static X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -36,6 +37,16 @@ fn members<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item 
 
 fn split(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii).filter(|member| !member.is_empty())
+}
+
+/// Takes fields out by name, in one pass: nearly always there are few or none, and a pass over the
+/// names is cheaper than a look-up for each that might be there.
+fn remove(headers: &mut HeaderMap, unwanted: impl Fn(&str) -> bool) {
+    let names: SmallVec<[HeaderName; 4]> =
+        headers.keys().filter(|name| unwanted(name.as_str())).cloned().collect();
+    for name in names {
+        headers.remove(name);
+    }
 }
 
 /// True for fields that tell where a request comes from, in any spelling that a backend might

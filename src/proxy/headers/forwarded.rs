@@ -4,10 +4,9 @@ use std::net::{IpAddr, SocketAddr};
 
 use http::header::FORWARDED;
 use http::{HeaderMap, HeaderName, HeaderValue};
-use smallvec::SmallVec;
 
 use super::{
-    X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PORT, X_FORWARDED_PROTO, is_forwarding,
+    X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PORT, X_FORWARDED_PROTO, is_forwarding, remove,
 };
 use crate::state::trust::TrustedProxies;
 
@@ -105,14 +104,6 @@ fn visible(address: &str) -> HeaderValue {
 
 fn is_plain(name: &str) -> bool {
     !name.contains('_')
-}
-
-fn remove(headers: &mut HeaderMap, unwanted: impl Fn(&str) -> bool) {
-    let names: SmallVec<[HeaderName; 4]> =
-        headers.keys().filter(|name| unwanted(name.as_str())).cloned().collect();
-    for name in names {
-        headers.remove(name);
-    }
 }
 
 /// Adds a member at the end of a list field, on one line.

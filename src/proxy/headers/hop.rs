@@ -1,18 +1,11 @@
 //! Hop-by-hop fields (RFC 9110 section 7.6.1) and upgrades (section 7.8).
 
-use http::header::{
-    CONNECTION, CONTENT_LENGTH, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
-    TRANSFER_ENCODING, UPGRADE,
-};
+use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TE, UPGRADE};
 use http::{HeaderMap, HeaderName, HeaderValue, Version, request};
 use smallvec::SmallVec;
 
-use super::{HOPS, X_REQUEST_ID, is_forwarding, members, split};
+use super::{HOPS, X_REQUEST_ID, is_forwarding, members, remove, split};
 use crate::proxy::framing::is_upgradable;
-
-static KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-static PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
-static HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 
 /// What is put back after stripping.
 #[derive(Debug, Default)]
@@ -31,28 +24,31 @@ pub struct Keep {
 /// `Connection` cannot list away what frames and routes the message, nor what we set ourselves.
 /// `Trailer` stays: it announces, and hyper sends only trailers that were announced.
 pub fn strip_hop_by_hop(headers: &mut HeaderMap, keep: Keep) {
-    if headers.contains_key(CONNECTION) {
-        remove_listed(headers);
-    }
-    if headers.contains_key(TE) {
-        let trailers = keep.te_trailers && wants_trailers(headers);
-        headers.remove(TE);
-        if trailers {
-            headers.insert(TE, HeaderValue::from_static("trailers"));
-        }
-    }
-    headers.remove(&KEEP_ALIVE);
-    headers.remove(&PROXY_CONNECTION);
-    headers.remove(PROXY_AUTHENTICATE);
-    headers.remove(PROXY_AUTHORIZATION);
-    headers.remove(TRANSFER_ENCODING);
-    if headers.remove(UPGRADE).is_some() {
-        headers.remove(&HTTP2_SETTINGS);
+    let trailers = keep.te_trailers && wants_trailers(headers);
+    remove_listed(headers);
+    remove(headers, is_hop_by_hop);
+    if trailers {
+        headers.insert(TE, HeaderValue::from_static("trailers"));
     }
     if let Some(protocol) = keep.upgrade {
         headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
         headers.insert(UPGRADE, protocol);
     }
+}
+
+fn is_hop_by_hop(name: &str) -> bool {
+    matches!(
+        name,
+        "connection"
+            | "http2-settings"
+            | "keep-alive"
+            | "proxy-authenticate"
+            | "proxy-authorization"
+            | "proxy-connection"
+            | "te"
+            | "transfer-encoding"
+            | "upgrade"
+    )
 }
 
 fn remove_listed(headers: &mut HeaderMap) {
@@ -64,7 +60,6 @@ fn remove_listed(headers: &mut HeaderMap) {
         .filter(|value| split(value.as_bytes()).any(|option| !is_plain_option(option)))
         .cloned()
         .collect();
-    headers.remove(CONNECTION);
     for value in listing {
         for option in split(value.as_bytes()) {
             if let Ok(name) = HeaderName::from_bytes(option)
@@ -84,10 +79,8 @@ fn is_plain_option(option: &[u8]) -> bool {
 }
 
 fn is_protected(name: &HeaderName) -> bool {
-    // TE is decided on later, with what the other side can take.
     *name == HOST
         || *name == CONTENT_LENGTH
-        || *name == TE
         || *name == X_REQUEST_ID
         || *name == HOPS
         || is_forwarding(name.as_str())
@@ -130,6 +123,7 @@ pub fn upgrade_of(parts: &request::Parts) -> Option<HeaderValue> {
 mod tests {
     use super::super::tests::{map, names};
     use super::*;
+    use crate::proxy::framing::{Limits, Phase, Scanner};
 
     fn stripped(lines: &[(&str, &str)], keep: Keep) -> Vec<String> {
         let mut headers = map(lines);
@@ -249,6 +243,16 @@ mod tests {
         assert_eq!(headers, map(&[("connection", "upgrade"), ("upgrade", "websocket")]));
     }
 
+    /// Whether the scanner of raw heads expects a decision, on which somebody must come.
+    fn scanner_waits(version: Version, connection: &str, upgrade: &str) -> bool {
+        let mut scanner = Scanner::new(Limits { max_header_bytes: 1024, max_headers: 10 });
+        let head = format!(
+            "GET / {version:?}\r\nHost: a\r\nConnection: {connection}\r\nUpgrade: {upgrade}\r\n\r\n"
+        );
+        assert_eq!(scanner.feed(head.as_bytes()).violation, None);
+        scanner.phase() == Phase::Upgrade
+    }
+
     #[test]
     fn upgrades_that_are_forwarded() {
         let (v11, v10, v2) = (Version::HTTP_11, Version::HTTP_10, Version::HTTP_2);
@@ -271,6 +275,9 @@ mod tests {
             let answer = upgrade_of(&parts);
             let answer = answer.as_ref().map(|value| value.to_str().unwrap());
             assert_eq!(answer, wanted, "{version:?} {connection} {upgrade}");
+            if version != v2 {
+                assert_eq!(scanner_waits(version, connection, upgrade), wanted.is_some());
+            }
         }
         let (parts, ()) = http::Request::new(()).into_parts();
         assert_eq!(upgrade_of(&parts), None);
