@@ -1,1 +1,6 @@
-//! Every metric name in one file; access log; events.
+//! What the process tells of itself: metrics, the access log, the log.
+
+pub mod access;
+mod civil;
+
+pub use access::AccessLog;
