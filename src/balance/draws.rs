@@ -5,6 +5,8 @@
 //! is left of it says whether the column's owner or its lodger is meant. All arithmetic is on
 //! integers, so shares are exact to 2^-64 and no rounding can leave a column half filled.
 
+use std::hint::select_unpredictable;
+
 /// A table of weighted draws.
 pub(super) struct Draws {
     len: u64,
@@ -32,8 +34,9 @@ impl Draws {
         let product = u128::from(point) * u128::from(self.len);
         let column = (product >> 64) as usize;
         match self.columns.get(column) {
-            Some(c) if product as u64 >= c.own => c.lodger as usize,
-            _ => column,
+            // As good as random, so not a branch to be predicted.
+            Some(c) => select_unpredictable(product as u64 >= c.own, c.lodger as usize, column),
+            None => column,
         }
     }
 }

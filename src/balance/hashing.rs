@@ -59,9 +59,10 @@ pub(super) fn rendezvous(
     .map(|(i, _)| i)
 }
 
-/// Table sizes: primes, so that every step through the table visits all of it. The first gives 128
-/// members at least 512 slots each; the next serve up to 16,384 members with 16 slots or more.
-const SIZES: [(usize, u64); 3] = [(512, 65_537), (16_384, 262_139), (usize::MAX, 1_048_573)];
+/// Table sizes by the most members that they serve: primes, so that every step through the table
+/// visits all of it. Up to 512 members have 128 slots or more each, up to 16,384 have 16.
+const SIZES: [(usize, u64); 4] =
+    [(128, 16_381), (512, 65_537), (16_384, 262_139), (usize::MAX, 1_048_573)];
 /// Slots tried for a key before the members are searched one after another.
 const TRIES: u64 = 16;
 

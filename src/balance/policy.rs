@@ -5,6 +5,7 @@
 //! number of weighted draws for many.
 
 use std::cmp::Ordering;
+use std::hint::select_unpredictable;
 
 use super::draws::Draws;
 use super::hashing::{Maglev, rendezvous};
@@ -212,8 +213,15 @@ impl Loaded {
         if self.load == 0 { 0 } else { u64::from(self.load) + 1 }
     }
 
+    /// The one that compares lower, `self` if neither does. Which one it is nobody can foresee, and
+    /// a mispredicted branch would cost more than all the rest, and hold up the next load.
     fn lower(self, other: Self) -> Self {
-        if other.compare(&self) == Ordering::Less { other } else { self }
+        let other_is_lower = other.compare(&self) == Ordering::Less;
+        Self {
+            index: select_unpredictable(other_is_lower, other.index, self.index),
+            load: select_unpredictable(other_is_lower, other.load, self.load),
+            weight: select_unpredictable(other_is_lower, other.weight, self.weight),
+        }
     }
 }
 
