@@ -21,6 +21,29 @@ pub enum Condition {
 }
 
 impl Condition {
+    /// Every condition.
+    pub const ALL: [Self; 6] = [
+        Self::Checking,
+        Self::Healthy,
+        Self::Unhealthy,
+        Self::Ejected,
+        Self::Draining,
+        Self::Disabled,
+    ];
+
+    /// The word for it in metrics, logs and answers.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Healthy => "healthy",
+            Self::Checking => "checking",
+            Self::Unhealthy => "unhealthy",
+            Self::Ejected => "ejected",
+            Self::Draining => "draining",
+            Self::Disabled => "disabled",
+        }
+    }
+
     /// An operator took it out; no emergency overrides that.
     fn by_hand(self) -> bool {
         matches!(self, Self::Draining | Self::Disabled)

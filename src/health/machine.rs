@@ -39,6 +39,19 @@ pub enum State {
     },
 }
 
+impl State {
+    /// The word for it in metrics, logs and answers.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Checking => "checking",
+            Self::Healthy => "healthy",
+            Self::Unhealthy => "unhealthy",
+            Self::Ejected { .. } => "ejected",
+        }
+    }
+}
+
 /// A change of state, to be reported.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Transition {

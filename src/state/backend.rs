@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use arc_swap::ArcSwapOption;
 
 use super::Address;
-use super::counters::{CodeCounters, Counter, Histogram, PerWorker};
+use super::counters::{CodeCounters, Counter, Histogram, PerWorker, TransitionCounters};
 use crate::balance::{Condition, stable_hash};
 use crate::health::Health;
 
@@ -16,14 +16,7 @@ use crate::health::Health;
 pub struct BackendId(u64);
 
 /// How a condition is held in an atomic: as its index. The first is the one at start.
-const CONDITIONS: [Condition; 6] = [
-    Condition::Checking,
-    Condition::Healthy,
-    Condition::Unhealthy,
-    Condition::Ejected,
-    Condition::Draining,
-    Condition::Disabled,
-];
+const CONDITIONS: [Condition; 6] = Condition::ALL;
 
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 
@@ -46,6 +39,8 @@ pub struct Backend {
     pub cells: PerWorker<BackendCells>,
     /// What the probes count.
     pub probes: ProbeCounters,
+    /// How often its health changed, and how.
+    pub transitions: TransitionCounters,
     /// Set by a worker whose connect failed, cleared by the probe that it causes.
     pub suspected: AtomicBool,
     in_flight: AtomicU32,
@@ -131,6 +126,7 @@ impl Backend {
             resolved,
             cells: PerWorker::new(workers),
             probes: ProbeCounters::default(),
+            transitions: TransitionCounters::default(),
             suspected: AtomicBool::new(false),
             in_flight: AtomicU32::new(0),
             condition: AtomicU8::new(0),

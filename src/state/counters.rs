@@ -4,8 +4,9 @@
 //! instruction; readers on other threads see a value that is at most a moment old. The names that
 //! Prometheus sees stand in `telemetry`.
 
-use std::sync::OnceLock;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use http::StatusCode;
@@ -105,6 +106,37 @@ impl CodeCounters {
         for (sum, counter) in sums.iter_mut().zip(&self.0) {
             *sum += counter.get();
         }
+    }
+}
+
+/// A change of a backend's state and the reason for it, as words from small fixed sets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct TransitionKey {
+    /// The state before.
+    pub from: &'static str,
+    /// The state after.
+    pub to: &'static str,
+    /// Why.
+    pub reason: &'static str,
+}
+
+/// Transitions by kind. They are rare and both planes make them, so a lock guards the counts.
+#[derive(Debug, Default)]
+pub struct TransitionCounters(Mutex<BTreeMap<TransitionKey, u64>>);
+
+impl TransitionCounters {
+    /// Counts one.
+    pub fn count(&self, key: TransitionKey) {
+        *self.lock().entry(key).or_default() += 1;
+    }
+
+    /// Every kind that occurred, and how often.
+    pub fn counts(&self) -> Vec<(TransitionKey, u64)> {
+        self.lock().iter().map(|(key, count)| (*key, *count)).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<TransitionKey, u64>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

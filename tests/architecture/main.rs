@@ -25,7 +25,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("proxy", &["state", "health", "balance", "upstream", "telemetry"]),
     ("control", &["config", "certs", "state", "health", "deploy", "upstream", "telemetry"]),
     ("admin", &["state", "control", "telemetry"]),
-    ("telemetry", &["state"]),
+    ("telemetry", &["state", "balance", "health"]),
 ];
 
 /// Rooms that only compute: time and randomness are their arguments, and they touch nothing.
