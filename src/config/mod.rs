@@ -34,6 +34,9 @@ pub struct Parsed {
     pub config: Config,
     /// What is probably not meant, in the order of the file.
     pub warnings: Vec<Diagnostic>,
+    /// The path of every key that the file gives, `pools.app.health.interval`, at its place: tells
+    /// what was written from what is a default.
+    pub written: Vec<Located<String>>,
     /// The text, for later diagnostics about [`Located`] values.
     pub source: Source,
 }
@@ -58,8 +61,9 @@ pub fn parse(
     let reader = reader::Reader::new(path.parent().unwrap_or(Path::new("")), env);
     let config = file::read(&reader, root.get_ref());
     check::check(&config, &reader);
+    let written = reader.written();
     match reader.into_findings() {
-        (errors, warnings) if errors.is_empty() => Ok(Parsed { config, warnings, source }),
+        (errors, warnings) if errors.is_empty() => Ok(Parsed { config, warnings, written, source }),
         (errors, _) => Err(Errors { source, errors }),
     }
 }

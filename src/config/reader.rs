@@ -26,6 +26,8 @@ pub(super) struct Reader<'a> {
     directory: &'a Path,
     env: &'a dyn Fn(&str) -> Option<String>,
     findings: RefCell<Vec<Diagnostic>>,
+    /// Every known key that stands in the file, at its place.
+    written: RefCell<Vec<Located<String>>>,
     /// Every key that was asked for, and whether it stood in the file.
     #[cfg(test)]
     pub(super) asked: RefCell<BTreeMap<String, bool>>,
@@ -37,6 +39,7 @@ impl<'a> Reader<'a> {
             directory,
             env,
             findings: RefCell::default(),
+            written: RefCell::default(),
             #[cfg(test)]
             asked: RefCell::default(),
         }
@@ -54,6 +57,11 @@ impl<'a> Reader<'a> {
             finding.severity == Severity::Error
                 && below.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
         })
+    }
+
+    /// The path of every known key that stands in the file, at its place.
+    pub(super) fn written(&self) -> Vec<Located<String>> {
+        self.written.borrow().clone()
     }
 
     /// All findings in the order of the file: errors, then warnings.
@@ -173,7 +181,9 @@ impl<'r> Section<'r> {
             let present = self.has(key);
             *self.reader.asked.borrow_mut().entry(self.key_of(key)).or_default() |= present;
         }
-        let (_, node) = self.entry(key)?;
+        let (name, node) = self.entry(key)?;
+        let written = Located::new(self.key_of(key), name.span().into());
+        self.reader.written.borrow_mut().push(written);
         Some(Value { reader: self.reader, node, key: self.key_of(key) })
     }
 

@@ -8,6 +8,7 @@ use arc_swap::ArcSwapOption;
 
 use super::Address;
 use super::counters::{CodeCounters, Counter, Histogram, PerWorker, TransitionCounters};
+use super::history::History;
 use crate::balance::{Condition, stable_hash};
 use crate::health::Health;
 
@@ -43,6 +44,8 @@ pub struct Backend {
     pub transitions: TransitionCounters,
     /// Set by a worker whose connect failed, cleared by the probe that it causes.
     pub suspected: AtomicBool,
+    /// What happened to it last.
+    pub history: History,
     in_flight: AtomicU32,
     condition: AtomicU8,
     health: Mutex<Health>,
@@ -128,6 +131,7 @@ impl Backend {
             probes: ProbeCounters::default(),
             transitions: TransitionCounters::default(),
             suspected: AtomicBool::new(false),
+            history: History::default(),
             in_flight: AtomicU32::new(0),
             condition: AtomicU8::new(0),
             health: Mutex::new(health),

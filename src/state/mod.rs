@@ -9,6 +9,7 @@ pub mod address;
 pub mod backend;
 pub mod budget;
 pub mod counters;
+pub mod history;
 pub mod mail;
 pub mod pool;
 pub mod route;

@@ -116,6 +116,17 @@ pub struct PoolState {
     pub cells: PerWorker<PoolCells>,
 }
 
+impl PoolState {
+    /// A pool that has served nobody yet, as of `now` since the process started.
+    pub fn new(split: Split, workers: usize, now: Duration) -> Self {
+        PoolState {
+            split: ArcSwap::from_pointee(split),
+            budget: RetryBudget::new(now),
+            cells: PerWorker::new(workers),
+        }
+    }
+}
+
 /// What one worker counts for one pool. Totals stay here when a backend goes.
 #[derive(Debug, Default)]
 pub struct PoolCells {

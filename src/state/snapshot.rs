@@ -12,6 +12,7 @@ use http::uri::Scheme;
 use super::counters::{CodeCounters, Counter, PerWorker};
 use super::route::RouteTable;
 use super::tls::ServerTls;
+use super::trust::TrustedProxies;
 use super::{Pool, SocketId};
 
 /// All that requests need to know, compiled by `control::compile` and swapped as one.
@@ -27,6 +28,8 @@ pub struct Snapshot {
     pub pools: BTreeMap<Arc<str>, Arc<Pool>>,
     /// Whether backends get an RFC 7239 `Forwarded` field too.
     pub forwarded: bool,
+    /// Peers whose `X-Forwarded-*` fields are believed.
+    pub trusted_proxies: TrustedProxies,
     /// Client connections allowed at once.
     pub max_connections: usize,
     /// Requests allowed in flight at once; `usize::MAX` is no limit.
@@ -42,6 +45,7 @@ impl Snapshot {
             routes: RouteTable::default(),
             pools: BTreeMap::new(),
             forwarded: false,
+            trusted_proxies: TrustedProxies::default(),
             max_connections: usize::MAX,
             max_requests: usize::MAX,
         }
@@ -110,6 +114,17 @@ pub struct ListenerState {
     pub connections: AtomicUsize,
     /// Connections now by address; kept only under `max_connections_per_address`.
     pub by_address: Mutex<HashMap<IpAddr, usize, foldhash::fast::RandomState>>,
+}
+
+impl ListenerState {
+    /// Nothing counted yet.
+    pub fn new(workers: usize) -> Self {
+        ListenerState {
+            cells: PerWorker::new(workers),
+            connections: AtomicUsize::new(0),
+            by_address: Mutex::default(),
+        }
+    }
 }
 
 /// What one worker counts for one listener.
