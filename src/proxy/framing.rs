@@ -26,6 +26,7 @@ use memchr::memchr;
 use self::chunked::{Chunked, Outcome};
 pub(crate) use self::head::is_upgradable;
 use self::head::{Body, Head};
+pub(crate) use self::request_line::check_path;
 pub use self::violation::Violation;
 
 /// Empty lines that may stand before a request line: some old clients send one after a POST
@@ -168,14 +169,10 @@ impl Scanner {
         }
     }
 
-    /// The bytes to give to hyper in place of a violation, before the end of the stream.
-    ///
-    /// In a head they are a NUL, which hyper accepts nowhere, and two line ends: after a partial
-    /// read hyper only looks for the end of a head before it parses again. It then answers a bare
-    /// 400. In a body there are none, for an end of the stream is what breaks every state of
-    /// hyper's body decoder, while it would swallow a NUL in chunk extensions and trailers.
-    pub fn poison(&self) -> &'static [u8] {
-        if self.refused_in_head { b"\0\r\n\r\n" } else { b"" }
+    /// Whether what was refused stood in a body or its trailers, so that a request is under way
+    /// whose reader must know. Otherwise it stood in place of a head.
+    pub fn refused_in_body(&self) -> bool {
+        matches!(self.state, State::Refused(_)) && !self.refused_in_head
     }
 
     fn refuse(&mut self, violation: Violation) {

@@ -1,6 +1,23 @@
 //! The data plane: one straight line from accept to the last byte of the response.
+//!
+//! [`listener`] -> [`tls`] -> [`connection`] -> [`service`] -> (`upstream`) -> [`body`], with
+//! [`headers`], [`retry`], [`upgrade`] and [`error`] beside it. Everything runs on a [`worker`].
 
+pub mod body;
+pub mod connection;
+pub mod error;
+pub mod forward;
 pub mod framing;
 pub mod headers;
 pub mod host;
+pub mod io;
+pub mod listener;
+pub mod record;
+pub mod retry;
+pub mod service;
+pub mod timer;
+pub mod tls;
+pub mod tunnel;
+pub mod upgrade;
 pub mod websocket;
+pub mod worker;

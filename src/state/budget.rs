@@ -4,8 +4,6 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-/// Retries that a pool may make a second however little traffic it has.
-const FREE_PER_SECOND: f64 = 10.0;
 /// Unspent budget is kept this long.
 const MEMORY_SECONDS: f64 = 10.0;
 
@@ -18,38 +16,39 @@ pub struct RetryBudget {
 
 #[derive(Debug)]
 struct Bucket {
-    tokens: f64,
+    /// `None` until the first spending: then the bucket is full.
+    tokens: Option<f64>,
     requests_seen: u64,
     updated: Duration,
 }
 
 impl RetryBudget {
-    /// A full bucket, as of `now`.
+    /// A budget as of `now`, as if the pool had been quiet for a while.
     pub fn new(now: Duration) -> Self {
-        let bucket =
-            Bucket { tokens: FREE_PER_SECOND * MEMORY_SECONDS, requests_seen: 0, updated: now };
+        let bucket = Bucket { tokens: None, requests_seen: 0, updated: now };
         RetryBudget { bucket: Mutex::new(bucket) }
     }
 
     /// Takes one retry out of the budget, or says that it is exhausted.
     ///
-    /// `share` is the allowed share of requests (0.2 is 20 %), `requests` the number that the pool
-    /// has had since it exists, `now` the time since the process started.
-    pub fn try_spend(&self, share: f64, requests: u64, now: Duration) -> bool {
+    /// `share` is the allowed share of requests (0.2 is 20 %) and `floor` the retries allowed a
+    /// second however little traffic there is; `requests` is the number that the pool has had since
+    /// it exists, `now` the time since the process started.
+    pub fn try_spend(&self, share: f64, floor: f64, requests: u64, now: Duration) -> bool {
         let mut bucket = self.bucket.lock().unwrap_or_else(PoisonError::into_inner);
         let seconds = now.saturating_sub(bucket.updated).as_secs_f64();
         let arrived = requests.saturating_sub(bucket.requests_seen) as f64;
         // Of a long quiet stretch only the last seconds count, at its mean rate.
         let remembered = if seconds > MEMORY_SECONDS { MEMORY_SECONDS / seconds } else { 1.0 };
-        let earned = share * arrived * remembered + FREE_PER_SECOND * seconds.min(MEMORY_SECONDS);
-        let ceiling = FREE_PER_SECOND * MEMORY_SECONDS + share * arrived * remembered;
-        bucket.tokens = (bucket.tokens + earned).min(ceiling.max(bucket.tokens));
+        let earned = share * arrived * remembered + floor * seconds.min(MEMORY_SECONDS);
+        let full = floor * MEMORY_SECONDS;
+        let held = bucket.tokens.unwrap_or(full);
+        let ceiling = (full + share * arrived * remembered).max(held);
+        let tokens = (held + earned).min(ceiling);
         bucket.requests_seen = requests;
         bucket.updated = now;
-        let granted = bucket.tokens >= 1.0;
-        if granted {
-            bucket.tokens -= 1.0;
-        }
+        let granted = tokens >= 1.0;
+        bucket.tokens = Some(if granted { tokens - 1.0 } else { tokens });
         granted
     }
 }
@@ -59,7 +58,7 @@ mod tests {
     use super::*;
 
     fn spend_all(budget: &RetryBudget, requests: u64, now: Duration) -> usize {
-        (0..100_000).take_while(|_| budget.try_spend(0.2, requests, now)).count()
+        (0..100_000).take_while(|_| budget.try_spend(0.2, 10.0, requests, now)).count()
     }
 
     #[test]

@@ -22,6 +22,6 @@ pub use address::Address;
 pub use backend::{Backend, BackendId, Slot};
 pub use budget::RetryBudget;
 pub use mail::{Handover, ListeningSocket, Mail, Notice, SocketId};
-pub use pool::{Member, Picked, Pool, PoolState, Share, Split, UsableSet, Version};
+pub use pool::{Choice, Member, Picked, Pool, PoolState, Share, Split, UsableSet, Version};
 pub use shared::{Lifecycle, Shared, WorkerId};
 pub use snapshot::{Listener, ListenerState, Redirect, Route, Snapshot, Target};

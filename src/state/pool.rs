@@ -23,6 +23,8 @@ use crate::balance::{self, AllDown, Candidates, MemberView, Policy, Tier, usable
 pub struct Pool {
     /// Its name.
     pub name: Arc<str>,
+    /// How a backend is chosen; its versions have it too.
+    pub policy: Policy,
     /// Whether affinity cookies are marked `Secure`.
     pub secure_cookie: SecureCookie,
     /// When a failed attempt is followed by another.
@@ -50,8 +52,10 @@ pub enum SecureCookie {
 pub struct RetryPolicy {
     /// Attempts in all, at least 1.
     pub attempts: u32,
-    /// Retries allowed as a share of recent requests.
+    /// Retries allowed as a share of recent requests...
     pub budget: f64,
+    /// ... plus so many a second.
+    pub budget_floor: f64,
     /// The connection could not be opened.
     pub on_connect: bool,
     /// The connection broke before an answer.
@@ -84,7 +88,7 @@ pub struct UpstreamTls {
     pub http1: ClientTls,
 }
 
-/// `[pools.X.upstream]`.
+/// `[pools.X.upstream]`. `None` is no limit.
 #[derive(Debug)]
 pub struct UpstreamSettings {
     /// HTTP version.
@@ -94,11 +98,11 @@ pub struct UpstreamSettings {
     /// To open a connection, TLS included.
     pub connect_timeout: Duration,
     /// From the request fully sent to the response head.
-    pub response_timeout: Duration,
+    pub response_timeout: Option<Duration>,
     /// Between two body bytes, either way.
-    pub body_idle_timeout: Duration,
+    pub body_idle_timeout: Option<Duration>,
     /// Between two bytes of a tunnel.
-    pub tunnel_idle_timeout: Duration,
+    pub tunnel_idle_timeout: Option<Duration>,
     /// For unused connections.
     pub keepalive_timeout: Duration,
     /// Unused connections kept, per backend, over all workers.
@@ -355,6 +359,13 @@ pub struct PickWish<'a> {
 pub struct Picked {
     /// Its slot.
     pub slot: Slot,
+    /// How it was found.
+    pub choice: Choice,
+}
+
+/// Which member of which version was picked.
+#[derive(Clone, Debug)]
+pub struct Choice {
     /// The version that it serves.
     pub version: Arc<Version>,
     /// Its index among the version's members.
@@ -382,9 +393,11 @@ impl Pool {
         let member = version.pick(&PickWish { bound_to, hash, tried }, rng)?;
         Some(Picked {
             slot: version.members[member].backend.take_slot(),
-            version: Arc::clone(version),
-            member,
-            rebind: version.affinity.is_some() && bound_to != Some(member),
+            choice: Choice {
+                version: Arc::clone(version),
+                member,
+                rebind: version.affinity.is_some() && bound_to != Some(member),
+            },
         })
     }
 }

@@ -276,18 +276,23 @@ where
         matches!(self.kind, Kind::Http2(_))
     }
 
+    /// Whether it has carried a request before.
+    pub fn is_reused(&self) -> bool {
+        match &self.kind {
+            Kind::Http1(http1) => http1.reused(),
+            Kind::Http2(stream) => stream.reused(),
+        }
+    }
+
     /// Sends a request and waits for the response head. Dropping the future gives the request up:
     /// it closes an HTTP/1.1 connection and resets an HTTP/2 stream.
     pub async fn send(
         self,
         request: Request<B>,
     ) -> Result<(Response<Incoming>, Lease<B>), Box<Failed<Request<B>>>> {
+        let reused = self.is_reused();
         let Connection { lane, epoch, kind } = self;
         let cells = lane.cells();
-        let reused = match &kind {
-            Kind::Http1(http1) => http1.reused(),
-            Kind::Http2(stream) => stream.reused(),
-        };
         if reused {
             cells.reuses.add(1);
         }

@@ -137,7 +137,7 @@ fn after_scheme<'a>(target: &'a [u8], scheme: &[u8]) -> Option<&'a [u8]> {
 
 /// Refuses dot segments: routes match the path as received, and a backend that resolves them
 /// would serve what the route did not mean.
-fn check_path(target: &[u8]) -> Result<(), Violation> {
+pub(crate) fn check_path(target: &[u8]) -> Result<(), Violation> {
     let path = &target[..memchr(b'?', target).unwrap_or(target.len())];
     // No client that follows the URL standard leaves a backslash in a path, and some backends
     // take it for a slash.

@@ -1,0 +1,11 @@
+//! The bodies that pass through, one type for each direction.
+//!
+//! Bytes are never copied here: a frame that one side read is the frame that the other side
+//! writes. What the bodies add is bookkeeping at their ends, which is where it belongs: when a
+//! client leaves, hyper drops its body and nothing else would run.
+
+mod request;
+mod response;
+
+pub use request::{RequestBody, Upload, UploadFailure};
+pub use response::{Hold, Relay, ResponseBody};

@@ -1,0 +1,256 @@
+//! The body of a request, from the client to a backend.
+//!
+//! Several attempts may have to send the same body, so it lives in an [`Upload`] that they share,
+//! one reader at a time. What has been read is kept for replay as long as that is little.
+
+use std::cell::{Cell, RefCell};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use thiserror::Error;
+use tokio::time::Instant;
+
+use crate::proxy::timer::{Timer, Wheel};
+
+/// Bodies up to this size can be sent again.
+const REPLAY_BYTES: usize = 64 * 1024;
+
+/// Why an upload did not come to its end.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+pub enum UploadFailure {
+    /// It is larger than the route allows.
+    #[error("the request body is larger than allowed")]
+    TooLarge,
+    /// The client sent nothing for `body_timeout`.
+    #[error("the client stopped sending its request body")]
+    TooSlow,
+    /// The client left, or what it sent is no valid body.
+    #[error("the request body broke off")]
+    Broken,
+    /// The attempt that was reading it was given up.
+    #[error("the attempt was given up")]
+    GivenUp,
+}
+
+/// The body of one request, whatever the number of attempts.
+#[derive(Debug)]
+pub struct Upload {
+    source: RefCell<Source>,
+    max_bytes: u64,
+    pause: Duration,
+    /// The reader of this number is the one that may read.
+    reader: Cell<u32>,
+    received: Cell<u64>,
+    finished: Cell<Option<Instant>>,
+    failure: Cell<Option<UploadFailure>>,
+}
+
+#[derive(Debug)]
+struct Source {
+    incoming: Incoming,
+    timer: Timer,
+    kept: Vec<Bytes>,
+    kept_bytes: usize,
+    keeping: bool,
+    ended: bool,
+}
+
+impl Upload {
+    /// An upload that nobody has begun to read. `pause` is the longest time between two bytes.
+    pub fn new(
+        incoming: Incoming,
+        replayable: bool,
+        max_bytes: Option<u64>,
+        pause: Duration,
+        wheel: &Rc<Wheel>,
+    ) -> Rc<Self> {
+        Rc::new(Upload {
+            source: RefCell::new(Source {
+                incoming,
+                timer: wheel.timer(),
+                kept: Vec::new(),
+                kept_bytes: 0,
+                keeping: replayable,
+                ended: false,
+            }),
+            max_bytes: max_bytes.unwrap_or(u64::MAX),
+            pause,
+            reader: Cell::new(0),
+            received: Cell::new(0),
+            finished: Cell::new(None),
+            failure: Cell::new(None),
+        })
+    }
+
+    /// The body for the next attempt; the one before can read no more.
+    pub fn attempt(self: &Rc<Self>) -> RequestBody {
+        self.reader.set(self.reader.get() + 1);
+        RequestBody(Some(Reader {
+            upload: Rc::clone(self),
+            number: self.reader.get(),
+            replayed: 0,
+        }))
+    }
+
+    /// Lets nobody read on.
+    pub fn give_up(&self) {
+        self.reader.set(self.reader.get() + 1);
+    }
+
+    /// Whether another attempt could send it from its beginning.
+    pub fn can_be_sent_again(&self) -> bool {
+        self.failure.get().is_none() && (self.received.get() == 0 || self.source.borrow().keeping)
+    }
+
+    /// When the last byte was read from the client.
+    pub fn finished(&self) -> Option<Instant> {
+        self.finished.get()
+    }
+
+    /// What went wrong on the client's side.
+    pub fn failure(&self) -> Option<UploadFailure> {
+        self.failure.get()
+    }
+
+    /// Bytes received from the client.
+    pub fn received(&self) -> u64 {
+        self.received.get()
+    }
+
+    /// Whether its length is known.
+    pub fn has_known_length(&self) -> bool {
+        self.source.borrow().incoming.size_hint().exact().is_some()
+    }
+
+    fn fail(&self, failure: UploadFailure) -> Poll<Option<Result<Frame<Bytes>, UploadFailure>>> {
+        self.failure.set(Some(failure));
+        Poll::Ready(Some(Err(failure)))
+    }
+
+    fn finish(&self, source: &mut Source) {
+        source.ended = true;
+        source.timer.disarm();
+        if self.finished.get().is_none() {
+            self.finished.set(Some(Instant::now()));
+        }
+    }
+
+    /// Reads on from the client, for the reader that has had everything that was kept.
+    fn poll_source(
+        &self,
+        cx: &mut Context<'_>,
+        replayed: &mut usize,
+    ) -> Poll<Option<Result<Frame<Bytes>, UploadFailure>>> {
+        let source = &mut *self.source.borrow_mut();
+        let frame = match Pin::new(&mut source.incoming).poll_frame(cx) {
+            Poll::Pending => {
+                if !source.timer.is_armed() {
+                    source.timer.arm(Instant::now() + self.pause);
+                }
+                ready!(source.timer.poll_expired(cx));
+                return self.fail(UploadFailure::TooSlow);
+            }
+            Poll::Ready(None) => {
+                self.finish(source);
+                return Poll::Ready(None);
+            }
+            Poll::Ready(Some(Err(_))) => return self.fail(UploadFailure::Broken),
+            Poll::Ready(Some(Ok(frame))) => frame,
+        };
+        source.timer.disarm();
+        if let Some(data) = frame.data_ref() {
+            let received = self.received.get() + data.len() as u64;
+            self.received.set(received);
+            if received > self.max_bytes {
+                return self.fail(UploadFailure::TooLarge);
+            }
+            if source.keeping && source.kept_bytes + data.len() <= REPLAY_BYTES {
+                source.kept_bytes += data.len();
+                source.kept.push(data.clone());
+                *replayed += 1;
+            } else {
+                source.keeping = false;
+                source.kept = Vec::new();
+                *replayed = 0;
+            }
+        } else {
+            // Trailers are rare enough not to be kept.
+            source.keeping = false;
+        }
+        if source.incoming.is_end_stream() {
+            self.finish(source);
+        }
+        Poll::Ready(Some(Ok(frame)))
+    }
+}
+
+/// The body of one attempt.
+#[derive(Debug)]
+pub struct RequestBody(Option<Reader>);
+
+#[derive(Debug)]
+struct Reader {
+    upload: Rc<Upload>,
+    number: u32,
+    /// How many of the kept frames this reader has had.
+    replayed: usize,
+}
+
+impl RequestBody {
+    /// No body: nothing is allocated for it.
+    pub fn empty() -> Self {
+        RequestBody(None)
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = UploadFailure;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, UploadFailure>>> {
+        let Some(reader) = &mut self.get_mut().0 else { return Poll::Ready(None) };
+        let upload = &reader.upload;
+        if upload.reader.get() != reader.number {
+            return Poll::Ready(Some(Err(UploadFailure::GivenUp)));
+        }
+        if let Some(failure) = upload.failure.get() {
+            return Poll::Ready(Some(Err(failure)));
+        }
+        {
+            let source = upload.source.borrow();
+            if let Some(kept) = source.kept.get(reader.replayed) {
+                reader.replayed += 1;
+                return Poll::Ready(Some(Ok(Frame::data(kept.clone()))));
+            }
+            if source.ended {
+                return Poll::Ready(None);
+            }
+        }
+        upload.poll_source(cx, &mut reader.replayed)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        let Some(reader) = &self.0 else { return true };
+        let source = reader.upload.source.borrow();
+        source.ended && reader.replayed >= source.kept.len()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let Some(reader) = &self.0 else { return SizeHint::with_exact(0) };
+        let source = reader.upload.source.borrow();
+        let to_replay: u64 =
+            source.kept.iter().skip(reader.replayed).map(|kept| kept.len() as u64).sum();
+        match source.incoming.size_hint().exact() {
+            Some(rest) => SizeHint::with_exact(rest + to_replay),
+            None => SizeHint::default(),
+        }
+    }
+}

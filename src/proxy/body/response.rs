@@ -1,0 +1,245 @@
+//! The body of a response, from a backend or from us to the client.
+//!
+//! It carries the two guards of an exchange to their ends: the slot is let go when the last byte
+//! has been read from the backend, the record when hyper lets go of the body.
+
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use thiserror::Error;
+use tokio::time::Instant;
+
+use super::{RequestBody, Upload};
+use crate::proxy::record::{End, RequestRecord};
+use crate::proxy::timer::Timer;
+use crate::state::{Backend, Slot, WorkerId};
+use crate::upstream::Lease;
+use crate::upstream::http1::ConnectionGauge;
+
+/// The body of an answer, with the record of its request.
+#[derive(Debug)]
+pub struct ResponseBody {
+    kind: Kind,
+    record: Option<RequestRecord>,
+}
+
+#[derive(Debug)]
+enum Kind {
+    Own(Option<Bytes>),
+    Relay(Box<Relay>),
+}
+
+/// The backend's side of a response body.
+#[derive(Debug)]
+pub struct Relay {
+    /// What the backend sends.
+    pub incoming: Incoming,
+    /// The request body, which may still be on its way.
+    pub upload: Option<Rc<Upload>>,
+    /// For the time between two bytes.
+    pub timer: Timer,
+    /// The longest time between two bytes.
+    pub pause: Option<Duration>,
+    /// When the route's total time is over.
+    pub deadline: Option<Instant>,
+    /// What is held until the last byte was read.
+    pub hold: Option<Hold>,
+}
+
+/// What an exchange holds on its backend.
+#[derive(Debug)]
+pub struct Hold {
+    /// The request in flight.
+    pub slot: Slot,
+    /// The connection, to be given back; absent where it serves this one exchange only.
+    pub lease: Option<Lease<RequestBody>>,
+    /// Counts a connection that has no lease.
+    pub gauge: Option<ConnectionGauge>,
+    /// When the backend was picked.
+    pub picked: Instant,
+    /// Whose counters it goes into.
+    pub worker: WorkerId,
+}
+
+/// Why a response body broke off. hyper tells the client in the way of its HTTP version: by closing
+/// the connection before the announced end, or by resetting the stream.
+#[derive(Debug, Error)]
+pub enum BrokenOff {
+    /// The backend broke it off.
+    #[error("the backend broke off its response: {0}")]
+    Backend(#[source] hyper::Error),
+    /// The backend sent nothing for `body_idle_timeout`.
+    #[error("the backend stopped sending its response")]
+    Stalled,
+    /// The route's total time is over.
+    #[error("the route's timeout is over")]
+    Deadline,
+}
+
+impl Hold {
+    fn backend(&self) -> &Arc<Backend> {
+        self.slot.backend()
+    }
+
+    /// The last byte was read.
+    fn complete(mut self, upload: Option<&Rc<Upload>>) {
+        let cells = self.backend().cells.cell(self.worker);
+        cells.duration.observe(self.picked.elapsed());
+        if let Some(upload) = upload {
+            cells.bytes_out.add(upload.received());
+        }
+        let sent = upload.is_none_or(|upload| upload.finished().is_some());
+        if let Some(lease) = self.lease.take() {
+            // An answer that came before the end of the request leaves the connection in the
+            // middle of it: nobody can use it again.
+            if sent {
+                lease.give_back();
+            }
+        }
+        if let Some(upload) = upload
+            && !sent
+        {
+            upload.give_up();
+        }
+    }
+}
+
+impl ResponseBody {
+    /// A body of our own.
+    pub fn own(bytes: Bytes) -> Self {
+        ResponseBody { kind: Kind::Own((!bytes.is_empty()).then_some(bytes)), record: None }
+    }
+
+    /// No body.
+    pub fn empty() -> Self {
+        ResponseBody { kind: Kind::Own(None), record: None }
+    }
+
+    /// A body that a backend sends.
+    pub fn relay(mut relay: Relay) -> Self {
+        // HEAD, 204, 304 and empty bodies are at their end already, and hyper will not ask.
+        if relay.incoming.is_end_stream()
+            && let Some(hold) = relay.hold.take()
+        {
+            hold.complete(relay.upload.as_ref());
+        }
+        ResponseBody { kind: Kind::Relay(Box::new(relay)), record: None }
+    }
+
+    /// The record goes with the body.
+    pub fn with_record(mut self, mut record: RequestRecord) -> Self {
+        if self.is_end_stream() {
+            record.end(End::Complete);
+        }
+        self.record = Some(record);
+        self
+    }
+}
+
+impl Relay {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
+        let frame = match Pin::new(&mut self.incoming).poll_frame(cx) {
+            Poll::Pending => {
+                if !self.timer.is_armed() {
+                    let pause = self.pause.map(|pause| Instant::now() + pause);
+                    if let Some(next) = [pause, self.deadline].into_iter().flatten().min() {
+                        self.timer.arm(next);
+                    }
+                }
+                ready!(self.timer.poll_expired(cx));
+                let over = self.deadline.is_some_and(|deadline| deadline <= Instant::now());
+                let why = if over { BrokenOff::Deadline } else { BrokenOff::Stalled };
+                return Poll::Ready(Some(Err(why)));
+            }
+            Poll::Ready(frame) => frame,
+        };
+        self.timer.disarm();
+        match frame {
+            Some(Ok(frame)) => {
+                if let (Some(data), Some(hold)) = (frame.data_ref(), &self.hold) {
+                    hold.backend().cells.cell(hold.worker).bytes_in.add(data.len() as u64);
+                }
+                if self.incoming.is_end_stream() {
+                    self.complete();
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Some(Err(error)) => Poll::Ready(Some(Err(BrokenOff::Backend(error)))),
+            None => {
+                self.complete();
+                Poll::Ready(None)
+            }
+        }
+    }
+
+    fn complete(&mut self) {
+        if let Some(hold) = self.hold.take() {
+            hold.complete(self.upload.as_ref());
+        }
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        if let Some(upload) = &self.upload
+            && upload.finished().is_none()
+        {
+            upload.give_up();
+        }
+    }
+}
+
+impl Body for ResponseBody {
+    type Data = Bytes;
+    type Error = BrokenOff;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
+        let this = self.get_mut();
+        let frame = match &mut this.kind {
+            Kind::Own(bytes) => bytes.take().map(Frame::data).map(Ok),
+            Kind::Relay(relay) => ready!(relay.poll(cx)),
+        };
+        if let Some(record) = &mut this.record {
+            match &frame {
+                Some(Ok(frame)) => {
+                    record.add_sent(frame.data_ref().map_or(0, Bytes::len));
+                }
+                Some(Err(BrokenOff::Backend(_))) => record.end(End::BackendBrokeOff),
+                Some(Err(BrokenOff::Stalled)) => record.end(End::BackendStalled),
+                Some(Err(BrokenOff::Deadline)) => record.end(End::Deadline),
+                None => record.end(End::Complete),
+            }
+            let ended = match &this.kind {
+                Kind::Own(bytes) => bytes.is_none(),
+                Kind::Relay(relay) => relay.incoming.is_end_stream(),
+            };
+            if ended && matches!(frame, Some(Ok(_))) {
+                record.end(End::Complete);
+            }
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.kind {
+            Kind::Own(bytes) => bytes.is_none(),
+            Kind::Relay(relay) => relay.incoming.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.kind {
+            Kind::Own(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
+            Kind::Relay(relay) => relay.incoming.size_hint(),
+        }
+    }
+}

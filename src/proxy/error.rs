@@ -1,0 +1,180 @@
+//! The one place where a failure becomes a status, a reason for log and metrics, and an answer.
+
+use std::rc::Rc;
+
+use bytes::Bytes;
+use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderValue, Response, StatusCode};
+use thiserror::Error;
+
+use super::body::{ResponseBody, UploadFailure};
+use super::headers::X_REQUEST_ID;
+use super::host::BadHost;
+use super::record::RequestRecord;
+use crate::upstream;
+
+/// Why a request has no answer of a backend.
+#[derive(Debug, Error)]
+pub enum Failure {
+    /// It names no host that we can go by.
+    #[error("{0}")]
+    Host(#[from] BadHost),
+    /// Its target is no path of ours.
+    #[error("{0}")]
+    Target(&'static str),
+    /// No route matches.
+    #[error("no route for this host and path")]
+    NoRoute,
+    /// The host belongs to another certificate than the handshake chose (RFC 9110 section 15.5.20).
+    #[error("this connection is for another host")]
+    Misdirected,
+    /// CONNECT is for forward proxies.
+    #[error("CONNECT is not supported")]
+    Connect,
+    /// An extended CONNECT for another protocol than WebSocket (RFC 8441 section 5).
+    #[error("this protocol is not supported")]
+    Protocol,
+    /// The body is announced larger than the route allows.
+    #[error("the request body is larger than allowed")]
+    TooLarge,
+    /// The upload failed on the client's side.
+    #[error("{0}")]
+    Upload(UploadFailure),
+    /// The request has been here before.
+    #[error("the request runs in a loop of proxies")]
+    Loop,
+    /// Too many requests are in flight in the process.
+    #[error("too many requests at once")]
+    Overload,
+    /// The pool has nobody to take it.
+    #[error("no backend is available")]
+    NoBackend,
+    /// The route's total time is over.
+    #[error("the request took too long")]
+    Deadline,
+    /// The backend sent no response head in time.
+    #[error("the backend did not answer in time")]
+    ResponseTimeout,
+    /// The attempt failed on its way.
+    #[error("the backend could not be reached")]
+    Upstream(#[from] upstream::Error),
+    /// The answer to a WebSocket handshake does not fit its question.
+    #[error("the backend answered the handshake wrongly")]
+    Handshake,
+}
+
+impl Failure {
+    /// The status that the client sees.
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Failure::Host(_) | Failure::Target(_) => StatusCode::BAD_REQUEST,
+            Failure::NoRoute => StatusCode::NOT_FOUND,
+            Failure::Misdirected => StatusCode::MISDIRECTED_REQUEST,
+            Failure::Connect => StatusCode::METHOD_NOT_ALLOWED,
+            Failure::Protocol => StatusCode::NOT_IMPLEMENTED,
+            Failure::TooLarge | Failure::Upload(UploadFailure::TooLarge) => {
+                StatusCode::PAYLOAD_TOO_LARGE
+            }
+            Failure::Upload(UploadFailure::TooSlow) => StatusCode::REQUEST_TIMEOUT,
+            Failure::Upload(UploadFailure::Broken | UploadFailure::GivenUp) => {
+                StatusCode::BAD_REQUEST
+            }
+            Failure::Loop => StatusCode::LOOP_DETECTED,
+            Failure::Overload | Failure::NoBackend => StatusCode::SERVICE_UNAVAILABLE,
+            Failure::Deadline | Failure::ResponseTimeout => StatusCode::GATEWAY_TIMEOUT,
+            Failure::Upstream(upstream::Error::ConnectTimeout) => StatusCode::GATEWAY_TIMEOUT,
+            Failure::Upstream(_) | Failure::Handshake => StatusCode::BAD_GATEWAY,
+        }
+    }
+
+    /// A word for log and metrics.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Failure::Host(_) => "bad_host",
+            Failure::Target(_) => "bad_target",
+            Failure::NoRoute => "no_route",
+            Failure::Misdirected => "misdirected",
+            Failure::Connect => "connect_method",
+            Failure::Protocol => "connect_protocol",
+            Failure::TooLarge | Failure::Upload(UploadFailure::TooLarge) => "body_too_large",
+            Failure::Upload(UploadFailure::TooSlow) => "body_timeout",
+            Failure::Upload(UploadFailure::Broken | UploadFailure::GivenUp) => "body_broken",
+            Failure::Loop => "loop",
+            Failure::Overload => "overload",
+            Failure::NoBackend => "no_backend",
+            Failure::Deadline => "timeout",
+            Failure::ResponseTimeout => "response_timeout",
+            Failure::Upstream(error) => upstream_reason(error),
+            Failure::Handshake => "bad_handshake",
+        }
+    }
+}
+
+/// A word for what went wrong at a backend.
+pub fn upstream_reason(error: &upstream::Error) -> &'static str {
+    match error {
+        upstream::Error::Unresolved => "unresolved",
+        upstream::Error::Connect(_) => "connect",
+        upstream::Error::ConnectTimeout => "connect_timeout",
+        upstream::Error::Tls(_) => "upstream_tls",
+        upstream::Error::Stale => "stale",
+        upstream::Error::Reset(_) => "reset",
+        upstream::Error::RefusedStream => "refused_stream",
+        upstream::Error::Malformed(_) => "malformed_response",
+        upstream::Error::RequestBody => "body_broken",
+    }
+}
+
+/// The answer to a request that failed, with its record filled in.
+pub fn answer(failure: &Failure, json: bool, mut record: RequestRecord) -> Response<ResponseBody> {
+    let status = failure.status();
+    record.answered_by_us(status, failure.reason());
+    let id = record.request_id.clone();
+    let id_text = id.as_ref().and_then(|id| id.to_str().ok()).unwrap_or_default();
+    let text = if json {
+        serde_json::json!({
+            "error": failure.to_string(),
+            "status": status.as_u16(),
+            "request_id": id_text,
+        })
+        .to_string()
+            + "\n"
+    } else {
+        format!("{} {}: {failure}\n", status.as_u16(), status.canonical_reason().unwrap_or(""))
+    };
+    let mut response = Response::new(ResponseBody::own(Bytes::from(text)).with_record(record));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    let media = if json { "application/json" } else { "text/plain; charset=utf-8" };
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(media));
+    if let Some(id) = id {
+        headers.insert(&X_REQUEST_ID, id);
+    }
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    }
+    if status == StatusCode::METHOD_NOT_ALLOWED {
+        headers.insert(
+            ALLOW,
+            HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),
+        );
+    }
+    response
+}
+
+/// Marks an answer as the last one of an HTTP/1 connection.
+pub fn close_after(response: &mut Response<ResponseBody>) {
+    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+}
+
+/// The bare answer to bytes that are no request: a status line and nothing that a parser in between
+/// could take for more.
+pub fn bare(status: StatusCode) -> Rc<[u8]> {
+    let reason = status.canonical_reason().unwrap_or("");
+    format!(
+        "HTTP/1.1 {} {reason}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n",
+        status.as_u16()
+    )
+    .into_bytes()
+    .into()
+}

@@ -1,0 +1,414 @@
+//! Pick, send, and again if need be: from a prepared request to a backend's answer.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use http::header::{
+    CONTENT_LENGTH, COOKIE, HOST, SEC_WEBSOCKET_KEY, SET_COOKIE, TE, TRANSFER_ENCODING,
+};
+use http::uri::{Authority, PathAndQuery, Scheme};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, Version};
+use hyper::body::Incoming;
+use smallvec::SmallVec;
+use tokio::time::Instant;
+
+use super::body::{Hold, Relay, RequestBody, ResponseBody, Upload};
+use super::error::{Failure, upstream_reason};
+use super::headers::hop::{self, Keep};
+use super::record::RequestRecord;
+use super::retry::{self, Cause};
+use super::service::{Answer, mark};
+use super::timer::Timer;
+use super::upgrade::{Switching, Wish};
+use super::websocket;
+use crate::state::pool::SecureCookie;
+use crate::state::{Backend, BackendId, Choice, Picked, Pool};
+use crate::upstream::http1::UpgradeOutcome;
+use crate::upstream::{self, Failed, Lease};
+
+/// A request that is ready to go out, as often as need be.
+#[derive(Debug)]
+pub struct Outgoing {
+    /// The method that the backend sees.
+    pub method: Method,
+    /// The target in origin form.
+    pub target: PathAndQuery,
+    /// Every field but Host.
+    pub headers: HeaderMap,
+    /// The client's host.
+    pub host: HeaderValue,
+    /// The body, if there is one.
+    pub upload: Option<Rc<Upload>>,
+    /// Whether the method may be sent twice.
+    pub idempotent: bool,
+    /// Another protocol that the client asks for.
+    pub wish: Option<Wish>,
+    /// Of the client's address, for `ip_hash`.
+    pub client_hash: u64,
+    /// When the route's total time is over.
+    pub deadline: Option<Instant>,
+}
+
+impl Outgoing {
+    /// The request for one attempt, in the form that the connection's version asks for.
+    ///
+    /// # Errors
+    /// If the host cannot stand in an HTTP/2 `:authority`.
+    fn request(&self, h2: bool, secure: bool) -> Result<Request<RequestBody>, Failure> {
+        let body = self.upload.as_ref().map_or_else(RequestBody::empty, Upload::attempt);
+        let mut request = Request::new(body);
+        *request.method_mut() = self.method.clone();
+        *request.headers_mut() = self.headers.clone();
+        if h2 {
+            let bad = |_| Failure::Target("the host cannot be forwarded over HTTP/2");
+            let mut parts = http::uri::Parts::default();
+            parts.scheme = Some(if secure { Scheme::HTTPS } else { Scheme::HTTP });
+            parts.authority = Some(Authority::try_from(self.host.as_bytes()).map_err(bad)?);
+            parts.path_and_query = Some(self.target.clone());
+            *request.uri_mut() = Uri::from_parts(parts)
+                .map_err(|_| Failure::Target("the target cannot be forwarded over HTTP/2"))?;
+            *request.version_mut() = Version::HTTP_2;
+        } else {
+            *request.uri_mut() = Uri::from(self.target.clone());
+            let headers = request.headers_mut();
+            // Towards HTTP/1.1 it would need a Connection option, and hyper sends announced trailers
+            // anyway.
+            headers.remove(TE);
+            headers.insert(HOST, self.host.clone());
+            if self.upload.as_ref().is_some_and(|upload| !upload.has_known_length()) {
+                // hyper takes no body of unknown length for GET without it.
+                headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+            }
+        }
+        Ok(request)
+    }
+
+    fn is_repeatable(&self) -> bool {
+        self.idempotent && self.upload.as_ref().is_none_or(|upload| upload.can_be_sent_again())
+    }
+
+    fn is_unread(&self) -> bool {
+        self.upload.as_ref().is_none_or(|upload| upload.received() == 0)
+    }
+}
+
+/// How an attempt failed.
+enum Missed {
+    /// For a cause that another attempt may not meet.
+    Again(Cause, Failure),
+    /// Or in a way that no other attempt would change.
+    Final(Failure),
+}
+
+/// Sends a request to a backend of the pool, and to another if that fails and may be repeated.
+///
+/// # Errors
+/// The failure of the last attempt, or that nobody could be asked.
+pub async fn forward(
+    pool: &Arc<Pool>,
+    mut outgoing: Outgoing,
+    record: &mut RequestRecord,
+) -> Result<Answer, Failure> {
+    let worker = Rc::clone(&record.connection.worker);
+    let mut tried: SmallVec<[BackendId; 3]> = SmallVec::new();
+    let mut cause: Option<Cause> = None;
+    loop {
+        let cookies = outgoing.headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes);
+        let picked = worker
+            .with_rng(|rng| pool.pick(cookies, outgoing.client_hash, &tried, rng))
+            .ok_or(Failure::NoBackend)?;
+        let backend = Arc::clone(picked.slot.backend());
+        if let Some(cause) = cause {
+            cause.counter(&backend.cells.cell(worker.id).retries).add(1);
+        }
+        record.attempts += 1;
+        record.backend = Some(Arc::clone(&backend));
+        record.version = Some(Arc::clone(&picked.choice.version.name));
+        let (missed, failure) = match attempt(pool, &mut outgoing, picked, record).await {
+            Ok(answer) => return Ok(answer),
+            Err(Missed::Final(failure)) => return Err(failure),
+            Err(Missed::Again(cause, failure)) => (cause, failure),
+        };
+        if matches!(missed, Cause::Connect | Cause::Reset | Cause::Timeout) {
+            worker.suspect(&backend);
+        }
+        if missed != Cause::Stale {
+            tried.push(backend.id);
+        }
+        let (repeatable, unread) = (outgoing.is_repeatable(), outgoing.is_unread());
+        if !retry::is_due(missed, &pool.retries, record.attempts, repeatable, unread)
+            || (missed.is_charged() && !spend(pool, record))
+        {
+            return Err(failure);
+        }
+        record.retry_reasons.push(missed.label());
+        cause = Some(missed);
+        if let Some(pause) = retry::pause(record.attempts, worker.with_rng(fastrand::Rng::f64)) {
+            let until = Instant::now() + pause;
+            if outgoing.deadline.is_some_and(|deadline| deadline <= until) {
+                return Err(failure);
+            }
+            // The wheel's ticks are fine enough for a pause.
+            let _ = worker.wheel.timer().within(until, std::future::pending::<()>()).await;
+        }
+    }
+}
+
+fn spend(pool: &Pool, record: &RequestRecord) -> bool {
+    let worker = &record.connection.worker;
+    let requests = pool.state.cells.sum(|cells| cells.requests.get());
+    let policy = &pool.retries;
+    let uptime = worker.shared.uptime();
+    let granted = pool.state.budget.try_spend(policy.budget, policy.budget_floor, requests, uptime);
+    if !granted {
+        pool.state.cells.cell(worker.id).budget_exhausted.add(1);
+    }
+    granted
+}
+
+/// One attempt on one backend.
+async fn attempt(
+    pool: &Arc<Pool>,
+    outgoing: &mut Outgoing,
+    picked: Picked,
+    record: &mut RequestRecord,
+) -> Result<Answer, Missed> {
+    let began = Instant::now();
+    if outgoing.wish.is_some() {
+        return switch(pool, outgoing, picked, began, record).await;
+    }
+    let (response, lease) = exchange(pool, outgoing, &picked, record).await?;
+    let status = response.status();
+    count_answer(picked.slot.backend(), &response, began, record);
+    let due = retry::is_due(
+        Cause::Status(status),
+        &pool.retries,
+        record.attempts,
+        outgoing.is_repeatable(),
+        outgoing.is_unread(),
+    );
+    // Only somebody else may know better; a backend on its own gets no second question.
+    if due && picked.choice.version.usable().len() > 1 && spend(pool, record) {
+        return Err(Missed::Again(Cause::Status(status), Failure::NoBackend));
+    }
+    let hold = Hold {
+        slot: picked.slot,
+        lease: Some(lease),
+        gauge: None,
+        picked: began,
+        worker: record.connection.worker.id,
+    };
+    Ok(Answer::Backend(relay(pool, outgoing, hold, &picked.choice, response, record)))
+}
+
+/// Sends the request on a connection and waits for the head of the answer.
+async fn exchange(
+    pool: &Arc<Pool>,
+    outgoing: &Outgoing,
+    picked: &Picked,
+    record: &RequestRecord,
+) -> Result<(Response<Incoming>, Lease<RequestBody>), Missed> {
+    let worker = &record.connection.worker;
+    let lane = worker.upstreams.lane(picked.slot.backend(), &pool.upstream);
+    let timer = worker.wheel.timer();
+    loop {
+        let connection = match outgoing.deadline {
+            None => lane.checkout().await,
+            Some(deadline) => timer
+                .within(deadline, lane.checkout())
+                .await
+                .map_err(|_expired| Missed::Final(Failure::Deadline))?,
+        }
+        .map_err(|error| missed(error, outgoing))?;
+        let request = outgoing
+            .request(connection.is_h2(), pool.upstream.tls.is_some())
+            .map_err(Missed::Final)?;
+        let reused = connection.is_reused();
+        let sending = connection.send(request);
+        match in_time(&timer, pool.upstream.response_timeout, outgoing, sending).await {
+            Ok(Ok(answer)) => return Ok(answer),
+            // It was closed before anything was written: not even a stale connection, only an idle
+            // one that is gone. The next one is this same attempt.
+            Ok(Err(failed)) if reused && failed.request.is_some() => {}
+            Ok(Err(failed)) => {
+                let Failed { error, request } = *failed;
+                return Err(match request {
+                    Some(_unsent) => Missed::Again(Cause::Connect, error.into()),
+                    None => missed(error, outgoing),
+                });
+            }
+            Err(late) => return Err(late),
+        }
+    }
+}
+
+/// Asks the backend to switch protocols.
+async fn switch(
+    pool: &Arc<Pool>,
+    outgoing: &mut Outgoing,
+    picked: Picked,
+    began: Instant,
+    record: &mut RequestRecord,
+) -> Result<Answer, Missed> {
+    let worker = Rc::clone(&record.connection.worker);
+    let lane = worker.upstreams.lane(picked.slot.backend(), &pool.upstream);
+    let timer = worker.wheel.timer();
+    let mut request = outgoing.request(false, false).map_err(Missed::Final)?;
+    let key = matches!(outgoing.wish, Some(Wish::WebSocketOverHttp2 { .. }))
+        .then(|| worker.with_rng(websocket::fresh_key));
+    if let Some(key) = &key {
+        // Over HTTP/2 the client sends none (RFC 8441 section 5).
+        request.headers_mut().insert(SEC_WEBSOCKET_KEY, key.clone());
+    }
+    // The time to connect has its own limit; it is short against the one for an answer.
+    let patience = pool.upstream.response_timeout.map(|time| time + pool.upstream.connect_timeout);
+    let answer = in_time(&timer, patience, outgoing, lane.upgrade(request))
+        .await?
+        .map_err(|failed| missed(failed.error, outgoing))?;
+    let hold = Hold {
+        lease: None,
+        gauge: Some(answer.gauge),
+        picked: began,
+        worker: worker.id,
+        slot: picked.slot,
+    };
+    match answer.outcome {
+        UpgradeOutcome::Declined(response) => {
+            count_answer(hold.slot.backend(), &response, began, record);
+            Ok(Answer::Backend(relay(pool, outgoing, hold, &picked.choice, response, record)))
+        }
+        UpgradeOutcome::Switched(mut response, upstream) => {
+            let backend = hold.slot.backend();
+            backend.cells.cell(worker.id).codes.count(response.status());
+            bind(pool, &picked.choice, response.headers_mut(), record);
+            let idle_timeout = pool.upstream.tunnel_idle_timeout;
+            let Some(wish) = outgoing.wish.take() else {
+                return Err(Missed::Final(Failure::Handshake));
+            };
+            Switching::agreed(response, upstream, hold, idle_timeout, wish, key.as_ref())
+                .map(|switching| Answer::Switching(Box::new(switching)))
+                .map_err(Missed::Final)
+        }
+    }
+}
+
+/// What an upstream error means for the request.
+fn missed(error: upstream::Error, outgoing: &Outgoing) -> Missed {
+    if let Some(failure) = outgoing.upload.as_ref().and_then(|upload| upload.failure()) {
+        return Missed::Final(Failure::Upload(failure));
+    }
+    tracing::debug!(reason = upstream_reason(&error), %error, "an attempt failed");
+    match Cause::of(&error) {
+        Some(cause) => Missed::Again(cause, error.into()),
+        None => Missed::Final(error.into()),
+    }
+}
+
+/// Waits for a response head: so long after the request was sent in full, and not beyond the
+/// route's total time.
+async fn in_time<F: Future>(
+    timer: &Timer,
+    patience: Option<Duration>,
+    outgoing: &Outgoing,
+    sending: F,
+) -> Result<F::Output, Missed> {
+    let mut sending = std::pin::pin!(sending);
+    let sent = Instant::now();
+    let next = |from: Instant| {
+        [patience.map(|patience| from + patience), outgoing.deadline].into_iter().flatten().min()
+    };
+    if let Some(next) = next(sent) {
+        timer.arm(next);
+    }
+    let result = std::future::poll_fn(|cx| {
+        loop {
+            if let Poll::Ready(output) = sending.as_mut().poll(cx) {
+                return Poll::Ready(Ok(output));
+            }
+            if timer.poll_expired(cx).is_pending() {
+                return Poll::Pending;
+            }
+            let now = Instant::now();
+            if outgoing.deadline.is_some_and(|deadline| deadline <= now) {
+                return Poll::Ready(Err(Missed::Final(Failure::Deadline)));
+            }
+            // While the client is still sending, its own pauses are what is limited.
+            let since = match &outgoing.upload {
+                None => sent,
+                Some(upload) => upload.finished().map_or(now, |finished| finished.max(sent)),
+            };
+            if patience.is_some_and(|patience| now >= since + patience) {
+                return Poll::Ready(Err(Missed::Again(Cause::Timeout, Failure::ResponseTimeout)));
+            }
+            if let Some(next) = next(since) {
+                timer.arm(next);
+            }
+        }
+    })
+    .await;
+    timer.disarm();
+    result
+}
+
+fn count_answer(
+    backend: &Backend,
+    response: &Response<Incoming>,
+    began: Instant,
+    record: &RequestRecord,
+) {
+    let cells = backend.cells.cell(record.connection.worker.id);
+    cells.codes.count(response.status());
+    let sent = record.upload.as_ref().and_then(|upload| upload.finished());
+    cells.head.observe(sent.map_or(began, |sent| sent.max(began)).elapsed());
+}
+
+/// Turns a backend's response into the client's.
+fn relay(
+    pool: &Pool,
+    outgoing: &Outgoing,
+    hold: Hold,
+    choice: &Choice,
+    response: Response<Incoming>,
+    record: &mut RequestRecord,
+) -> Response<ResponseBody> {
+    let worker = Rc::clone(&record.connection.worker);
+    let (mut parts, incoming) = response.into_parts();
+    record.answered(parts.status);
+    parts.version = Version::HTTP_11;
+    parts.extensions.clear();
+    hop::strip_hop_by_hop(&mut parts.headers, Keep::default());
+    bind(pool, choice, &mut parts.headers, record);
+    mark(&mut parts.headers, record);
+    if parts.status.is_informational() || parts.status == http::StatusCode::NO_CONTENT {
+        // RFC 9110 section 8.6.
+        parts.headers.remove(CONTENT_LENGTH);
+    }
+    let body = ResponseBody::relay(Relay {
+        incoming,
+        upload: outgoing.upload.clone(),
+        timer: worker.wheel.timer(),
+        pause: pool.upstream.body_idle_timeout,
+        deadline: outgoing.deadline,
+        hold: Some(hold),
+    });
+    Response::from_parts(parts, body)
+}
+
+/// Tells the client which backend it is bound to, if that has changed.
+fn bind(pool: &Pool, choice: &Choice, headers: &mut HeaderMap, record: &RequestRecord) {
+    if !choice.rebind {
+        return;
+    }
+    let secure = match pool.secure_cookie {
+        SecureCookie::Auto => record.connection.tls.is_some(),
+        SecureCookie::Always => true,
+        SecureCookie::Never => false,
+    };
+    let affinity = choice.version.affinity.as_ref();
+    let cookie = affinity.and_then(|affinity| affinity.set_cookie(choice.member, secure));
+    if let Some(value) = cookie.and_then(|cookie| HeaderValue::try_from(cookie).ok()) {
+        headers.append(SET_COOKIE, value);
+    }
+}

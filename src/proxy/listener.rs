@@ -1,0 +1,255 @@
+//! Accepting connections.
+//!
+//! The loop never ends by itself: errors that concern one connection are passed over, errors that
+//! concern the process (no file descriptors, no memory) make it pause and say so at most once a
+//! second. A socket is emptied before it is closed, since what the kernel has queued on it would be
+//! reset with it.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use socket2::SockRef;
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::connection::{self, Permit};
+use super::io::RawStream;
+use super::worker::Worker;
+use crate::state::{Handover, Listener, ListeningSocket, Mail, SocketId};
+
+/// After an error of the process, and while a connection limit is reached.
+const PAUSE: Duration = Duration::from_millis(20);
+/// A closing socket is emptied once more after this long: a handshake may just be completing.
+const LAST_LOOK: Duration = Duration::from_millis(50);
+
+/// A socket that is being accepted on.
+#[derive(Debug)]
+pub struct Acceptor(Rc<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    closing: Cell<bool>,
+    closed: Cell<bool>,
+    wake: Notify,
+    /// Kept for the last connections of a socket that left the configuration.
+    listener: RefCell<Option<Arc<Listener>>>,
+}
+
+enum Socket {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+impl Acceptor {
+    /// Begins to accept.
+    ///
+    /// # Errors
+    /// If the socket cannot be shared with this thread's reactor.
+    pub fn start(worker: &Rc<Worker>, id: SocketId, socket: &ListeningSocket) -> io::Result<Self> {
+        let socket = match socket {
+            ListeningSocket::Tcp(socket) => {
+                Socket::Tcp(TcpListener::from_std(socket.try_clone()?)?)
+            }
+            ListeningSocket::Unix(socket) => {
+                Socket::Unix(UnixListener::from_std(socket.try_clone()?)?)
+            }
+        };
+        let state = Rc::new(State::default());
+        tokio::task::spawn_local(accept(Rc::clone(worker), id, socket, Rc::clone(&state)));
+        Ok(Acceptor(state))
+    }
+
+    /// Empties the socket and closes it, in a moment.
+    pub fn close(&self) {
+        self.0.closing.set(true);
+        self.0.wake.notify_one();
+    }
+
+    /// Whether the socket is closed.
+    pub fn is_closed(&self) -> bool {
+        self.0.closed.get()
+    }
+}
+
+async fn accept(worker: Rc<Worker>, id: SocketId, socket: Socket, state: Rc<State>) {
+    let mut complaints = Complaints::default();
+    while !state.closing.get() {
+        wait_for_room(&worker, &state).await;
+        let accepted = tokio::select! {
+            accepted = socket.accept() => accepted,
+            () = state.wake.notified() => continue,
+        };
+        match accepted {
+            Ok(stream) => take(&worker, id, &state, stream),
+            Err(error) if concerns_one_connection(&error) => {}
+            Err(error) => {
+                worker.shared.workers[worker.id.index()].cells.accept_errors.add(1);
+                complaints.about(&error);
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+    empty(&worker, id, &state, &socket);
+    tokio::time::sleep(LAST_LOOK).await;
+    empty(&worker, id, &state, &socket);
+    drop(socket);
+    state.closed.set(true);
+    worker.acceptor_closed();
+}
+
+/// At the process's limit of connections, waiting in the kernel's queue is better than a refusal.
+async fn wait_for_room(worker: &Worker, state: &State) {
+    while !state.closing.get()
+        && worker.shared.connections.load(Ordering::Relaxed) >= worker.snapshot().max_connections
+    {
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// Serves what the kernel has queued. Asks the kernel itself: the reactor may not know yet.
+fn empty(worker: &Rc<Worker>, id: SocketId, state: &State, socket: &Socket) {
+    loop {
+        match socket.accept_now() {
+            Ok(stream) => take(worker, id, state, stream),
+            Err(error) if concerns_one_connection(&error) => {}
+            Err(_) => return,
+        }
+    }
+}
+
+fn take(worker: &Rc<Worker>, id: SocketId, state: &State, stream: RawStream) {
+    if let RawStream::Tcp(tcp, _) = &stream {
+        // Answers go out in as few packets as we make them; best effort, like keep-alive, which
+        // finds out about clients that vanished without a word.
+        let _ = tcp.set_nodelay(true);
+        let _ = SockRef::from(tcp).set_keepalive(true);
+    }
+    let snapshot = worker.snapshot();
+    if let Some(listener) = snapshot.listener_at(id) {
+        state.listener.replace(Some(Arc::clone(listener)));
+    }
+    match less_busy(worker) {
+        Some(other) => hand_over(worker, other, id, state, stream),
+        None => start(worker, id, state.listener.borrow().as_ref(), stream),
+    }
+}
+
+/// Serves a connection that a busier worker has accepted.
+pub fn adopt(worker: &Rc<Worker>, handover: Handover) {
+    let snapshot = worker.snapshot();
+    match RawStream::adopt(handover.stream) {
+        Ok(stream) => start(worker, handover.socket, snapshot.listener_at(handover.socket), stream),
+        Err(error) => tracing::warn!(%error, "cannot adopt a connection"),
+    }
+}
+
+fn start(worker: &Rc<Worker>, id: SocketId, listener: Option<&Arc<Listener>>, stream: RawStream) {
+    let Some(listener) = listener else { return };
+    if let Some(permit) = Permit::take(worker, listener, stream.peer()) {
+        let listener = Arc::clone(listener);
+        let worker = Rc::clone(worker);
+        tokio::task::spawn_local(connection::serve(worker, listener, id, stream, permit));
+    }
+}
+
+/// The least busy worker, if this one has so many more connections that it should serve the next.
+///
+/// The kernel spreads connections by a hash, which is fair only over many: of ten long ones, one
+/// worker may get nine.
+fn less_busy(worker: &Worker) -> Option<usize> {
+    let ports = &worker.shared.workers;
+    let load = |index: usize| ports[index].connections.load(Ordering::Relaxed);
+    let own = load(worker.id.index());
+    let least = (0..ports.len()).min_by_key(|index| load(*index))?;
+    let much_busier = own > load(least) + load(least) / 4 + 1;
+    (much_busier && least != worker.id.index() && !worker.is_draining()).then_some(least)
+}
+
+fn hand_over(worker: &Rc<Worker>, other: usize, id: SocketId, state: &State, stream: RawStream) {
+    let stream = match stream.release() {
+        Ok(stream) => stream,
+        Err(error) => return tracing::warn!(%error, "cannot hand a connection over"),
+    };
+    match worker.shared.workers[other].send(Mail::Adopt(Handover { socket: id, stream })) {
+        Ok(()) => worker.shared.workers[worker.id.index()].cells.handovers.add(1),
+        // The other worker has ended: it is ours after all.
+        Err(Mail::Adopt(handover)) => {
+            if let Ok(stream) = RawStream::adopt(handover.stream) {
+                start(worker, id, state.listener.borrow().as_ref(), stream);
+            }
+        }
+        Err(_) => {}
+    }
+}
+
+impl Socket {
+    async fn accept(&self) -> io::Result<RawStream> {
+        match self {
+            Socket::Tcp(socket) => {
+                socket.accept().await.map(|(stream, peer)| RawStream::Tcp(stream, peer))
+            }
+            Socket::Unix(socket) => {
+                socket.accept().await.map(|(stream, _)| RawStream::Unix(stream))
+            }
+        }
+    }
+
+    fn accept_now(&self) -> io::Result<RawStream> {
+        match self {
+            Socket::Tcp(socket) => {
+                let (stream, peer) = SockRef::from(socket).accept()?;
+                stream.set_nonblocking(true)?;
+                let peer = peer.as_socket().ok_or(io::ErrorKind::AddrNotAvailable)?;
+                Ok(RawStream::Tcp(TcpStream::from_std(stream.into())?, peer))
+            }
+            Socket::Unix(socket) => {
+                let (stream, _) = SockRef::from(socket).accept()?;
+                stream.set_nonblocking(true)?;
+                Ok(RawStream::Unix(UnixStream::from_std(stream.into())?))
+            }
+        }
+    }
+}
+
+fn concerns_one_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::Interrupted
+            | io::ErrorKind::TimedOut
+            | io::ErrorKind::HostUnreachable
+            | io::ErrorKind::NetworkUnreachable
+            | io::ErrorKind::NetworkDown
+    )
+}
+
+/// Says what is wrong, at most once a second.
+#[derive(Debug, Default)]
+struct Complaints {
+    last: Option<Instant>,
+    held_back: u64,
+}
+
+impl Complaints {
+    fn about(&mut self, error: &io::Error) {
+        let now = Instant::now();
+        if self.last.is_some_and(|last| now - last < Duration::from_secs(1)) {
+            self.held_back += 1;
+            return;
+        }
+        self.last = Some(now);
+        tracing::error!(
+            %error,
+            also = std::mem::take(&mut self.held_back),
+            "cannot accept connections; if the open files ran out, raise LimitNOFILE or lower \
+             server.max_connections"
+        );
+    }
+}

@@ -1,0 +1,231 @@
+//! What is to be said of a request: made before anything can fail, filled in by the steps, told
+//! once when it is dropped. It is dropped with the last thing that serves the request (its body,
+//! its tunnel, or the service's future if the client left), so nothing has to run after an await.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::SystemTime;
+
+use http::header::{HOST, REFERER, USER_AGENT};
+use http::{HeaderValue, Method, Request, StatusCode, Uri, Version};
+use tokio::time::Instant;
+
+use super::body::Upload;
+use super::connection::ConnectionState;
+use crate::state::{Backend, Listener, Pool, Route};
+use crate::telemetry::access::Entry;
+
+/// The status in log and metrics of a request whose client left before it had an answer.
+const CLIENT_LEFT: u16 = 499;
+
+/// How a request ended, as far as the client is concerned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// The client left, or was cut.
+    Incomplete,
+    /// Everything was handed to the client's connection.
+    Complete,
+    /// The backend broke its response off.
+    BackendBrokeOff,
+    /// The backend stopped sending.
+    BackendStalled,
+    /// The route's total time was over.
+    Deadline,
+}
+
+impl End {
+    fn label(self) -> &'static str {
+        match self {
+            End::Complete => "",
+            End::Incomplete => "client_left",
+            End::BackendBrokeOff => "backend_broke_off",
+            End::BackendStalled => "backend_stalled",
+            End::Deadline => "timeout",
+        }
+    }
+}
+
+/// The record of one request.
+#[derive(Debug)]
+pub struct RequestRecord {
+    /// The connection that it came on.
+    pub connection: Rc<ConnectionState>,
+    /// When its head had arrived.
+    pub began: Instant,
+    /// The listener as the request's snapshot has it.
+    pub listener: Arc<Listener>,
+    /// The route that took it.
+    pub route: Option<Arc<Route>>,
+    /// The pool that it was led to.
+    pub pool: Option<Arc<Pool>>,
+    /// The backend of the latest attempt.
+    pub backend: Option<Arc<Backend>>,
+    /// The version that this backend serves.
+    pub version: Option<Arc<str>>,
+    /// Attempts made.
+    pub attempts: u32,
+    /// Why attempts were repeated.
+    pub retry_reasons: smallvec::SmallVec<[&'static str; 2]>,
+    /// Its name in everybody's logs.
+    pub request_id: Option<HeaderValue>,
+    /// Why we made the answer ourselves; empty if a backend made it.
+    pub reason: &'static str,
+    /// The time to the response head.
+    pub head_after: Option<std::time::Duration>,
+    /// The request body.
+    pub upload: Option<Rc<Upload>>,
+    status: Option<StatusCode>,
+    from_backend: bool,
+    sent: u64,
+    end: End,
+    line: Option<Box<Line>>,
+}
+
+/// What only the access log needs; not kept where there is none.
+#[derive(Debug)]
+struct Line {
+    time: SystemTime,
+    method: Method,
+    uri: Uri,
+    version: Version,
+    host: Option<HeaderValue>,
+    referer: Option<HeaderValue>,
+    user_agent: Option<HeaderValue>,
+}
+
+impl RequestRecord {
+    /// Begins the record of a request whose head has arrived.
+    pub fn begin<B>(
+        connection: &Rc<ConnectionState>,
+        listener: Arc<Listener>,
+        request: &Request<B>,
+    ) -> Self {
+        let worker = &connection.worker;
+        worker.shared.requests.fetch_add(1, Ordering::Relaxed);
+        connection.request_began();
+        let field = |name| request.headers().get(name).cloned();
+        let line = worker.access_log.is_some().then(|| {
+            Box::new(Line {
+                time: SystemTime::now(),
+                method: request.method().clone(),
+                uri: request.uri().clone(),
+                version: request.version(),
+                host: field(HOST),
+                referer: field(REFERER),
+                user_agent: field(USER_AGENT),
+            })
+        });
+        RequestRecord {
+            connection: Rc::clone(connection),
+            began: Instant::now(),
+            listener,
+            route: None,
+            pool: None,
+            backend: None,
+            version: None,
+            attempts: 0,
+            retry_reasons: smallvec::SmallVec::new(),
+            request_id: None,
+            reason: "",
+            head_after: None,
+            upload: None,
+            status: None,
+            from_backend: false,
+            sent: 0,
+            end: End::Incomplete,
+            line,
+        }
+    }
+
+    /// A backend answered.
+    pub fn answered(&mut self, status: StatusCode) {
+        self.status = Some(status);
+        self.from_backend = true;
+        self.head_after = Some(self.began.elapsed());
+    }
+
+    /// We answered ourselves.
+    pub fn answered_by_us(&mut self, status: StatusCode, reason: &'static str) {
+        self.status = Some(status);
+        self.from_backend = false;
+        self.reason = reason;
+        self.head_after = Some(self.began.elapsed());
+    }
+
+    /// So many bytes of the body went to the client.
+    pub fn add_sent(&mut self, bytes: usize) {
+        self.sent += bytes as u64;
+    }
+
+    /// How it ended; the first word counts.
+    pub fn end(&mut self, end: End) {
+        if self.end == End::Incomplete {
+            self.end = end;
+        }
+    }
+
+    fn count(&self, status: StatusCode) {
+        let worker = &self.connection.worker;
+        self.listener.state.cells.cell(worker.id).codes.count(status);
+        if let Some(pool) = &self.pool {
+            let cells = pool.state.cells.cell(worker.id);
+            if self.from_backend {
+                cells.from_backend.count(status);
+            } else {
+                cells.from_proxy.count(status);
+            }
+        }
+    }
+
+    fn log(&self, line: &Line, status: StatusCode) {
+        let Some(log) = &self.connection.worker.access_log else { return };
+        let text = |value: &Option<HeaderValue>| {
+            value.as_ref().and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned()
+        };
+        let target = line.uri.path_and_query().map_or("*", |target| target.as_str());
+        let host = match line.uri.authority() {
+            Some(authority) => authority.as_str().to_owned(),
+            None => text(&line.host),
+        };
+        let reason = if self.reason.is_empty() { self.end.label() } else { self.reason };
+        log.log(&Entry {
+            time: line.time,
+            client: self.connection.peer.ip(),
+            method: line.method.as_str(),
+            target,
+            http_version: line.version,
+            host: &host,
+            status: status.as_u16(),
+            bytes_sent: self.sent,
+            bytes_received: self.upload.as_ref().map_or(0, |upload| upload.received()),
+            duration: self.began.elapsed(),
+            head: self.head_after,
+            request_id: &text(&self.request_id),
+            referer: line.referer.as_ref().map(HeaderValue::as_bytes),
+            user_agent: line.user_agent.as_ref().map(HeaderValue::as_bytes),
+            listener: &self.listener.name,
+            route: self.route.as_ref().map_or("", |route| &route.name),
+            pool: self.pool.as_ref().map_or("", |pool| &pool.name),
+            version: self.version.as_deref().unwrap_or_default(),
+            backend: self.backend.as_ref().map_or("", |backend| &backend.label),
+            attempts: self.attempts,
+            retry_reasons: &self.retry_reasons.join(","),
+            reason,
+            tls: self.connection.tls_version(),
+        });
+    }
+}
+
+impl Drop for RequestRecord {
+    fn drop(&mut self) {
+        let left = StatusCode::from_u16(CLIENT_LEFT).unwrap_or(StatusCode::BAD_REQUEST);
+        let status = self.status.unwrap_or(left);
+        self.count(status);
+        if let Some(line) = &self.line {
+            self.log(line, status);
+        }
+        self.connection.worker.shared.requests.fetch_sub(1, Ordering::Relaxed);
+        self.connection.request_ended();
+    }
+}

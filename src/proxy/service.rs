@@ -1,0 +1,274 @@
+//! The life of a request, from its head to the head of its answer, from top to bottom.
+//!
+//! [`handle`] makes the record before anything can fail and turns a failure into an answer;
+//! [`serve`] takes the steps: route, admit, prepare, and then [`forward`](super::forward), which
+//! picks, sends and tries again.
+
+use std::convert::Infallible;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use http::header::{CONTENT_LENGTH, COOKIE, EXPECT, HOST, LOCATION};
+use http::uri::{PathAndQuery, Scheme};
+use http::{HeaderValue, Method, Request, Response, Version, request};
+use http_body::Body;
+use hyper::body::Incoming;
+use tokio::time::Instant;
+
+use super::body::{ResponseBody, Upload};
+use super::connection::ConnectionState;
+use super::error::{self, Failure};
+use super::forward::{self, Outgoing};
+use super::framing::check_path;
+use super::headers::accept::wants_json;
+use super::headers::forwarded::client_address;
+use super::headers::hop::{self, Keep};
+use super::headers::identity;
+use super::headers::{HOPS, X_REQUEST_ID};
+use super::record::RequestRecord;
+use super::upgrade::{self, Wish};
+use super::{host, retry};
+use crate::balance::{Policy, stable_hash};
+use crate::state::{Pool, Redirect, Route, Snapshot, Target};
+
+/// Answers one request. Whatever happens, the record tells of it once.
+///
+/// # Errors
+/// Never: a failure is an answer.
+pub async fn handle(
+    connection: Rc<ConnectionState>,
+    request: Request<Incoming>,
+) -> Result<Response<ResponseBody>, Infallible> {
+    let snapshot = connection.worker.snapshot();
+    let listener = connection.listener(&snapshot);
+    let mut record = RequestRecord::begin(&connection, listener, &request);
+    let json = wants_json(request.headers());
+    let http1 = request.version() != Version::HTTP_2;
+    let mut response = match serve(&snapshot, request, &mut record).await {
+        Ok(Answer::Backend(response)) => response.map(|body| body.with_record(record)),
+        Ok(Answer::Ours(response)) => {
+            record.answered_by_us(response.status(), "redirect");
+            response.map(|body| body.with_record(record))
+        }
+        // The record goes with the tunnel.
+        Ok(Answer::Switching(switching)) => return Ok(switching.begin(record)),
+        Err(failure) => {
+            let abandoned =
+                record.upload.as_ref().is_some_and(|upload| upload.finished().is_none());
+            let mut response = error::answer(&failure, json, record);
+            if http1 && (abandoned || matches!(failure, Failure::Connect)) {
+                // What may still come is not read as another request.
+                error::close_after(&mut response);
+            }
+            response
+        }
+    };
+    if connection.is_aged(&connection.listener(&snapshot), Instant::now()) {
+        if http1 {
+            error::close_after(&mut response);
+        } else {
+            connection.drain();
+        }
+    }
+    Ok(response)
+}
+
+/// What a request comes to when nothing fails.
+pub enum Answer {
+    /// A backend's response.
+    Backend(Response<ResponseBody>),
+    /// Our own, by configuration.
+    Ours(Response<ResponseBody>),
+    /// Another protocol from here on.
+    Switching(Box<upgrade::Switching>),
+}
+
+async fn serve(
+    snapshot: &Snapshot,
+    request: Request<Incoming>,
+    record: &mut RequestRecord,
+) -> Result<Answer, Failure> {
+    let (mut parts, body) = request.into_parts();
+    let wish = upgrade::wish_of(&mut parts, &body)?;
+    let connection = Rc::clone(&record.connection);
+
+    // Route.
+    let route = find_route(snapshot, &parts, record)?;
+    let pool = match &route.target {
+        Target::Pool(pool) => Arc::clone(pool),
+        Target::Redirect(redirect) => {
+            let secure = connection.tls.is_some();
+            return Ok(Answer::Ours(redirect_response(redirect, &parts, secure)?));
+        }
+    };
+    record.pool = Some(Arc::clone(&pool));
+    pool.state.cells.cell(connection.worker.id).requests.add(1);
+
+    // Admit.
+    if connection.worker.shared.requests.load(Ordering::Relaxed) > snapshot.max_requests {
+        return Err(Failure::Overload);
+    }
+    if announced_length(&parts).is_some_and(|length| route.max_body.is_some_and(|max| length > max))
+    {
+        return Err(Failure::TooLarge);
+    }
+
+    // Prepare.
+    let outgoing = prepare(snapshot, &pool, parts, body, wish, record)?;
+    forward::forward(&pool, outgoing, record).await
+}
+
+fn find_route(
+    snapshot: &Snapshot,
+    parts: &request::Parts,
+    record: &mut RequestRecord,
+) -> Result<Arc<Route>, Failure> {
+    let host = host::of(parts)?;
+    if let Some(tls) = &record.connection.tls
+        && !tls.certificates.same_certificate(tls.server_name.as_deref(), host::name(host))
+    {
+        return Err(Failure::Misdirected);
+    }
+    let path = parts.uri.path();
+    // HTTP/1.1 was checked in its raw form; here it is for HTTP/2.
+    if parts.version == Version::HTTP_2 {
+        check_path(path.as_bytes()).map_err(|violation| Failure::Target(violation.reason()))?;
+        let asterisk = path == "*" && parts.method == Method::OPTIONS;
+        if !path.starts_with('/') && !asterisk {
+            return Err(Failure::Target("the path does not begin with a slash"));
+        }
+    }
+    let route =
+        snapshot.routes.lookup(record.listener.index, host, path).ok_or(Failure::NoRoute)?;
+    record.route = Some(Arc::clone(route));
+    Ok(Arc::clone(route))
+}
+
+fn announced_length(parts: &request::Parts) -> Option<u64> {
+    parts.headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+/// From the request as it came to the request as it goes out.
+fn prepare(
+    snapshot: &Snapshot,
+    pool: &Pool,
+    mut parts: request::Parts,
+    body: Incoming,
+    wish: Option<Wish>,
+    record: &mut RequestRecord,
+) -> Result<Outgoing, Failure> {
+    let connection = Rc::clone(&record.connection);
+    let worker = &connection.worker;
+    if identity::is_loop(&parts.headers, &worker.instance) {
+        return Err(Failure::Loop);
+    }
+    let host = host_field(&parts);
+    let client_hash = match (pool.policy, connection.peer.ip()) {
+        (Policy::IpHash, Some(peer)) => {
+            let client = client_address(&snapshot.trusted_proxies, peer, &parts.headers);
+            stable_hash(client.to_string().as_bytes())
+        }
+        _ => 0,
+    };
+    let mut headers = std::mem::take(&mut parts.headers);
+    let upgrade = wish.as_ref().map(|wish| wish.protocol().clone());
+    hop::strip_hop_by_hop(&mut headers, Keep { te_trailers: true, upgrade });
+    headers.remove(EXPECT);
+    headers.remove(HOST);
+    if headers.get_all(COOKIE).iter().nth(1).is_some() {
+        join_cookies(&mut headers);
+    }
+    connection.headers(snapshot, &record.listener).apply(&mut headers, host.as_ref());
+    identity::add_hop(&mut headers, &worker.instance);
+    record.request_id = Some(worker.with_rng(|rng| identity::request_id(&mut headers, rng)));
+    let method = match &wish {
+        Some(Wish::WebSocketOverHttp2 { .. }) => Method::GET,
+        _ => parts.method.clone(),
+    };
+    let route = record.route.as_deref();
+    let max_body = route.and_then(|route| route.max_body);
+    let deadline = route.and_then(|route| route.timeout).map(|timeout| record.began + timeout);
+    let idempotent = retry::is_idempotent(&method);
+    if !body.is_end_stream() {
+        let pause = record.listener.limits.body_timeout;
+        let upload = Upload::new(body, idempotent, max_body, pause, &worker.wheel);
+        record.upload = Some(upload);
+    }
+    Ok(Outgoing {
+        method,
+        target: target_of(&parts),
+        headers,
+        host: host.unwrap_or(HeaderValue::from_static("")),
+        upload: record.upload.clone(),
+        idempotent,
+        wish,
+        client_hash,
+        deadline,
+    })
+}
+
+/// The Host that backends get: the client's, from wherever its version puts it.
+fn host_field(parts: &request::Parts) -> Option<HeaderValue> {
+    match parts.uri.authority() {
+        Some(authority) => HeaderValue::from_str(authority.as_str()).ok(),
+        None => parts.headers.get(HOST).cloned(),
+    }
+}
+
+/// In origin form, or `*`.
+fn target_of(parts: &request::Parts) -> PathAndQuery {
+    let root = PathAndQuery::from_static("/");
+    parts.uri.path_and_query().cloned().unwrap_or(root)
+}
+
+/// HTTP/2 may split cookies over several fields; HTTP/1.1 backends are to get one (RFC 9113
+/// section 8.2.3).
+fn join_cookies(headers: &mut http::HeaderMap) {
+    let mut joined = Vec::new();
+    for value in headers.get_all(COOKIE) {
+        if !joined.is_empty() {
+            joined.extend_from_slice(b"; ");
+        }
+        joined.extend_from_slice(value.as_bytes());
+    }
+    if let Ok(value) = HeaderValue::from_bytes(&joined) {
+        headers.insert(COOKIE, value);
+    }
+}
+
+fn redirect_response(
+    redirect: &Redirect,
+    parts: &request::Parts,
+    secure: bool,
+) -> Result<Response<ResponseBody>, Failure> {
+    let asked = host::of(parts)?;
+    let own_scheme = if secure { Scheme::HTTPS } else { Scheme::HTTP };
+    let scheme = redirect.scheme.as_ref().unwrap_or(&own_scheme);
+    let host = redirect.host.as_deref().unwrap_or(host::name(asked));
+    let port = match redirect.port {
+        Some(port) => format!(":{port}"),
+        // Another scheme has its own port; otherwise the client's stays.
+        None if redirect.scheme.is_some() || redirect.host.is_some() => String::new(),
+        None => asked
+            .rsplit_once(':')
+            .filter(|(_, port)| port.bytes().all(|b| b.is_ascii_digit()))
+            .map_or(String::new(), |(_, port)| format!(":{port}")),
+    };
+    let query = parts.uri.query().map_or(String::new(), |query| format!("?{query}"));
+    let path = redirect.path.as_deref().unwrap_or(parts.uri.path());
+    let location = HeaderValue::from_str(&format!("{scheme}://{host}{port}{path}{query}"))
+        .map_err(|_| Failure::Target("the target cannot be redirected"))?;
+    let mut response = Response::new(ResponseBody::empty());
+    *response.status_mut() = redirect.status;
+    response.headers_mut().insert(LOCATION, location);
+    Ok(response)
+}
+
+/// Puts the request's own marks on an answer from a backend.
+pub(super) fn mark(headers: &mut http::HeaderMap, record: &RequestRecord) {
+    headers.remove(&HOPS);
+    if let Some(id) = &record.request_id {
+        headers.insert(&X_REQUEST_ID, id.clone());
+    }
+}

@@ -1,0 +1,399 @@
+//! Timeouts that cost next to nothing while they do not expire.
+//!
+//! Every request has several deadlines and nearly all of them pass unused. A [`Wheel`] belongs to
+//! one worker and ticks every 10 ms while something is due; moving a deadline further away is a
+//! store into an entry, and the entry is looked at again only when its old place in the wheel comes
+//! by (a hashed timing wheel, Varghese and Lauck 1987, with lazy moves). A timer expires up to one
+//! tick late and never early.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use slab::Slab;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+const TICK: Duration = Duration::from_millis(10);
+/// Deadlines beyond the last slot are put there and looked at again when it comes by.
+const SLOTS: u64 = 1024;
+
+/// The timers of one worker.
+#[derive(Debug)]
+pub struct Wheel {
+    origin: Instant,
+    inner: RefCell<Inner>,
+    earlier: Notify,
+}
+
+#[derive(Debug)]
+struct Inner {
+    entries: Slab<Entry>,
+    slots: Vec<Vec<usize>>,
+    /// Ticks up to and including this one have been handled.
+    handled: u64,
+    /// Entries that stand in slots.
+    queued: usize,
+    /// The tick that [`Wheel::run`] sleeps for.
+    sleeping_for: u64,
+}
+
+#[derive(Debug)]
+struct Entry {
+    deadline: Option<Instant>,
+    waker: Option<Waker>,
+    expired: bool,
+    dropped: bool,
+    /// The earliest slot that the entry stands in; later ones are leftovers of moves.
+    next: u64,
+    /// Slots that the entry stands in.
+    queued: u32,
+}
+
+/// One deadline at a time. Costs nothing until it is first armed.
+#[derive(Debug)]
+pub struct Timer {
+    wheel: Rc<Wheel>,
+    key: Cell<Option<usize>>,
+}
+
+impl Wheel {
+    /// A wheel that starts now. [`Wheel::run`] must be running for its timers to expire.
+    pub fn new() -> Rc<Self> {
+        Rc::new(Wheel {
+            origin: Instant::now(),
+            inner: RefCell::new(Inner {
+                entries: Slab::new(),
+                slots: vec![Vec::new(); SLOTS as usize],
+                handled: 0,
+                queued: 0,
+                sleeping_for: u64::MAX,
+            }),
+            earlier: Notify::new(),
+        })
+    }
+
+    /// A timer that is not armed.
+    pub fn timer(self: &Rc<Self>) -> Timer {
+        Timer { wheel: Rc::clone(self), key: Cell::new(None) }
+    }
+
+    /// Lets the wheel turn, for ever.
+    pub async fn run(self: Rc<Self>) {
+        loop {
+            let next = self.inner.borrow_mut().next_due();
+            match next {
+                None => self.earlier.notified().await,
+                Some(tick) => {
+                    let due = self.origin + TICK * u32::try_from(tick).unwrap_or(u32::MAX);
+                    tokio::select! {
+                        () = tokio::time::sleep_until(due) => self.turn(Instant::now()),
+                        () = self.earlier.notified() => {}
+                    }
+                }
+            }
+        }
+    }
+
+    /// The first tick at which `instant` has passed.
+    fn tick_after(&self, instant: Instant) -> u64 {
+        let millis = instant.saturating_duration_since(self.origin).as_micros();
+        u64::try_from(millis.div_ceil(TICK.as_micros())).unwrap_or(u64::MAX)
+    }
+
+    fn turn(&self, now: Instant) {
+        let elapsed = now.saturating_duration_since(self.origin).as_micros() / TICK.as_micros();
+        let current = u64::try_from(elapsed).unwrap_or(u64::MAX);
+        // Wakers run other people's code: none of it may find the wheel borrowed.
+        let mut wakers = Vec::new();
+        {
+            let mut inner = self.inner.borrow_mut();
+            // Once round is enough: after a long sleep every slot is due.
+            let first = (inner.handled + 1).max(current.saturating_sub(SLOTS - 1));
+            for tick in first..=current {
+                let mut due = std::mem::take(&mut inner.slots[(tick % SLOTS) as usize]);
+                for key in due.drain(..) {
+                    inner.visit(key, tick, now, |deadline| self.tick_after(deadline), &mut wakers);
+                }
+                let slot = &mut inner.slots[(tick % SLOTS) as usize];
+                if slot.is_empty() {
+                    // Keep the allocation.
+                    *slot = due;
+                }
+            }
+            inner.handled = inner.handled.max(current);
+        }
+        wakers.into_iter().for_each(Waker::wake);
+    }
+}
+
+impl Inner {
+    fn next_due(&mut self) -> Option<u64> {
+        let next = if self.queued == 0 {
+            None
+        } else {
+            let ahead = self.handled + 1..=self.handled + SLOTS;
+            ahead.into_iter().find(|tick| !self.slots[(tick % SLOTS) as usize].is_empty())
+        };
+        self.sleeping_for = next.unwrap_or(u64::MAX);
+        next
+    }
+
+    fn visit(
+        &mut self,
+        key: usize,
+        tick: u64,
+        now: Instant,
+        tick_after: impl Fn(Instant) -> u64,
+        wakers: &mut Vec<Waker>,
+    ) {
+        self.queued -= 1;
+        let entry = &mut self.entries[key];
+        entry.queued -= 1;
+        if entry.dropped {
+            if entry.queued == 0 {
+                self.entries.remove(key);
+            }
+            return;
+        }
+        // Another slot, still to come, is the one that counts.
+        if entry.next > tick {
+            return;
+        }
+        entry.next = u64::MAX;
+        match entry.deadline {
+            None => {}
+            Some(deadline) if deadline <= now => {
+                entry.deadline = None;
+                entry.expired = true;
+                wakers.extend(entry.waker.take());
+            }
+            Some(deadline) => self.enqueue(key, tick_after(deadline), tick),
+        }
+    }
+
+    /// Puts an entry where `tick` will find it; `current` is the tick up to which the wheel turned.
+    fn enqueue(&mut self, key: usize, tick: u64, current: u64) {
+        let tick = tick.clamp(current + 1, current + SLOTS - 1);
+        let entry = &mut self.entries[key];
+        entry.next = tick;
+        entry.queued += 1;
+        self.queued += 1;
+        self.slots[(tick % SLOTS) as usize].push(key);
+    }
+}
+
+impl Timer {
+    /// Sets the deadline, in place of the one before.
+    pub fn arm(&self, deadline: Instant) {
+        let mut inner = self.wheel.inner.borrow_mut();
+        let key = self.key.get().unwrap_or_else(|| {
+            let key = inner.entries.insert(Entry {
+                deadline: None,
+                waker: None,
+                expired: false,
+                dropped: false,
+                next: u64::MAX,
+                queued: 0,
+            });
+            self.key.set(Some(key));
+            key
+        });
+        let entry = &mut inner.entries[key];
+        entry.deadline = Some(deadline);
+        entry.expired = false;
+        let tick = self.wheel.tick_after(deadline);
+        if tick < entry.next {
+            // A wheel that had nothing to do has not turned: catch up before placing.
+            if inner.queued == 0 {
+                let now = self.wheel.tick_after(Instant::now()).saturating_sub(1);
+                inner.handled = inner.handled.max(now);
+            }
+            let handled = inner.handled;
+            inner.enqueue(key, tick, handled);
+            if tick.max(handled + 1) < inner.sleeping_for {
+                self.wheel.earlier.notify_one();
+            }
+        }
+    }
+
+    /// Takes the deadline away.
+    pub fn disarm(&self) {
+        if let Some(key) = self.key.get() {
+            let entry = &mut self.wheel.inner.borrow_mut().entries[key];
+            entry.deadline = None;
+            entry.expired = false;
+        }
+    }
+
+    /// Whether a deadline is set that has not expired.
+    pub fn is_armed(&self) -> bool {
+        self.key.get().is_some_and(|key| self.wheel.inner.borrow().entries[key].deadline.is_some())
+    }
+
+    /// Ready once the deadline has passed; ready again only after the next [`Timer::arm`].
+    pub fn poll_expired(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(key) = self.key.get() else { return Poll::Pending };
+        let entry = &mut self.wheel.inner.borrow_mut().entries[key];
+        if entry.expired {
+            entry.expired = false;
+            return Poll::Ready(());
+        }
+        match &mut entry.waker {
+            Some(waker) => waker.clone_from(cx.waker()),
+            none => *none = Some(cx.waker().clone()),
+        }
+        Poll::Pending
+    }
+
+    /// Runs a future until it is done or the deadline passes.
+    ///
+    /// # Errors
+    /// [`Expired`] once the deadline has passed.
+    pub async fn within<F: Future>(
+        &self,
+        deadline: Instant,
+        future: F,
+    ) -> Result<F::Output, Expired> {
+        self.arm(deadline);
+        let mut future = std::pin::pin!(future);
+        let result = std::future::poll_fn(|cx| match future.as_mut().poll(cx) {
+            Poll::Ready(output) => Poll::Ready(Ok(output)),
+            Poll::Pending => self.poll_expired(cx).map(|()| Err(Expired)),
+        })
+        .await;
+        self.disarm();
+        result
+    }
+}
+
+impl Drop for Timer {
+    fn drop(&mut self) {
+        let Some(key) = self.key.get() else { return };
+        let mut inner = self.wheel.inner.borrow_mut();
+        let entry = &mut inner.entries[key];
+        if entry.queued == 0 {
+            inner.entries.remove(key);
+        } else {
+            entry.dropped = true;
+            entry.waker = None;
+        }
+    }
+}
+
+/// A deadline has passed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Expired;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn expired(timer: &Timer) {
+        std::future::poll_fn(|cx| timer.poll_expired(cx)).await;
+    }
+
+    /// A paused clock and a turning wheel.
+    fn turning(test: impl AsyncFnOnce(Rc<Wheel>)) {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .build_local(Default::default())
+            .unwrap();
+        runtime.block_on(async {
+            let wheel = Wheel::new();
+            tokio::task::spawn_local(Rc::clone(&wheel).run());
+            test(wheel).await;
+        });
+    }
+
+    #[test]
+    fn expires_within_a_tick_of_its_deadline() {
+        turning(async |wheel| {
+            let start = Instant::now();
+            let timer = wheel.timer();
+            timer.arm(start + Duration::from_millis(333));
+            expired(&timer).await;
+            let late = start.elapsed() - Duration::from_millis(333);
+            assert!(late <= TICK, "{late:?} late");
+        });
+    }
+
+    #[test]
+    fn a_deadline_beyond_the_wheel_is_kept() {
+        turning(async |wheel| {
+            let start = Instant::now();
+            let timer = wheel.timer();
+            timer.arm(start + Duration::from_secs(75));
+            expired(&timer).await;
+            let late = start.elapsed() - Duration::from_secs(75);
+            assert!(late <= TICK, "{late:?} late");
+        });
+    }
+
+    #[test]
+    fn a_deadline_moved_away_expires_at_its_new_time() {
+        turning(async |wheel| {
+            let start = Instant::now();
+            let timer = wheel.timer();
+            timer.arm(start + Duration::from_millis(50));
+            timer.arm(start + Duration::from_millis(500));
+            expired(&timer).await;
+            assert!(start.elapsed() >= Duration::from_millis(500));
+        });
+    }
+
+    #[test]
+    fn a_deadline_moved_nearer_expires_at_its_new_time() {
+        turning(async |wheel| {
+            let start = Instant::now();
+            let timer = wheel.timer();
+            timer.arm(start + Duration::from_secs(5));
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            timer.arm(start + Duration::from_millis(100));
+            expired(&timer).await;
+            assert!(start.elapsed() <= Duration::from_millis(111));
+        });
+    }
+
+    #[test]
+    fn a_disarmed_timer_stays_silent() {
+        turning(async |wheel| {
+            let (timer, other) = (wheel.timer(), wheel.timer());
+            timer.arm(Instant::now() + Duration::from_millis(50));
+            other.arm(Instant::now() + Duration::from_millis(500));
+            timer.disarm();
+            let first = std::future::poll_fn(|cx| match timer.poll_expired(cx) {
+                Poll::Ready(()) => Poll::Ready("disarmed"),
+                Poll::Pending => other.poll_expired(cx).map(|()| "other"),
+            });
+            assert_eq!(first.await, "other");
+        });
+    }
+
+    #[test]
+    fn a_dropped_timer_leaves_nothing_behind() {
+        turning(async |wheel| {
+            let other = wheel.timer();
+            for _ in 0..100 {
+                wheel.timer().arm(Instant::now() + Duration::from_millis(20));
+            }
+            other.arm(Instant::now() + Duration::from_millis(200));
+            expired(&other).await;
+            assert_eq!(wheel.inner.borrow().entries.len(), 1);
+        });
+    }
+
+    #[test]
+    fn armed_after_a_long_quiet_time_it_still_expires_on_time() {
+        turning(async |wheel| {
+            tokio::time::sleep(Duration::from_secs(1000)).await;
+            let start = Instant::now();
+            let timer = wheel.timer();
+            timer.arm(start + Duration::from_millis(70));
+            expired(&timer).await;
+            assert!(start.elapsed() <= Duration::from_millis(81), "{:?}", start.elapsed());
+        });
+    }
+}

@@ -1,0 +1,64 @@
+//! TLS termination: from an accepted stream to a secured one and what the handshake settled.
+
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use rustls::ProtocolVersion;
+use tokio::time::Instant;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+use super::io::RawStream;
+use super::worker::Worker;
+use crate::state::Listener;
+use crate::state::tls::{ALPN_H2, ServerTls};
+
+/// What a handshake settled.
+#[derive(Debug)]
+pub struct Settled {
+    /// The server name that the client asked for, in lower case.
+    pub server_name: Option<Box<str>>,
+    /// Whether it is HTTP/2 from here on.
+    pub h2: bool,
+    /// The TLS version, for the log.
+    pub version: &'static str,
+    /// The certificates that were chosen from, for requests that name another host.
+    pub certificates: Arc<crate::certs::CertificateTable>,
+}
+
+/// Shakes hands within the listener's time; failures are counted and end the connection.
+pub async fn handshake(
+    worker: &Rc<Worker>,
+    listener: &Listener,
+    tls: &ServerTls,
+    stream: RawStream,
+) -> Option<(Box<TlsStream<RawStream>>, Settled)> {
+    let deadline = Instant::now() + listener.limits.handshake_timeout;
+    let timer = worker.wheel.timer();
+    // Boxed: the state of a handshake is large, and the task that holds it outlives it by far.
+    let accepting = Box::pin(TlsAcceptor::from(Arc::clone(&tls.config)).accept(stream));
+    let cells = listener.state.cells.cell(worker.id);
+    match timer.within(deadline, accepting).await {
+        Err(_expired) => cells.handshake_timeouts.add(1),
+        Ok(Err(error)) if error.kind() == io::ErrorKind::InvalidData => {
+            cells.handshake_failed.add(1);
+            tracing::debug!(listener = %listener.name, %error, "a TLS handshake failed");
+        }
+        Ok(Err(_closed)) => cells.handshake_closed.add(1),
+        Ok(Ok(stream)) => {
+            let session = stream.get_ref().1;
+            let settled = Settled {
+                server_name: session.server_name().map(|name| name.to_ascii_lowercase().into()),
+                h2: session.alpn_protocol() == Some(ALPN_H2),
+                version: match session.protocol_version() {
+                    Some(ProtocolVersion::TLSv1_2) => "TLSv1.2",
+                    _ => "TLSv1.3",
+                },
+                certificates: Arc::clone(&tls.certificates),
+            };
+            return Some((Box::new(stream), settled));
+        }
+    }
+    None
+}

@@ -1,0 +1,148 @@
+//! Switching protocols: HTTP/1.1 Upgrade (RFC 9110 section 7.8) and WebSocket over HTTP/2 (RFC 8441).
+//!
+//! Towards the backend both are an HTTP/1.1 request with `Upgrade` on a connection of its own; what
+//! differs is how the client asks and how it is answered.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use http::header::{CONTENT_LENGTH, SEC_WEBSOCKET_ACCEPT, UPGRADE};
+use http::{HeaderValue, Method, Response, StatusCode, Version, request};
+use http_body::Body;
+use hyper::body::Incoming;
+use hyper::ext::Protocol;
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
+
+use super::body::{Hold, ResponseBody};
+use super::error::Failure;
+use super::headers::hop::{self, Keep, upgrade_of};
+use super::record::RequestRecord;
+use super::service::mark;
+use super::tunnel::{self, ClientEnd};
+use super::websocket;
+use crate::upstream::http1;
+
+/// A client's wish for another protocol.
+#[derive(Debug)]
+pub enum Wish {
+    /// `Upgrade` under HTTP/1.1.
+    Http1 {
+        /// The value of `Upgrade`.
+        protocol: HeaderValue,
+    },
+    /// Extended CONNECT for a WebSocket under HTTP/2.
+    WebSocketOverHttp2 {
+        /// `websocket`.
+        protocol: HeaderValue,
+        /// The stream, once it has been answered.
+        stream: OnUpgrade,
+    },
+}
+
+impl Wish {
+    /// The protocol to ask the backend for.
+    pub fn protocol(&self) -> &HeaderValue {
+        match self {
+            Wish::Http1 { protocol } | Wish::WebSocketOverHttp2 { protocol, .. } => protocol,
+        }
+    }
+}
+
+/// The wish that a request comes with, if any.
+///
+/// # Errors
+/// CONNECT that is not for a WebSocket.
+pub fn wish_of(parts: &mut request::Parts, body: &Incoming) -> Result<Option<Wish>, Failure> {
+    if parts.method == Method::CONNECT {
+        return extended_connect(parts).map(Some);
+    }
+    // A body ahead of the switch is allowed and unheard of: such a request goes on without it.
+    if !parts.headers.contains_key(UPGRADE) || !body.is_end_stream() {
+        return Ok(None);
+    }
+    Ok(upgrade_of(parts).map(|protocol| Wish::Http1 { protocol }))
+}
+
+fn extended_connect(parts: &mut request::Parts) -> Result<Wish, Failure> {
+    let protocol = parts.extensions.remove::<Protocol>().ok_or(Failure::Connect)?;
+    let stream = parts.extensions.remove::<OnUpgrade>();
+    match (protocol.as_str(), stream) {
+        ("websocket", Some(stream)) => {
+            Ok(Wish::WebSocketOverHttp2 { protocol: HeaderValue::from_static("websocket"), stream })
+        }
+        _ => Err(Failure::Protocol),
+    }
+}
+
+/// A switch that the backend has agreed to.
+#[derive(Debug)]
+pub struct Switching {
+    response: Response<ResponseBody>,
+    upstream: http1::Upgraded,
+    hold: Hold,
+    idle_timeout: Option<Duration>,
+    stream: Option<OnUpgrade>,
+}
+
+impl Switching {
+    /// From the backend's 101 to what the client is told.
+    ///
+    /// # Errors
+    /// If the answer to our own WebSocket key is wrong: whoever gave it does not speak WebSocket
+    /// (RFC 6455 section 4.1).
+    pub fn agreed(
+        answer: Response<()>,
+        upstream: http1::Upgraded,
+        hold: Hold,
+        idle_timeout: Option<Duration>,
+        wish: Wish,
+        key: Option<&HeaderValue>,
+    ) -> Result<Self, Failure> {
+        let (mut parts, ()) = answer.into_parts();
+        parts.version = Version::HTTP_11;
+        parts.extensions.clear();
+        let protocol = parts.headers.get(UPGRADE).cloned();
+        let (keep, stream) = match wish {
+            Wish::Http1 { protocol: asked } => (Some(protocol.unwrap_or(asked)), None),
+            Wish::WebSocketOverHttp2 { stream, .. } => {
+                let accept = parts.headers.remove(SEC_WEBSOCKET_ACCEPT);
+                if !key.is_some_and(|key| websocket::is_accepted(key, accept.as_ref())) {
+                    return Err(Failure::Handshake);
+                }
+                parts.status = StatusCode::OK;
+                (None, Some(stream))
+            }
+        };
+        hop::strip_hop_by_hop(&mut parts.headers, Keep { te_trailers: false, upgrade: keep });
+        // Neither a 101 nor the answer to CONNECT has a body (RFC 9110 section 8.6).
+        parts.headers.remove(CONTENT_LENGTH);
+        let response = Response::from_parts(parts, ResponseBody::empty());
+        Ok(Switching { response, upstream, hold, idle_timeout, stream })
+    }
+
+    /// Gives the answer; behind it the tunnel begins, and the record goes with it.
+    pub fn begin(self, mut record: RequestRecord) -> Response<ResponseBody> {
+        let Switching { mut response, upstream, hold, idle_timeout, stream } = self;
+        mark(response.headers_mut(), &record);
+        record.answered(response.status());
+        let connection = Rc::clone(&record.connection);
+        let worker = Rc::clone(&connection.worker);
+        let http1::Upgraded { stream: upstream, early } = upstream;
+        let start = tunnel::Start { worker, upstream, early, hold, record, idle_timeout };
+        match stream {
+            // The connection itself becomes the tunnel, as soon as hyper has written the answer.
+            None => *connection.tunnel.borrow_mut() = Some(start),
+            Some(stream) => {
+                tokio::task::spawn_local(async move {
+                    // If the client left before the answer, dropping `start` ends it all.
+                    if let Ok(stream) = stream.await {
+                        tunnel::run(start, ClientEnd::Http2(TokioIo::new(stream)), Vec::new())
+                            .await;
+                    }
+                });
+            }
+        }
+        response
+    }
+}

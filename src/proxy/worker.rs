@@ -1,0 +1,305 @@
+//! A worker: one thread, one single-threaded runtime, its own sockets and its own connections to
+//! the backends.
+//!
+//! Everything in here is `!Send` and borrows from one [`Worker`]; what reaches it from outside
+//! comes as mail. A panic in the task of one connection ends that connection; should the worker's
+//! own loop panic, the thread is started again with the sockets it had.
+
+use std::cell::{Cell, RefCell};
+use std::panic::AssertUnwindSafe;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use http::HeaderValue;
+use slab::Slab;
+use tokio::runtime::LocalRuntime;
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::time::Instant;
+
+use super::body::RequestBody;
+use super::connection::ConnectionState;
+use super::listener::{self, Acceptor};
+use super::timer::Wheel;
+use crate::state::{ListeningSocket, Mail, Notice, Shared, Snapshot, SocketId, WorkerId};
+use crate::telemetry::AccessLog;
+use crate::upstream::Upstreams;
+
+/// How often unused upstream connections are looked at.
+const SWEEP: Duration = Duration::from_secs(1);
+/// Mails handled before connections get their turn again.
+const MAIL_BATCH: usize = 32;
+/// One read of a tunnel; tunnels share it, so an idle one holds no buffer.
+const SCRATCH_BYTES: usize = 64 * 1024;
+
+/// What everything on a worker shares.
+#[derive(Debug)]
+pub struct Worker {
+    /// Its index.
+    pub id: WorkerId,
+    /// The meeting place with the control plane.
+    pub shared: Arc<Shared>,
+    /// Connections to backends.
+    pub upstreams: Upstreams<RequestBody>,
+    /// Timeouts.
+    pub wheel: Rc<Wheel>,
+    /// Tells this process from others in a loop of proxies.
+    pub instance: HeaderValue,
+    /// Where requests are logged, if they are.
+    pub access_log: Option<AccessLog>,
+    /// For one read at a time, never across an await.
+    pub scratch: RefCell<Box<[u8]>>,
+    rng: RefCell<fastrand::Rng>,
+    snapshot: RefCell<Rc<HeldSnapshot>>,
+    connections: RefCell<Slab<Rc<ConnectionState>>>,
+    acceptors: RefCell<Vec<(SocketId, Acceptor)>>,
+    deadline: Cell<Option<Instant>>,
+    drained: tokio::sync::Notify,
+}
+
+/// The snapshot as one worker holds it: its requests count their references among themselves, so
+/// that the workers do not fight over one counter.
+#[derive(Debug)]
+pub struct HeldSnapshot(Arc<Snapshot>);
+
+impl std::ops::Deref for HeldSnapshot {
+    type Target = Snapshot;
+
+    fn deref(&self) -> &Snapshot {
+        &self.0
+    }
+}
+
+/// Starts the thread of a worker.
+///
+/// # Errors
+/// If the operating system gives no thread.
+pub fn spawn(
+    id: WorkerId,
+    shared: Arc<Shared>,
+    mail: UnboundedReceiver<Mail>,
+    access_log: Option<AccessLog>,
+) -> std::io::Result<JoinHandle<()>> {
+    std::thread::Builder::new()
+        .name(format!("worker-{id}"))
+        .spawn(move || supervise(id, &shared, mail, access_log.as_ref()))
+}
+
+fn supervise(
+    id: WorkerId,
+    shared: &Arc<Shared>,
+    mut mail: UnboundedReceiver<Mail>,
+    access_log: Option<&AccessLog>,
+) {
+    // Kept outside of the part that may panic: the sockets' queues hold connections that clients
+    // believe to be accepted.
+    let mut sockets = Vec::new();
+    loop {
+        let life = AssertUnwindSafe(|| live(id, shared, &mut mail, &mut sockets, access_log));
+        match std::panic::catch_unwind(life) {
+            Ok(Ok(())) => break,
+            Ok(Err(error)) => {
+                tracing::error!(worker = %id, %error, "a worker cannot start its runtime");
+                break;
+            }
+            Err(_panic) => {
+                let port = &shared.workers[id.index()];
+                port.restarts.fetch_add(1, Ordering::Relaxed);
+                tracing::error!(worker = %id, "a worker panicked and is started again");
+                shared.notify(Notice::WorkerRestarted(id));
+            }
+        }
+    }
+    shared.notify(Notice::Drained(id));
+}
+
+fn live(
+    id: WorkerId,
+    shared: &Arc<Shared>,
+    mail: &mut UnboundedReceiver<Mail>,
+    sockets: &mut Vec<(SocketId, ListeningSocket)>,
+    access_log: Option<&AccessLog>,
+) -> std::io::Result<()> {
+    let runtime: LocalRuntime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build_local(Default::default())?;
+    runtime.block_on(async {
+        let worker = Worker::new(id, Arc::clone(shared), access_log.cloned());
+        tokio::task::spawn_local(Rc::clone(&worker.wheel).run());
+        for (socket_id, socket) in sockets.iter() {
+            worker.listen(*socket_id, socket);
+        }
+        worker.run(mail, sockets).await;
+    });
+    // Whatever is still running at the deadline is cut here.
+    runtime.shutdown_background();
+    Ok(())
+}
+
+impl Worker {
+    fn new(id: WorkerId, shared: Arc<Shared>, access_log: Option<AccessLog>) -> Rc<Self> {
+        let snapshot = shared.snapshot.load_full();
+        let instance = HeaderValue::from_str(&shared.instance);
+        Rc::new(Worker {
+            id,
+            instance: instance.unwrap_or(HeaderValue::from_static("unnamed")),
+            upstreams: Upstreams::new(id, shared.workers.len()),
+            wheel: Wheel::new(),
+            access_log,
+            scratch: RefCell::new(vec![0; SCRATCH_BYTES].into()),
+            rng: RefCell::default(),
+            snapshot: RefCell::new(Rc::new(HeldSnapshot(snapshot))),
+            connections: RefCell::default(),
+            acceptors: RefCell::default(),
+            deadline: Cell::new(None),
+            drained: tokio::sync::Notify::new(),
+            shared,
+        })
+    }
+
+    async fn run(
+        self: &Rc<Self>,
+        mail: &mut UnboundedReceiver<Mail>,
+        sockets: &mut Vec<(SocketId, ListeningSocket)>,
+    ) {
+        let mut batch = Vec::with_capacity(MAIL_BATCH);
+        let mut sweep = tokio::time::interval(SWEEP);
+        sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            let deadline = self.deadline.get();
+            let cut = async move {
+                match deadline {
+                    Some(deadline) => tokio::time::sleep_until(deadline).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                received = mail.recv_many(&mut batch, MAIL_BATCH) => {
+                    if received == 0 {
+                        return;
+                    }
+                    for mail in batch.drain(..) {
+                        self.handle(mail, sockets);
+                    }
+                    tokio::task::yield_now().await;
+                }
+                now = sweep.tick() => self.upstreams.close_expired(now.into_std()),
+                () = self.drained.notified() => {}
+                () = cut => {
+                    let left = self.connections.borrow().len();
+                    if left > 0 {
+                        tracing::warn!(worker = %self.id, connections = left,
+                            "shutdown_timeout is over: cutting what is still open");
+                    }
+                    return;
+                }
+            }
+            if self.is_drained() {
+                return;
+            }
+        }
+    }
+
+    fn is_drained(&self) -> bool {
+        self.deadline.get().is_some()
+            && self.connections.borrow().is_empty()
+            && self.acceptors.borrow().iter().all(|(_, acceptor)| acceptor.is_closed())
+    }
+
+    fn handle(self: &Rc<Self>, mail: Mail, sockets: &mut Vec<(SocketId, ListeningSocket)>) {
+        match mail {
+            Mail::Listen(id, socket) => {
+                self.listen(id, &socket);
+                sockets.push((id, socket));
+            }
+            Mail::StopListening(id) => {
+                self.acceptors
+                    .borrow()
+                    .iter()
+                    .filter(|(of, _)| *of == id)
+                    .for_each(|(_, acceptor)| acceptor.close());
+                self.acceptors.borrow_mut().retain(|(of, _)| *of != id);
+                sockets.retain(|(of, _)| *of != id);
+                let connections = self.connections.borrow();
+                connections
+                    .iter()
+                    .filter(|(_, connection)| connection.socket == id)
+                    .for_each(|(_, connection)| connection.drain());
+            }
+            Mail::SnapshotChanged => drop(self.snapshot()),
+            Mail::BackendDown(backend) => self.upstreams.close_idle(backend),
+            Mail::BackendGone(backend) => self.upstreams.forget(backend),
+            Mail::Adopt(handover) => listener::adopt(self, handover),
+            Mail::Drain { deadline } => {
+                self.deadline.set(Some(Instant::from_std(deadline)));
+                self.acceptors.borrow().iter().for_each(|(_, acceptor)| acceptor.close());
+                sockets.clear();
+                self.connections.borrow().iter().for_each(|(_, connection)| connection.drain());
+            }
+        }
+    }
+
+    fn listen(self: &Rc<Self>, id: SocketId, socket: &ListeningSocket) {
+        match Acceptor::start(self, id, socket) {
+            Ok(acceptor) => self.acceptors.borrow_mut().push((id, acceptor)),
+            Err(error) => tracing::error!(worker = %self.id, %error, "cannot accept on a socket"),
+        }
+    }
+
+    /// The snapshot in force. A request takes it once and keeps it.
+    pub fn snapshot(&self) -> Rc<HeldSnapshot> {
+        let live = self.shared.snapshot.load();
+        let mut held = self.snapshot.borrow_mut();
+        if !Arc::ptr_eq(&live, &held.0) {
+            *held = Rc::new(HeldSnapshot(Arc::clone(&live)));
+        }
+        Rc::clone(&held)
+    }
+
+    /// Draws from the worker's random numbers. Not for secrets.
+    pub fn with_rng<T>(&self, draw: impl FnOnce(&mut fastrand::Rng) -> T) -> T {
+        draw(&mut self.rng.borrow_mut())
+    }
+
+    /// Whether the worker is finishing what it has.
+    pub fn is_draining(&self) -> bool {
+        self.deadline.get().is_some()
+    }
+
+    /// Tells the control plane that a connect to a backend failed or broke: others are preferred
+    /// until a probe, which is made at once, has said what it is worth.
+    pub fn suspect(&self, backend: &Arc<crate::state::Backend>) {
+        if !backend.suspected.swap(true, Ordering::Relaxed) {
+            self.shared.notify(Notice::Suspect(Arc::clone(backend)));
+        }
+    }
+
+    /// Enters a connection into the worker's list; it leaves with the returned guard.
+    pub fn register(self: &Rc<Self>, connection: &Rc<ConnectionState>) -> Registered {
+        let key = self.connections.borrow_mut().insert(Rc::clone(connection));
+        Registered { worker: Rc::clone(self), key }
+    }
+
+    /// Called when an acceptor has closed its socket.
+    pub(super) fn acceptor_closed(&self) {
+        self.drained.notify_one();
+    }
+}
+
+/// A place in the worker's list of connections.
+#[derive(Debug)]
+pub struct Registered {
+    worker: Rc<Worker>,
+    key: usize,
+}
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        self.worker.connections.borrow_mut().remove(self.key);
+        if self.worker.is_draining() {
+            self.worker.drained.notify_one();
+        }
+    }
+}
