@@ -188,7 +188,8 @@ impl Worker {
                 now = sweep.tick() => self.upstreams.close_expired(now.into_std()),
                 () = self.drained.notified() => {}
                 () = cut => {
-                    let left = self.connections.borrow().len();
+                    let port = &self.shared.workers[self.id.index()];
+                    let left = port.connections.load(Ordering::Relaxed);
                     if left > 0 {
                         tracing::warn!(worker = %self.id, connections = left,
                             "shutdown_timeout is over: cutting what is still open");
@@ -197,14 +198,17 @@ impl Worker {
                 }
             }
             if self.is_drained() {
-                return;
+                // A connection may have been handed over at the last moment.
+                let Ok(mail) = mail.try_recv() else { return };
+                self.handle(mail, sockets);
             }
         }
     }
 
     fn is_drained(&self) -> bool {
+        let port = &self.shared.workers[self.id.index()];
         self.deadline.get().is_some()
-            && self.connections.borrow().is_empty()
+            && port.connections.load(Ordering::Relaxed) == 0
             && self.acceptors.borrow().iter().all(|(_, acceptor)| acceptor.is_closed())
     }
 
@@ -286,6 +290,13 @@ impl Worker {
     pub(super) fn acceptor_closed(&self) {
         self.drained.notify_one();
     }
+
+    /// Called when a connection is over.
+    pub(super) fn connection_closed(&self) {
+        if self.is_draining() {
+            self.drained.notify_one();
+        }
+    }
 }
 
 /// A place in the worker's list of connections.
@@ -298,8 +309,5 @@ pub struct Registered {
 impl Drop for Registered {
     fn drop(&mut self) {
         self.worker.connections.borrow_mut().remove(self.key);
-        if self.worker.is_draining() {
-            self.worker.drained.notify_one();
-        }
     }
 }
