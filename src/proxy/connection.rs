@@ -42,8 +42,6 @@ const H2_SEND_BUFFER_BYTES: usize = 64 * 1024;
 const H2_PING: Duration = Duration::from_secs(30);
 /// hyper's buffers, for a head that is being read or bodies that are being written.
 const H1_BUFFER_BYTES: usize = 64 * 1024;
-/// While we drain, a new connection has so long to send its one request.
-const FIRST_WORDS: Duration = Duration::from_secs(1);
 /// After a refusal we read on for so long, or so much, lest a reset overtake the answer.
 const LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES: usize = 256 * 1024;
@@ -225,7 +223,7 @@ async fn drive(
             {
                 return Poll::Ready(Over::Refused(violation));
             }
-            if state.may_close() && !told {
+            if state.closing.get() && !told {
                 told = true;
                 if let Poll::Ready(result) = poll(cx, Wish::Close) {
                     return Poll::Ready(Over::Done(result));
@@ -237,7 +235,8 @@ async fn drive(
             }
             match state.overdue(Instant::now()) {
                 Some(Overdue::Head) => return Poll::Ready(Over::SlowHead),
-                Some(Overdue::Write | Overdue::Silence) => return Poll::Ready(Over::Drop),
+                Some(Overdue::Write) => return Poll::Ready(Over::Drop),
+                Some(Overdue::Silence) => return Poll::Ready(Over::Drop),
                 Some(Overdue::Idle) if told => return Poll::Ready(Over::Drop),
                 Some(Overdue::Idle) => {
                     state.closing.set(true);
@@ -317,14 +316,8 @@ impl ConnectionState {
         self.timer.arm(Instant::now());
     }
 
-    /// Whether a close was asked for and may be begun. One that has just been accepted may have a
-    /// request on its way, which is served first.
-    fn may_close(&self) -> bool {
-        let begins = self.opened + FIRST_WORDS;
-        if self.closing.get() && !self.spoken.get() && Instant::now() < begins {
-            self.timer.arm(begins);
-            return false;
-        }
+    /// Whether the next answer is to be the last.
+    pub fn is_closing(&self) -> bool {
         self.closing.get()
     }
 
@@ -508,6 +501,5 @@ impl Drop for Permit {
         self.worker.shared.connections.fetch_sub(1, Ordering::Relaxed);
         let port = &self.worker.shared.workers[self.worker.id.index()];
         port.connections.fetch_sub(1, Ordering::Relaxed);
-        self.worker.connection_closed();
     }
 }

@@ -188,8 +188,7 @@ impl Worker {
                 now = sweep.tick() => self.upstreams.close_expired(now.into_std()),
                 () = self.drained.notified() => {}
                 () = cut => {
-                    let port = &self.shared.workers[self.id.index()];
-                    let left = port.connections.load(Ordering::Relaxed);
+                    let left = self.connections.borrow().len();
                     if left > 0 {
                         tracing::warn!(worker = %self.id, connections = left,
                             "shutdown_timeout is over: cutting what is still open");
@@ -198,17 +197,14 @@ impl Worker {
                 }
             }
             if self.is_drained() {
-                // A connection may have been handed over at the last moment.
-                let Ok(mail) = mail.try_recv() else { return };
-                self.handle(mail, sockets);
+                return;
             }
         }
     }
 
     fn is_drained(&self) -> bool {
-        let port = &self.shared.workers[self.id.index()];
         self.deadline.get().is_some()
-            && port.connections.load(Ordering::Relaxed) == 0
+            && self.connections.borrow().is_empty()
             && self.acceptors.borrow().iter().all(|(_, acceptor)| acceptor.is_closed())
     }
 
@@ -290,13 +286,6 @@ impl Worker {
     pub(super) fn acceptor_closed(&self) {
         self.drained.notify_one();
     }
-
-    /// Called when a connection is over.
-    pub(super) fn connection_closed(&self) {
-        if self.is_draining() {
-            self.drained.notify_one();
-        }
-    }
 }
 
 /// A place in the worker's list of connections.
@@ -309,5 +298,8 @@ pub struct Registered {
 impl Drop for Registered {
     fn drop(&mut self) {
         self.worker.connections.borrow_mut().remove(self.key);
+        if self.worker.is_draining() {
+            self.worker.drained.notify_one();
+        }
     }
 }

@@ -5,6 +5,7 @@ pub mod access;
 mod civil;
 pub mod events;
 pub mod log;
+pub mod metrics;
 
 pub use access::AccessLog;
 pub use log::Log;

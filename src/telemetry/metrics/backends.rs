@@ -1,0 +1,181 @@
+//! Series of backends, of all versions.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::text::{Family, Text, Value, code_counts};
+use crate::balance::Condition;
+use crate::health::State;
+use crate::state::backend::BackendCells;
+use crate::state::counters::{Counter, Histogram, HistogramSum};
+use crate::state::{Backend, Snapshot};
+use crate::telemetry::metrics as metric;
+
+/// A backend and where it stands.
+struct Row {
+    version: Arc<str>,
+    backend: Arc<Backend>,
+}
+
+impl Row {
+    fn labels(&self) -> [&str; 3] {
+        [&self.backend.pool, &self.version, &self.backend.label]
+    }
+
+    fn labels_and<'a>(&'a self, last: &'a str) -> [&'a str; 4] {
+        let [pool, version, backend] = self.labels();
+        [pool, version, backend, last]
+    }
+}
+
+pub(super) fn write(snapshot: &Snapshot, text: &mut Text) {
+    let rows = rows(snapshot);
+    health(&rows, text);
+    requests(&rows, text);
+    connections(&rows, text);
+}
+
+fn rows(snapshot: &Snapshot) -> Vec<Row> {
+    let mut rows = Vec::new();
+    for pool in snapshot.pools.values() {
+        for share in &pool.state.split.load().shares {
+            rows.extend(share.version.members.iter().map(|member| Row {
+                version: Arc::clone(&share.version.name),
+                backend: Arc::clone(&member.backend),
+            }));
+        }
+    }
+    rows
+}
+
+fn each<V: Into<Value>>(
+    rows: &[Row],
+    text: &mut Text,
+    family: &Family,
+    value: impl Fn(&Backend) -> V,
+) {
+    let mut samples = text.family(family);
+    for row in rows {
+        samples.add(&row.labels(), value(&row.backend));
+    }
+}
+
+/// As [`each`], with several samples per backend that differ in their last label.
+fn each_by<const N: usize>(
+    rows: &[Row],
+    text: &mut Text,
+    family: &Family,
+    values: impl Fn(&Backend) -> [(&'static str, u64); N],
+) {
+    let mut samples = text.family(family);
+    for row in rows {
+        for (label, value) in values(&row.backend) {
+            samples.add(&row.labels_and(label), value);
+        }
+    }
+}
+
+fn total(backend: &Backend, counter: impl Fn(&BackendCells) -> &Counter) -> u64 {
+    backend.cells.sum(|cells| counter(cells).get())
+}
+
+fn health(rows: &[Row], text: &mut Text) {
+    each(rows, text, &metric::BACKEND_UP, |backend| backend.health().state() == State::Healthy);
+    each_by(rows, text, &metric::BACKEND_STATE, |backend| {
+        let condition = backend.condition();
+        Condition::ALL.map(|each| (each.label(), u64::from(each == condition)))
+    });
+    each_by(rows, text, &metric::BACKEND_CHECKS, |backend| {
+        [("pass", backend.probes.passed.get()), ("fail", backend.probes.failed.get())]
+    });
+    let mut samples = text.family(&metric::BACKEND_CHECK_DURATION);
+    for row in rows {
+        let mut sum = HistogramSum::default();
+        row.backend.probes.duration.add_to(&mut sum);
+        samples.add_histogram(&row.labels(), &sum);
+    }
+    let mut samples = text.family(&metric::BACKEND_TRANSITIONS);
+    for row in rows {
+        let [pool, version, backend] = row.labels();
+        for (key, count) in row.backend.transitions.counts() {
+            samples.add(&[pool, version, backend, key.from, key.to, key.reason], count);
+        }
+    }
+    let mut samples = text.family(&metric::BACKEND_EJECTIONS);
+    for row in rows {
+        for (reason, count) in ejections(&row.backend) {
+            samples.add(&row.labels_and(reason), count);
+        }
+    }
+}
+
+/// By reason, from whichever state.
+fn ejections(backend: &Backend) -> BTreeMap<&'static str, u64> {
+    let mut ejections = BTreeMap::new();
+    for (key, count) in backend.transitions.counts() {
+        if key.to == Condition::Ejected.label() {
+            *ejections.entry(key.reason).or_default() += count;
+        }
+    }
+    ejections
+}
+
+fn requests(rows: &[Row], text: &mut Text) {
+    let mut samples = text.family(&metric::BACKEND_REQUESTS);
+    for row in rows {
+        let codes = row.backend.cells.cells().map(|cells| &cells.codes);
+        for (code, count) in code_counts(codes) {
+            samples.add(&row.labels_and(&code), count);
+        }
+    }
+    each(rows, text, &metric::BACKEND_IN_FLIGHT, Backend::in_flight);
+    for (family, select) in [
+        (&metric::BACKEND_DURATION, (|cells| &cells.duration) as fn(&BackendCells) -> &Histogram),
+        (&metric::BACKEND_HEAD, |cells| &cells.head),
+    ] {
+        let mut samples = text.family(family);
+        for row in rows {
+            let mut sum = HistogramSum::default();
+            row.backend.cells.cells().for_each(|cells| select(cells).add_to(&mut sum));
+            samples.add_histogram(&row.labels(), &sum);
+        }
+    }
+    each_by(rows, text, &metric::BACKEND_RETRIES, |backend| {
+        [
+            ("connect", total(backend, |cells| &cells.retries.connect)),
+            ("reset", total(backend, |cells| &cells.retries.reset)),
+            ("refused_stream", total(backend, |cells| &cells.retries.refused_stream)),
+            ("timeout", total(backend, |cells| &cells.retries.timeout)),
+            ("status", total(backend, |cells| &cells.retries.status)),
+        ]
+    });
+    each_by(rows, text, &metric::BACKEND_BYTES, |backend| {
+        [
+            ("received", total(backend, |cells| &cells.bytes_in)),
+            ("sent", total(backend, |cells| &cells.bytes_out)),
+        ]
+    });
+}
+
+fn connections(rows: &[Row], text: &mut Text) {
+    // The two counters of a difference are not read at the same moment.
+    let open = |backend: &Backend| {
+        let closed = total(backend, |cells| &cells.closes);
+        total(backend, |cells| &cells.connects).saturating_sub(closed)
+    };
+    each_by(rows, text, &metric::BACKEND_CONNECTIONS, |backend| {
+        let taken = total(backend, |cells| &cells.idle_out);
+        let idle = total(backend, |cells| &cells.idle_in).saturating_sub(taken);
+        [("active", open(backend).saturating_sub(idle)), ("idle", idle)]
+    });
+    each(rows, text, &metric::BACKEND_CONNECTS, |backend| total(backend, |cells| &cells.connects));
+    each(rows, text, &metric::BACKEND_CONNECT_ERRORS, |backend| {
+        total(backend, |cells| &cells.connect_errors)
+    });
+    each(rows, text, &metric::BACKEND_REUSES, |backend| total(backend, |cells| &cells.reuses));
+    each(rows, text, &metric::BACKEND_STALE, |backend| total(backend, |cells| &cells.stale));
+    each(rows, text, &metric::TUNNELS, |backend| {
+        let closed = total(backend, |cells| &cells.tunnels_closed);
+        total(backend, |cells| &cells.tunnels_opened).saturating_sub(closed)
+    });
+}

@@ -1,0 +1,75 @@
+//! Series of listeners and their certificates.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::text::{Family, Text, code_counts};
+use crate::state::snapshot::ListenerCells;
+use crate::state::{Listener, Snapshot};
+use crate::telemetry::metrics as metric;
+
+pub(super) fn write(snapshot: &Snapshot, text: &mut Text) {
+    let listeners = &snapshot.listeners;
+    let mut samples = text.family(&metric::LISTENER_CONNECTIONS);
+    for listener in listeners {
+        samples.add(&[&listener.name], listener.state.connections.load(Ordering::Relaxed));
+    }
+    each(listeners, text, &metric::LISTENER_ACCEPTED, |cells| cells.accepted.get());
+    each(listeners, text, &metric::LISTENER_REFUSED, |cells| cells.refused.get());
+    each(listeners, text, &metric::LISTENER_MALFORMED, |cells| cells.malformed.get());
+    let mut samples = text.family(&metric::LISTENER_REQUESTS);
+    for listener in listeners {
+        let codes = listener.state.cells.cells().map(|cells| &cells.codes);
+        for (code, count) in code_counts(codes) {
+            samples.add(&[&listener.name, &code], count);
+        }
+    }
+    handshakes(listeners, text);
+    certificates(listeners, text);
+}
+
+fn each(
+    listeners: &[Arc<Listener>],
+    text: &mut Text,
+    family: &Family,
+    value: impl Fn(&ListenerCells) -> u64,
+) {
+    let mut samples = text.family(family);
+    for listener in listeners {
+        samples.add(&[&listener.name], listener.state.cells.sum(&value));
+    }
+}
+
+fn handshakes(listeners: &[Arc<Listener>], text: &mut Text) {
+    let mut samples = text.family(&metric::LISTENER_HANDSHAKES);
+    for listener in listeners.iter().filter(|listener| listener.tls.is_some()) {
+        let cells = &listener.state.cells;
+        for (reason, count) in [
+            ("timeout", cells.sum(|cells| cells.handshake_timeouts.get())),
+            ("closed", cells.sum(|cells| cells.handshake_closed.get())),
+            ("protocol", cells.sum(|cells| cells.handshake_failed.get())),
+        ] {
+            samples.add(&[&listener.name, reason], count);
+        }
+    }
+}
+
+fn certificates(listeners: &[Arc<Listener>], text: &mut Text) {
+    let mut expiry: BTreeMap<&str, SystemTime> = BTreeMap::new();
+    for identity in listeners
+        .iter()
+        .filter_map(|l| l.tls.as_ref())
+        .flat_map(|tls| tls.certificates.identities())
+    {
+        let name = identity.names.first().unwrap_or(&identity.fingerprint);
+        let earliest = expiry.entry(name).or_insert(identity.not_after);
+        *earliest = identity.not_after.min(*earliest);
+    }
+    let mut samples = text.family(&metric::CERTIFICATE_NOT_AFTER);
+    for (name, not_after) in expiry {
+        let since = not_after.duration_since(UNIX_EPOCH).unwrap_or_default();
+        samples.add(&[name], since.as_secs());
+    }
+}

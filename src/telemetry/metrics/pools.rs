@@ -1,0 +1,83 @@
+//! Series of pools and their versions.
+
+use super::text::{Text, code_counts};
+use crate::balance::{Condition, Tier};
+use crate::state::{Pool, Snapshot, Split, Version};
+use crate::telemetry::metrics as metric;
+
+pub(super) fn write(snapshot: &Snapshot, text: &mut Text) {
+    requests(snapshot, text);
+    versions(snapshot, text);
+}
+
+fn requests(snapshot: &Snapshot, text: &mut Text) {
+    let mut samples = text.family(&metric::POOL_REQUESTS);
+    for pool in snapshot.pools.values() {
+        let cells = &pool.state.cells;
+        for (code, count) in code_counts(cells.cells().map(|cells| &cells.from_backend)) {
+            samples.add(&[&pool.name, &code, "backend"], count);
+        }
+        for (code, count) in code_counts(cells.cells().map(|cells| &cells.from_proxy)) {
+            samples.add(&[&pool.name, &code, "proxy"], count);
+        }
+    }
+    let mut samples = text.family(&metric::POOL_ROUTED);
+    for pool in snapshot.pools.values() {
+        samples.add(&[&pool.name], pool.state.cells.sum(|cells| cells.requests.get()));
+    }
+    let mut samples = text.family(&metric::POOL_BUDGET_EXHAUSTED);
+    for pool in snapshot.pools.values() {
+        samples.add(&[&pool.name], pool.state.cells.sum(|cells| cells.budget_exhausted.get()));
+    }
+}
+
+fn versions(snapshot: &Snapshot, text: &mut Text) {
+    // Loaded once, so that what is said of a pool agrees.
+    let splits: Vec<(&Pool, _)> =
+        snapshot.pools.values().map(|pool| (&**pool, pool.state.split.load_full())).collect();
+    let versions = || {
+        splits.iter().flat_map(|(pool, split)| {
+            split.shares.iter().map(|share| (&*pool.name, &share.version, share.share))
+        })
+    };
+    let mut samples = text.family(&metric::POOL_BACKENDS);
+    for (pool, version, _) in versions() {
+        for condition in Condition::ALL {
+            samples.add(&[pool, &version.name, condition.label()], number_in(version, condition));
+        }
+    }
+    let mut samples = text.family(&metric::POOL_USABLE);
+    for (pool, version, _) in versions() {
+        samples.add(&[pool, &version.name], version.usable().len());
+    }
+    let mut samples = text.family(&metric::POOL_PANIC);
+    for (pool, version, _) in versions() {
+        samples.add(&[pool, &version.name], version.usable().tier == Tier::Panic);
+    }
+    let mut samples = text.family(&metric::POOL_ALL_DOWN);
+    for (pool, version, _) in versions() {
+        let down = matches!(version.usable().tier, Tier::AllDown | Tier::Empty);
+        samples.add(&[pool, &version.name], down);
+    }
+    let mut samples = text.family(&metric::POOL_SHARE);
+    for (pool, version, share) in versions() {
+        samples.add(&[pool, &version.name], share);
+    }
+    let mut samples = text.family(&metric::POOL_ACTIVE_VERSION);
+    for (pool, split) in &splits {
+        let active = most(split);
+        for (index, share) in split.shares.iter().enumerate() {
+            samples.add(&[&pool.name, &share.version.name], active == Some(index));
+        }
+    }
+}
+
+fn number_in(version: &Version, condition: Condition) -> usize {
+    version.members.iter().filter(|member| member.backend.condition() == condition).count()
+}
+
+/// The place of the version with the largest share.
+fn most(split: &Split) -> Option<usize> {
+    let shares = split.shares.iter().map(|share| share.share).enumerate();
+    shares.max_by(|(_, a), (_, b)| a.total_cmp(b)).map(|(index, _)| index)
+}
