@@ -129,9 +129,9 @@ impl SourceFile {
         }
     }
 
-    /// Whether this is the module `home` (a path without `.rs`) or lies below it.
-    pub fn stands_in(&self, home: &str) -> bool {
-        self.path.with_extension("").starts_with(home)
+    /// Whether this is one of the modules `homes` (paths without `.rs`) or lies below one.
+    pub fn is_one_of(&self, homes: &[&str]) -> bool {
+        homes.iter().any(|home| self.path.with_extension("").starts_with(home))
     }
 
     /// An offence on a line of this file.
