@@ -1,0 +1,214 @@
+//! A scripted backend: it answers with exactly the bytes that its script says, and can be killed.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use socket2::SockRef;
+use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+
+use super::wire::{Message, read_message};
+
+/// One thing that a backend does on a connection.
+#[derive(Clone, Debug)]
+pub enum Step {
+    /// Sends these bytes.
+    Send(Vec<u8>),
+    /// Waits.
+    Wait(Duration),
+    /// Waits until [`Backend::release`] is called once for it.
+    Hold,
+    /// Closes the connection with a reset.
+    Reset,
+    /// Closes the connection.
+    Close,
+    /// Sends back whatever comes, until the end.
+    Echo,
+    /// Never does anything again, with the connection open.
+    Hang,
+}
+
+/// What to do with one request.
+#[derive(Clone, Debug, Default)]
+pub struct Reply(pub Vec<Step>);
+
+impl Reply {
+    /// A plain answer with a length.
+    pub fn ok(body: impl AsRef<[u8]>) -> Reply {
+        Reply::status(200, body)
+    }
+
+    /// An answer with a status.
+    pub fn status(status: u16, body: impl AsRef<[u8]>) -> Reply {
+        let body = body.as_ref();
+        let head = format!("HTTP/1.1 {status} Scripted\r\nContent-Length: {}\r\n\r\n", body.len());
+        Reply::raw([head.as_bytes(), body].concat())
+    }
+
+    /// These bytes.
+    pub fn raw(bytes: impl AsRef<[u8]>) -> Reply {
+        Reply(vec![Step::Send(bytes.as_ref().to_vec())])
+    }
+
+    /// And then another step.
+    pub fn then(mut self, step: Step) -> Reply {
+        self.0.push(step);
+        self
+    }
+
+    /// But first another step.
+    pub fn after(mut self, step: Step) -> Reply {
+        self.0.insert(0, step);
+        self
+    }
+}
+
+/// A backend on a port of its own.
+pub struct Backend {
+    /// Where it listens.
+    pub address: SocketAddr,
+    shared: Arc<Shared>,
+    life: Mutex<watch::Sender<bool>>,
+}
+
+type Script = dyn Fn(&Message) -> Reply + Send + Sync;
+
+struct Shared {
+    script: Box<Script>,
+    requests: Mutex<Vec<Message>>,
+    connections: AtomicUsize,
+    open: AtomicUsize,
+    holds: Semaphore,
+}
+
+impl Backend {
+    /// Starts a backend; `script` says what to do with each request.
+    pub async fn start(script: impl Fn(&Message) -> Reply + Send + Sync + 'static) -> Backend {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let shared = Arc::new(Shared {
+            script: Box::new(script),
+            requests: Mutex::default(),
+            connections: AtomicUsize::new(0),
+            open: AtomicUsize::new(0),
+            holds: Semaphore::new(0),
+        });
+        let (life, alive) = watch::channel(true);
+        tokio::spawn(accept(listener, Arc::clone(&shared), alive));
+        Backend { address, shared, life: Mutex::new(life) }
+    }
+
+    /// A backend that answers everything with its name.
+    pub async fn named(name: &'static str) -> Backend {
+        Backend::start(move |_| Reply::ok(name)).await
+    }
+
+    /// The requests that came, without those for `/health`.
+    pub fn requests(&self) -> Vec<Message> {
+        let requests = self.shared.requests.lock().unwrap();
+        requests.iter().filter(|r| r.request_line().1 != "/health").cloned().collect()
+    }
+
+    /// Connections that were ever made.
+    pub fn connections(&self) -> usize {
+        self.shared.connections.load(Ordering::SeqCst)
+    }
+
+    /// Connections that are open now.
+    pub fn open_connections(&self) -> usize {
+        self.shared.open.load(Ordering::SeqCst)
+    }
+
+    /// Lets one [`Step::Hold`] go on.
+    pub fn release(&self) {
+        self.shared.holds.add_permits(1);
+    }
+
+    /// Dies as a killed process does: nobody listens any more, every connection is reset.
+    pub fn kill(&self) {
+        let _ = self.life.lock().unwrap().send(false);
+    }
+
+    /// Comes back on the same port.
+    pub async fn revive(&self) {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.set_reuseaddr(true).unwrap();
+        socket.bind(self.address).unwrap();
+        let listener = socket.listen(1024).unwrap();
+        let (life, alive) = watch::channel(true);
+        tokio::spawn(accept(listener, Arc::clone(&self.shared), alive));
+        *self.life.lock().unwrap() = life;
+    }
+}
+
+impl Drop for Backend {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+async fn accept(listener: TcpListener, shared: Arc<Shared>, mut alive: watch::Receiver<bool>) {
+    loop {
+        let stream = tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => stream,
+                Err(_) => continue,
+            },
+            _ = alive.wait_for(|alive| !alive) => return,
+        };
+        shared.connections.fetch_add(1, Ordering::SeqCst);
+        shared.open.fetch_add(1, Ordering::SeqCst);
+        let (shared, mut alive) = (Arc::clone(&shared), alive.clone());
+        tokio::spawn(async move {
+            let _ = stream.set_nodelay(true);
+            let mut stream = stream;
+            let killed = tokio::select! {
+                () = serve(&mut stream, &shared) => false,
+                _ = alive.wait_for(|alive| !alive) => true,
+            };
+            if killed {
+                reset(&stream);
+            }
+            drop(stream);
+            shared.open.fetch_sub(1, Ordering::SeqCst);
+        });
+    }
+}
+
+async fn serve(stream: &mut TcpStream, shared: &Shared) {
+    let mut read = Vec::new();
+    while let Ok(request) = read_message(stream, &mut read, true).await {
+        let reply = (shared.script)(&request);
+        shared.requests.lock().unwrap().push(request);
+        for step in reply.0 {
+            match step {
+                Step::Send(bytes) => {
+                    if stream.write_all(&bytes).await.is_err() {
+                        return;
+                    }
+                }
+                Step::Wait(time) => tokio::time::sleep(time).await,
+                Step::Hold => shared.holds.acquire().await.unwrap().forget(),
+                Step::Reset => return reset(stream),
+                Step::Close => return,
+                Step::Hang => std::future::pending().await,
+                Step::Echo => {
+                    let _ = stream.write_all(&read).await;
+                    let (mut from, mut to) = stream.split();
+                    let _ = tokio::io::copy(&mut from, &mut to).await;
+                    let _ = to.shutdown().await;
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// What follows is a close with a reset.
+#[allow(deprecated, reason = "a linger of zero is what makes the reset, and it cannot block")]
+fn reset(stream: &TcpStream) {
+    let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
+}

@@ -1,0 +1,38 @@
+//! The test kit: honest fakes that the tests tell their stories with.
+//!
+//! A [`backend::Backend`] is a server that does what its script says, on the level of bytes; a
+//! [`wire::Wire`] is a client that says exactly what a test wants to say; a [`proxy::Proxy`] is a
+//! whole Tidegate on ports of its own. Nothing sleeps to wait for something: it waits for the thing.
+
+#![allow(dead_code, reason = "every test binary uses its own part of the kit")]
+
+pub mod backend;
+pub mod wire;
+
+use std::time::Duration;
+
+/// No step of a test takes this long unless something hangs.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Waits for something that is about to be true.
+///
+/// # Panics
+/// If it does not come true.
+pub async fn eventually(what: &str, mut check: impl AsyncFnMut() -> bool) {
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    while !check().await {
+        assert!(tokio::time::Instant::now() < deadline, "never came true: {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// Fails a test that hangs, in words.
+///
+/// # Panics
+/// If the future does not end.
+pub async fn in_time<F: Future>(what: &str, future: F) -> F::Output {
+    match tokio::time::timeout(PATIENCE, future).await {
+        Ok(output) => output,
+        Err(_) => panic!("hangs: {what}"),
+    }
+}
