@@ -6,6 +6,7 @@
 //! [`health`]) is pure: time and randomness are arguments.
 
 pub mod admin;
+pub mod app;
 pub mod balance;
 pub mod certs;
 pub mod cli;

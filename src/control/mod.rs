@@ -1,1 +1,25 @@
-//! The control plane: the governor, compiling, reloading, probing.
+//! The control plane: decides, and is never on a request's path.
+//!
+//! [`governor`] takes reloads one after another: [`compile`] makes the next generation beside the
+//! one in force, [`sockets`] binds what it needs, and only then a pointer is swapped. [`probers`]
+//! keep asking the backends how they are. Others speak to all this by a [`Handle`].
+
+mod changes;
+pub mod compile;
+mod files;
+pub mod governor;
+pub mod handle;
+mod not_in_force;
+pub mod probe;
+mod prober;
+pub mod probers;
+pub mod sockets;
+pub mod state_dir;
+pub mod status;
+
+pub use compile::AdminAccess;
+pub use governor::{Governor, Prepared};
+pub use handle::{Handle, Readiness, ReloadError, ReloadReport};
+pub use not_in_force::not_in_force;
+pub use state_dir::{StateDir, StateDirError};
+pub use status::Status;

@@ -1,6 +1,7 @@
 //! Opening a connection: TCP or a Unix socket, then TLS where the pool asks for it.
 
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -47,49 +48,56 @@ pub async fn dial(
     settings: &UpstreamSettings,
     http1_only: bool,
 ) -> Result<Dialled, Error> {
-    let connecting = connect(backend, settings, http1_only);
+    let resolved = backend.resolved.load().as_deref().copied();
+    let connecting = connect(&backend.address, resolved, settings, http1_only);
     match tokio::time::timeout(settings.connect_timeout, connecting).await {
         Ok(result) => result,
         Err(_elapsed) => Err(Error::ConnectTimeout),
     }
 }
 
-async fn connect(
-    backend: &Backend,
+/// Opens a connection, however long it takes. `resolved` is where `address` is on the network; for
+/// Unix sockets it is not used.
+///
+/// # Errors
+/// As [`dial`], without the timeout.
+pub async fn connect(
+    address: &Address,
+    resolved: Option<SocketAddr>,
     settings: &UpstreamSettings,
     http1_only: bool,
 ) -> Result<Dialled, Error> {
     let wants_h2 = !http1_only && settings.protocol == Protocol::H2;
-    if let Address::Unix(path) = &backend.address {
+    if let Address::Unix(path) = address {
         let unix = UnixStream::connect(path).await.map_err(Error::Connect)?;
         let Some(tls) = &settings.tls else {
             return Ok(Dialled { stream: UpstreamStream::Unix(unix), h2: wants_h2 });
         };
-        let tls = handshake(tls, backend, unix, http1_only).await?;
+        let tls = handshake(tls, address, unix, http1_only).await?;
         let h2 = settled_on_h2(&tls);
         return Ok(Dialled { stream: UpstreamStream::UnixTls(Box::new(tls)), h2 });
     }
-    let address = backend.resolved.load_full().ok_or(Error::Unresolved)?;
-    let tcp = TcpStream::connect(*address).await.map_err(Error::Connect)?;
+    let socket_address = resolved.ok_or(Error::Unresolved)?;
+    let tcp = TcpStream::connect(socket_address).await.map_err(Error::Connect)?;
     // Without it a request of several writes waits for the backend's delayed acknowledgement.
     tcp.set_nodelay(true).map_err(Error::Connect)?;
     let Some(tls) = &settings.tls else {
         return Ok(Dialled { stream: UpstreamStream::Tcp(tcp), h2: wants_h2 });
     };
-    let tls = handshake(tls, backend, tcp, http1_only).await?;
+    let tls = handshake(tls, address, tcp, http1_only).await?;
     let h2 = settled_on_h2(&tls);
     Ok(Dialled { stream: UpstreamStream::TcpTls(Box::new(tls)), h2 })
 }
 
 async fn handshake<S: AsyncRead + AsyncWrite + Unpin>(
     tls: &UpstreamTls,
-    backend: &Backend,
+    address: &Address,
     stream: S,
     http1_only: bool,
 ) -> Result<TlsStream<S>, Error> {
     let tls = if http1_only { &tls.http1 } else { &tls.any };
     let name = tls
-        .server_name_for(&backend.address.host())
+        .server_name_for(&address.host())
         .map_err(|error| Error::Tls(io::Error::new(io::ErrorKind::InvalidInput, error)))?;
     TlsConnector::from(Arc::clone(&tls.config)).connect(name, stream).await.map_err(Error::Tls)
 }

@@ -23,7 +23,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("state", &["balance", "health", "deploy", "certs"]),
     ("upstream", &["state"]),
     ("proxy", &["state", "health", "balance", "certs", "upstream", "telemetry"]),
-    ("control", &["config", "certs", "state", "health", "deploy", "upstream", "telemetry"]),
+    (
+        "control",
+        &["config", "certs", "balance", "state", "health", "deploy", "upstream", "telemetry"],
+    ),
     ("admin", &["state", "control", "telemetry"]),
     ("telemetry", &["state", "balance", "health"]),
 ];

@@ -1,0 +1,69 @@
+//! The composition root: starts both planes, and orders the shutdown.
+//!
+//! [`start`] gives a whole proxy inside this process, for tests and demonstrations; [`run`] is
+//! that, with signals and the log, until a signal ends it.
+
+mod running;
+mod signals;
+mod start;
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use crate::balance::affinity::Key;
+use crate::config::{Diagnostic, Parsed};
+use crate::control::compile::{Context, Generation};
+use crate::control::governor::read_config;
+use crate::control::state_dir::random_key;
+use crate::control::{Prepared, ReloadError, StateDirError};
+use crate::telemetry::Log;
+
+pub use running::Running;
+pub use signals::{Ended, run};
+pub use start::start;
+
+/// What a start needs to know.
+#[derive(Debug, Default)]
+pub struct Options {
+    /// The configuration file.
+    pub config_path: PathBuf,
+    /// The log of the process, if a reload may change its level and format.
+    pub log: Option<Log>,
+}
+
+/// Why the proxy could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The configuration cannot be read, is wrong, or names what cannot be used.
+    #[error(transparent)]
+    Config(#[from] ReloadError),
+    /// The state directory cannot be used.
+    #[error(transparent)]
+    StateDir(#[from] StateDirError),
+    /// The access log cannot be opened.
+    #[error("cannot open the access log: {0}")]
+    AccessLog(#[source] io::Error),
+    /// The operating system refuses threads, randomness, or the like.
+    #[error("cannot start: {0}")]
+    System(#[from] io::Error),
+}
+
+/// Checks a configuration as far as that is possible without opening a socket or resolving a name:
+/// what it says, and the certificates and other files that it names. Gives the warnings.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub fn check(path: &Path) -> Result<(Parsed, Vec<Diagnostic>), StartError> {
+    let parsed = read_config(path)?;
+    let context = Context {
+        workers: 1,
+        affinity_key: &Key::new(&random_key()?),
+        open_files: u64::MAX,
+        uptime: Duration::ZERO,
+        now: SystemTime::now(),
+        read: &|path| std::fs::read(path),
+    };
+    let prepared = Prepared::new(parsed, &Generation::none(), &context)?;
+    Ok((prepared.parsed().clone(), prepared.warnings()))
+}

@@ -1,0 +1,136 @@
+//! A proxy that runs inside this process.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use tokio::runtime::Runtime;
+
+use crate::control::{Handle, StateDir};
+use crate::state::{Mail, Shared};
+use crate::telemetry::AccessLog;
+
+/// Workers have this long beyond the deadline to let go of what they have.
+const GRACE: Duration = Duration::from_secs(1);
+/// How often it is looked whether the workers have ended.
+const LOOK: Duration = Duration::from_millis(5);
+
+/// A whole proxy. Dropped without [`shutdown`](Self::shutdown), it is cut off at once.
+#[derive(Debug)]
+pub struct Running {
+    shared: Arc<Shared>,
+    handle: Handle,
+    workers: Vec<JoinHandle<()>>,
+    /// Absent only while it is being dropped.
+    runtime: Option<Runtime>,
+    access_log: Option<AccessLog>,
+    _state_dir: Option<StateDir>,
+}
+
+impl Running {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        handle: Handle,
+        runtime: Runtime,
+        access_log: Option<AccessLog>,
+        state_dir: Option<StateDir>,
+    ) -> Self {
+        Running {
+            shared,
+            handle,
+            workers: Vec::new(),
+            runtime: Some(runtime),
+            access_log,
+            _state_dir: state_dir,
+        }
+    }
+
+    pub(super) fn adopt(&mut self, worker: JoinHandle<()>) {
+        self.workers.push(worker);
+    }
+
+    pub(super) fn runtime(&self) -> Option<&tokio::runtime::Handle> {
+        self.runtime.as_ref().map(Runtime::handle)
+    }
+
+    /// The meeting place of the planes.
+    pub fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// To speak to the control plane.
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
+    /// The access log, if there is one.
+    pub fn access_log(&self) -> Option<&AccessLog> {
+        self.access_log.as_ref()
+    }
+
+    /// The first TCP address that a listener is bound to, with its real port.
+    pub fn listener_address(&self, name: &str) -> Option<SocketAddr> {
+        let snapshot = self.shared.snapshot.load();
+        let listener = snapshot.listeners.iter().find(|listener| *listener.name == *name)?;
+        listener.addresses.iter().find_map(|address| address.parse().ok())
+    }
+
+    /// Not ready any more, though still accepting.
+    pub fn announce_stop(&self) {
+        self.shared.lifecycle.set_stopping();
+    }
+
+    /// Stops accepting, and lets what is in flight go on until `timeout`.
+    pub fn drain(&self, timeout: Duration) {
+        self.shared.lifecycle.set_stopping();
+        self.shared.lifecycle.set_draining();
+        let deadline = Instant::now() + timeout;
+        self.shared.broadcast(|| Mail::Drain { deadline });
+    }
+
+    /// Whether all workers have ended.
+    pub fn has_drained(&self) -> bool {
+        self.workers.iter().all(JoinHandle::is_finished)
+    }
+
+    /// Waits until all workers have ended, and no longer than a moment beyond `timeout`.
+    pub async fn drained(&self, timeout: Duration) {
+        let waiting = async {
+            while !self.has_drained() {
+                tokio::time::sleep(LOOK).await;
+            }
+        };
+        if tokio::time::timeout(timeout + GRACE, waiting).await.is_err() {
+            tracing::error!("a worker does not end; leaving it behind");
+        }
+    }
+
+    /// Stops gracefully by the times of the configuration, without its `shutdown_delay`.
+    pub async fn shutdown(self) {
+        let (_, timeout) = self.handle.shutdown_times();
+        self.drain(timeout);
+        self.drained(timeout).await;
+    }
+
+    /// [`shutdown`](Self::shutdown) for callers without a runtime.
+    pub fn shutdown_blocking(self) {
+        let (_, timeout) = self.handle.shutdown_times();
+        self.drain(timeout);
+        let deadline = Instant::now() + timeout + GRACE;
+        while !self.has_drained() && Instant::now() < deadline {
+            std::thread::sleep(LOOK);
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if !self.has_drained() {
+            self.drain(Duration::ZERO);
+        }
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! The order of a start: what can fail without having touched anything comes first, and nobody is
+//! served before everything is there.
+
+use std::sync::Arc;
+
+use rustix::process::{Resource, getrlimit, setrlimit};
+use tokio::runtime::Runtime;
+
+use super::{Options, Running, StartError};
+use crate::balance::affinity::Key;
+use crate::config::model::{AccessLog as AccessShape, Log as LogConfig, Server};
+use crate::control::governor::{Setting, read_config};
+use crate::control::state_dir::random_key;
+use crate::control::{Governor, StateDir};
+use crate::proxy::worker;
+use crate::state::{Shared, Snapshot, WorkerId};
+use crate::telemetry::AccessLog;
+use crate::telemetry::access::Format;
+
+/// Starts a whole proxy and returns when it accepts.
+///
+/// # Errors
+/// If anything is missing for it; then nothing is left behind.
+pub fn start(options: Options) -> Result<Running, StartError> {
+    let parsed = read_config(&options.config_path)?;
+    let open_files = raise_open_files();
+    let state_dir = match &parsed.config.server.state_dir {
+        Some(path) => Some(StateDir::open(path)?),
+        None => None,
+    };
+    let affinity_key = match &state_dir {
+        Some(state_dir) => Key::new(&state_dir.affinity_key()?),
+        None => Key::new(&random_key()?),
+    };
+    let access_log = access_log(&parsed.config.log)?;
+    let workers = workers(&parsed.config.server);
+    let (shared, mailboxes) = Shared::new(workers, instance()?, Snapshot::empty());
+    let runtime = control_runtime()?;
+
+    let entered = runtime.enter();
+    let setting =
+        Setting { path: options.config_path, workers, affinity_key, open_files, log: options.log };
+    let mut governor = Governor::new(&shared, setting, mailboxes.notices);
+    let handle = governor.handle();
+    governor.begin(parsed)?;
+    runtime.spawn(governor.run());
+    drop(entered);
+
+    let mut running = Running::new(shared, handle, runtime, access_log.clone(), state_dir);
+    for (index, mail) in mailboxes.workers.into_iter().enumerate() {
+        let shared = Arc::clone(running.shared());
+        running.adopt(worker::spawn(WorkerId::new(index), shared, mail, access_log.clone())?);
+    }
+    Ok(running)
+}
+
+fn control_runtime() -> std::io::Result<Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .thread_name("control")
+        .enable_all()
+        .build()
+}
+
+/// As many files as the system lets us have; gives that number.
+fn raise_open_files() -> u64 {
+    let limit = getrlimit(Resource::Nofile);
+    let mut raised = limit;
+    raised.current = limit.maximum;
+    let in_force = match setrlimit(Resource::Nofile, raised) {
+        Ok(()) => raised,
+        Err(error) => {
+            tracing::warn!(%error, "cannot raise the limit of open files");
+            limit
+        }
+    };
+    in_force.current.unwrap_or(u64::MAX)
+}
+
+/// What the machine, or the cgroup that we run in, allows.
+fn workers(server: &Server) -> usize {
+    let available = || std::thread::available_parallelism().map_or(1, usize::from);
+    server.workers.unwrap_or_else(available)
+}
+
+fn access_log(log: &LogConfig) -> Result<Option<AccessLog>, StartError> {
+    let format = match log.access {
+        AccessShape::Off => return Ok(None),
+        AccessShape::Json => Format::Json,
+        AccessShape::Combined => Format::Combined,
+    };
+    let path = log.access_path.as_ref().map(|path| path.value.as_path());
+    AccessLog::open(format, path).map(Some).map_err(StartError::AccessLog)
+}
+
+fn instance() -> std::io::Result<Arc<str>> {
+    let random = random_key()?;
+    Ok(random.iter().take(8).map(|byte| format!("{byte:02x}")).collect::<String>().into())
+}

@@ -1,0 +1,271 @@
+//! From a checked configuration and the generation in force to the next snapshot: the only place
+//! that builds one.
+//!
+//! It happens in two steps, so that nothing is touched until everything is known to be good.
+//! [`compile`] reads the files that the configuration names and makes all parts, but changes
+//! nothing that is in use and opens no socket: `check` does it too. [`Compiled::into_generation`],
+//! once the sockets are bound, puts the snapshot together and hands out the [`Effects`] that belong
+//! to it.
+//!
+//! What survives is found by identity: pools and listeners by name, backends by pool and address.
+//! What did not change stays the same `Arc`, because others compare by pointer: connections made
+//! under old settings, the turn of a round robin, cookies.
+
+mod convert;
+mod health;
+mod listeners;
+mod pools;
+mod routes;
+mod upstream;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use super::files::{self, ReadFile};
+use super::probe::Check;
+use crate::balance::affinity::Key;
+use crate::config::model::{self, BindAddress, Config};
+use crate::config::{Diagnostic, Located};
+use crate::health::Settings;
+use crate::state::route::RouteTable;
+use crate::state::trust::TrustedProxies;
+use crate::state::{Backend, Listener, Pool, PoolState, Route, Snapshot, SocketId, Split};
+pub use convert::log_settings;
+use listeners::CompiledListener;
+use upstream::Roots;
+
+/// File descriptors that are not for clients: sockets of our own, files, the runtime.
+const OWN_FILES: u64 = 100;
+
+/// What compiling needs to know beside the configuration.
+#[derive(Clone, Copy)]
+pub struct Context<'a> {
+    /// Number of workers: how many cells counters have.
+    pub workers: usize,
+    /// For affinity cookies of pools without a secret of their own.
+    pub affinity_key: &'a Key,
+    /// Files that the process may have open.
+    pub open_files: u64,
+    /// Time since the process started.
+    pub uptime: Duration,
+    /// For the validity of certificates.
+    pub now: SystemTime,
+    /// Reads certificates, keys, authorities and tokens.
+    pub read: ReadFile<'a>,
+}
+
+/// A configuration in force: its snapshot, and what the next one is compared with.
+#[derive(Debug)]
+pub struct Generation {
+    /// What requests see.
+    pub snapshot: Arc<Snapshot>,
+    /// What it was made from.
+    pub config: Config,
+    /// How the backends of each pool are probed; the same `Arc` as long as that stays the same.
+    pub checks: BTreeMap<Arc<str>, Arc<Check>>,
+    /// Who may use the admin API.
+    pub admin: Arc<AdminAccess>,
+    roots: Roots,
+}
+
+impl Generation {
+    /// Nothing in force yet.
+    pub fn none() -> Self {
+        Generation {
+            snapshot: Arc::new(Snapshot::empty()),
+            config: Config::default(),
+            checks: BTreeMap::new(),
+            admin: Arc::default(),
+            roots: Roots::default(),
+        }
+    }
+}
+
+/// Who may use the admin API.
+#[derive(Default, PartialEq, Eq)]
+pub struct AdminAccess {
+    /// The token that requests must carry, if one is set.
+    pub token: Option<String>,
+    /// Further `Host` names to answer to.
+    pub hosts: Vec<String>,
+}
+
+impl std::fmt::Debug for AdminAccess {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("AdminAccess").field("hosts", &self.hosts).finish_non_exhaustive()
+    }
+}
+
+/// A configuration that can come into force as soon as its sockets are bound.
+#[derive(Debug)]
+pub struct Compiled {
+    /// What is probably not meant.
+    pub warnings: Vec<Diagnostic>,
+    config: Config,
+    listeners: Vec<CompiledListener>,
+    routes: RouteTable<Arc<Route>>,
+    pools: BTreeMap<Arc<str>, Arc<Pool>>,
+    trusted_proxies: TrustedProxies,
+    max_connections: usize,
+    checks: BTreeMap<Arc<str>, Arc<Check>>,
+    admin: Arc<AdminAccess>,
+    roots: Roots,
+    effects: Effects,
+}
+
+/// What has to be done right after a snapshot came into force, since it concerns what is carried
+/// from snapshot to snapshot.
+#[derive(Debug, Default)]
+pub struct Effects {
+    /// Splits of pools that were there before.
+    pub splits: Vec<(Arc<PoolState>, Split)>,
+    /// Backends whose check changed: they stay what they are until the new check has a verdict.
+    pub reverify: Vec<(Arc<Backend>, Settings)>,
+}
+
+/// A bound address as a snapshot names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bound {
+    /// Its sockets.
+    pub id: SocketId,
+    /// As text, with the real port.
+    pub address: String,
+    /// The TCP port; 0 on Unix sockets.
+    pub port: u16,
+}
+
+/// Makes all parts of the next snapshot.
+///
+/// # Errors
+/// Everything that is wrong with the files that the configuration names, at their places, in the
+/// order of the text.
+pub fn compile(
+    config: &Config,
+    old: &Generation,
+    context: &Context<'_>,
+) -> Result<Compiled, Vec<Diagnostic>> {
+    let mut findings = Findings::default();
+    let mut roots = Roots::default();
+    let listeners = listeners::compile(config, old, context, &mut findings);
+    let pools::Pools { pools, checks, effects } =
+        pools::compile(config, old, context, &mut roots, &mut findings);
+    let routes = routes::compile(config, &pools, &mut findings);
+    let admin = admin_access(&config.admin, context.read, &mut findings);
+    let networks: Vec<String> =
+        config.server.trusted_proxies.iter().map(ToString::to_string).collect();
+    let trusted_proxies = TrustedProxies::parse(&networks).unwrap_or_else(|error| {
+        findings.error(Diagnostic::error(error.to_string()).key("server.trusted_proxies"));
+        TrustedProxies::default()
+    });
+    let warnings = findings.finish()?;
+    Ok(Compiled {
+        warnings,
+        config: config.clone(),
+        listeners,
+        routes,
+        pools,
+        trusted_proxies,
+        max_connections: max_connections(&config.server, context.open_files),
+        checks,
+        admin: if admin == *old.admin { Arc::clone(&old.admin) } else { Arc::new(admin) },
+        roots,
+        effects,
+    })
+}
+
+impl Compiled {
+    /// The addresses to be bound for it.
+    pub fn addresses(&self) -> impl Iterator<Item = &Located<BindAddress>> {
+        self.listeners.iter().flat_map(|listener| &listener.bind)
+    }
+
+    /// Puts the snapshot together. `bound` tells what every one of [`addresses`](Self::addresses)
+    /// was bound as.
+    pub fn into_generation(
+        self,
+        generation: u64,
+        bound: impl Fn(&BindAddress) -> Option<Bound>,
+    ) -> (Generation, Effects) {
+        let listeners: Vec<Arc<Listener>> = (0..)
+            .zip(self.listeners)
+            .map(|(index, listener)| Arc::new(listener.at(index, &bound)))
+            .collect();
+        let snapshot = Snapshot {
+            generation,
+            listeners,
+            routes: self.routes,
+            pools: self.pools,
+            forwarded: self.config.server.forwarded,
+            trusted_proxies: self.trusted_proxies,
+            max_connections: self.max_connections,
+            max_requests: self.config.server.max_requests.unwrap_or(usize::MAX),
+        };
+        let generation = Generation {
+            snapshot: Arc::new(snapshot),
+            config: self.config,
+            checks: self.checks,
+            admin: self.admin,
+            roots: self.roots,
+        };
+        (generation, self.effects)
+    }
+}
+
+/// What was found wrong so far.
+#[derive(Debug, Default)]
+struct Findings {
+    errors: Vec<Diagnostic>,
+    warnings: Vec<Diagnostic>,
+}
+
+impl Findings {
+    fn error(&mut self, error: Diagnostic) {
+        self.errors.push(error);
+    }
+
+    fn warning(&mut self, warning: Diagnostic) {
+        self.warnings.push(warning);
+    }
+
+    /// Keeps the value, or the error.
+    fn take<T>(&mut self, result: Result<T, Diagnostic>) -> Option<T> {
+        result.map_err(|error| self.error(error)).ok()
+    }
+
+    fn finish(mut self) -> Result<Vec<Diagnostic>, Vec<Diagnostic>> {
+        let found = if self.errors.is_empty() { &mut self.warnings } else { &mut self.errors };
+        found.sort_by_key(|finding| finding.span);
+        if self.errors.is_empty() { Ok(self.warnings) } else { Err(self.errors) }
+    }
+}
+
+fn admin_access(admin: &model::Admin, read: ReadFile<'_>, findings: &mut Findings) -> AdminAccess {
+    let key = "admin.token_file";
+    let token = admin.token_file.as_ref().and_then(|path| {
+        let bytes = findings.take(files::read(read, path, key))?;
+        let token = String::from_utf8_lossy(&bytes).trim().to_owned();
+        let usable = !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic());
+        if !usable {
+            let message = format!(
+                "`{}` holds no token: one line of visible ASCII characters is wanted",
+                path.value.display()
+            );
+            let help = "make one with `openssl rand -hex 32`".to_owned();
+            findings.error(Diagnostic::error(message).at(path.span).key(key).help(help));
+        }
+        usable.then_some(token)
+    });
+    AdminAccess { token, hosts: admin.hosts.clone() }
+}
+
+/// A request needs two files, one towards the client and one towards the backend.
+fn max_connections(server: &model::Server, open_files: u64) -> usize {
+    server.max_connections.unwrap_or_else(|| {
+        let pairs = open_files.saturating_sub(OWN_FILES) / 2;
+        usize::try_from(pairs).unwrap_or(usize::MAX).max(1)
+    })
+}
+
+#[cfg(test)]
+mod tests;

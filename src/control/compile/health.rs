@@ -1,0 +1,59 @@
+//! How the backends of a pool are probed.
+
+use std::sync::Arc;
+
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+
+use crate::config::{Diagnostic, model};
+use crate::control::probe::{Check, HttpCheck, Question};
+use crate::health::{Expect, Settings, StatusRanges};
+use crate::state::pool::UpstreamSettings;
+
+pub(super) fn settings(pool: &model::Pool) -> Settings {
+    Settings {
+        rise: pool.health.rise,
+        fall: pool.health.fall,
+        base_ejection: pool.outliers.base_ejection,
+        max_ejection: pool.outliers.max_ejection,
+    }
+}
+
+pub(super) fn check(
+    pool: &model::Pool,
+    upstream: &Arc<UpstreamSettings>,
+) -> Result<Check, Diagnostic> {
+    let health = &pool.health;
+    Ok(Check {
+        question: match &health.probe {
+            model::ProbeKind::Http(http) => Question::Http(http_check(http).map_err(|error| {
+                error.at(pool.name.span).key(format!("pools.{}.health", pool.name.value))
+            })?),
+            // Until the gRPC health protocol is spoken, a connection is what can be asked for.
+            model::ProbeKind::Tcp | model::ProbeKind::Grpc => Question::Connect,
+        },
+        interval: health.interval,
+        timeout: health.timeout,
+        port: health.port,
+        upstream: Arc::clone(upstream),
+        settings: settings(pool),
+    })
+}
+
+fn http_check(probe: &model::HttpProbe) -> Result<HttpCheck, Diagnostic> {
+    let path = probe.path.parse().map_err(|_| {
+        Diagnostic::error(format!("`{}` cannot be asked for as a path", probe.path))
+    })?;
+    let mut headers = HeaderMap::new();
+    for (name, value) in &probe.headers {
+        let wrong = || Diagnostic::error(format!("the header field `{name}` cannot be sent"));
+        let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| wrong())?;
+        headers.append(name, HeaderValue::from_str(value).map_err(|_| wrong())?);
+    }
+    let host = headers.remove(header::HOST);
+    let ranges = probe.expect_status.iter().map(|range| range.first..=range.last);
+    let expect = Expect {
+        status: StatusRanges::new(ranges),
+        body: probe.expect_body.as_deref().map(Arc::from),
+    };
+    Ok(HttpCheck { path, host, headers, expect })
+}

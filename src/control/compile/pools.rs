@@ -1,0 +1,197 @@
+//! Pools, their versions and backends: what stays keeps its state, its health and its identity.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use super::upstream::Roots;
+use super::{Context, Effects, Findings, Generation, convert, health, upstream};
+use crate::balance::affinity::{Affinity, Key};
+use crate::config::model::{self, Config};
+use crate::control::probe::Check;
+use crate::health::Health;
+use crate::state::pool::UpstreamSettings;
+use crate::state::{Address, Backend, Member, Pool, PoolState, Share, Split, Version};
+
+/// All pools, and what belongs to them.
+pub(super) struct Pools {
+    pub(super) pools: BTreeMap<Arc<str>, Arc<Pool>>,
+    pub(super) checks: BTreeMap<Arc<str>, Arc<Check>>,
+    pub(super) effects: Effects,
+}
+
+pub(super) fn compile(
+    config: &Config,
+    old: &Generation,
+    context: &Context<'_>,
+    roots: &mut Roots,
+    findings: &mut Findings,
+) -> Pools {
+    let mut made =
+        Pools { pools: BTreeMap::new(), checks: BTreeMap::new(), effects: Effects::default() };
+    for (name, pool) in &config.pools {
+        let Some(upstream) = upstream::compile(pool, old, context, roots, findings) else {
+            continue;
+        };
+        let old = OldPool::find(old, name);
+        let Some(check) = findings.take(carried_check(pool, &old, &upstream)) else { continue };
+        let (pool, effects) = compile_pool(pool, &old, context, upstream, &check);
+        made.checks.insert(Arc::clone(&pool.name), check);
+        made.pools.insert(Arc::clone(&pool.name), Arc::new(pool));
+        made.effects.splits.extend(effects.splits);
+        made.effects.reverify.extend(effects.reverify);
+    }
+    made
+}
+
+/// What is in force of a pool.
+#[derive(Default)]
+struct OldPool<'a> {
+    config: Option<&'a model::Pool>,
+    pool: Option<&'a Arc<Pool>>,
+    split: Arc<Split>,
+    check: Option<&'a Arc<Check>>,
+    backends: HashMap<Address, Arc<Backend>>,
+}
+
+impl<'a> OldPool<'a> {
+    fn find(old: &'a Generation, name: &str) -> Self {
+        let Some(pool) = old.snapshot.pools.get(name) else { return OldPool::default() };
+        let split = pool.state.split.load_full();
+        let members = split.shares.iter().flat_map(|share| &share.version.members);
+        let backends = members
+            .map(|member| (member.backend.address.clone(), Arc::clone(&member.backend)))
+            .collect();
+        OldPool {
+            config: old.config.pools.get(name),
+            pool: Some(pool),
+            check: old.checks.get(name),
+            split,
+            backends,
+        }
+    }
+
+    fn version(&self, name: &str) -> Option<&Share> {
+        self.split.shares.iter().find(|share| *share.version.name == *name)
+    }
+}
+
+fn carried_check(
+    pool: &model::Pool,
+    old: &OldPool<'_>,
+    upstream: &Arc<UpstreamSettings>,
+) -> Result<Arc<Check>, crate::config::Diagnostic> {
+    if let (Some(check), Some(before)) = (old.check, old.config)
+        && before.health == pool.health
+        && Arc::ptr_eq(&check.upstream, upstream)
+        && check.settings == health::settings(pool)
+    {
+        return Ok(Arc::clone(check));
+    }
+    health::check(pool, upstream).map(Arc::new)
+}
+
+fn compile_pool(
+    pool: &model::Pool,
+    old: &OldPool<'_>,
+    context: &Context<'_>,
+    upstream: Arc<UpstreamSettings>,
+    check: &Arc<Check>,
+) -> (Pool, Effects) {
+    let name = match old.pool {
+        Some(pool) => Arc::clone(&pool.name),
+        None => pool.name.value.as_str().into(),
+    };
+    let changed = old.check.is_some_and(|old| !Arc::ptr_eq(old, check));
+    let mut effects = Effects::default();
+    let mut backend = |wanted: &model::Backend| {
+        let address = convert::address(&wanted.address);
+        match old.backends.get(&address) {
+            Some(backend) => {
+                if changed {
+                    effects.reverify.push((Arc::clone(backend), check.settings));
+                }
+                Arc::clone(backend)
+            }
+            None => {
+                let health = Health::new(check.settings, context.uptime);
+                Arc::new(Backend::new(Arc::clone(&name), address, health, context.workers))
+            }
+        }
+    };
+    let shares = pool.versions.values().map(|version| {
+        let members = version.backends.iter().map(|wanted| Member {
+            backend: backend(wanted),
+            weight: wanted.weight,
+            backup: wanted.backup,
+        });
+        let members: Vec<Member> = members.collect();
+        let serves = version.name == pool.active;
+        Share {
+            version: carried_version(pool, version, members, old, context.affinity_key),
+            share: if serves { 1.0 } else { 0.0 },
+        }
+    });
+    let split = Split { shares: shares.collect() };
+    let state = match old.pool {
+        Some(pool) => {
+            if !same_split(&split, &old.split) {
+                effects.splits.push((Arc::clone(&pool.state), split));
+            }
+            Arc::clone(&pool.state)
+        }
+        None => Arc::new(PoolState::new(split, context.workers, context.uptime)),
+    };
+    let pool = Pool {
+        name,
+        policy: convert::rules(pool).policy,
+        secure_cookie: convert::secure_cookie(pool),
+        retries: convert::retries(&pool.retries),
+        upstream,
+        state,
+    };
+    (pool, effects)
+}
+
+/// The version in force, if nothing in it changed: it holds the turn of a round robin.
+fn carried_version(
+    pool: &model::Pool,
+    version: &model::Version,
+    members: Vec<Member>,
+    old: &OldPool<'_>,
+    key: &Key,
+) -> Arc<Version> {
+    let rules = convert::rules(pool);
+    let in_force = old.version(&version.name).map(|share| &share.version);
+    if let (Some(in_force), Some(before)) = (in_force, old.config)
+        && in_force.rules == rules
+        && before.affinity == pool.affinity
+        && same_members(&in_force.members, &members)
+    {
+        return Arc::clone(in_force);
+    }
+    let affinity = pool.affinity.as_ref().map(|affinity| {
+        let own = affinity.secret.as_ref().map(|secret| Key::new(secret.expose().as_bytes()));
+        let addresses = members.iter().map(|member| &*member.backend.label);
+        let key = own.as_ref().unwrap_or(key);
+        Affinity::new(key, &pool.name, &affinity.cookie, affinity.ttl, addresses)
+    });
+    Arc::new(Version::new(version.name.as_str().into(), members, rules, affinity))
+}
+
+fn same_members(old: &[Member], new: &[Member]) -> bool {
+    old.len() == new.len()
+        && old.iter().zip(new).all(|(old, new)| {
+            Arc::ptr_eq(&old.backend, &new.backend)
+                && old.weight == new.weight
+                && old.backup == new.backup
+        })
+}
+
+fn same_split(new: &Split, old: &Split) -> bool {
+    new.shares.len() == old.shares.len()
+        && new
+            .shares
+            .iter()
+            .zip(&old.shares)
+            .all(|(new, old)| Arc::ptr_eq(&new.version, &old.version) && new.share == old.share)
+}

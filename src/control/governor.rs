@@ -1,0 +1,293 @@
+//! The governor: the one task that changes snapshots and splits.
+//!
+//! A reload is made ready beside what is in force ([`Prepared`], off the control runtime, since it
+//! reads files), then its sockets are bound, and from there on nothing can fail: one pointer is
+//! swapped, then the splits, then everybody is told.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::oneshot;
+
+use super::changes::changes;
+use super::compile::{Compiled, Context, Effects, Generation, compile, log_settings};
+use super::handle::{Command, Handle, ReloadError, ReloadReport};
+use super::not_in_force::not_in_force;
+use super::probers::Probers;
+use super::sockets::{Opening, SocketChanges, Sockets};
+use crate::balance::affinity::Key;
+use crate::config::model::{self, BindAddress};
+use crate::config::{Diagnostic, Errors, Parsed, restart_only_changes};
+use crate::state::{Mail, Notice, Shared};
+use crate::telemetry::{Log, events};
+
+/// What stays the same for the life of the process.
+#[derive(Debug)]
+pub struct Setting {
+    /// The configuration file.
+    pub path: PathBuf,
+    /// Number of workers.
+    pub workers: usize,
+    /// For affinity cookies of pools without a secret of their own.
+    pub affinity_key: Key,
+    /// Files that the process may have open.
+    pub open_files: u64,
+    /// The log, where a change of its level takes effect; absent if it is not ours.
+    pub log: Option<Log>,
+}
+
+/// A configuration that is good as far as can be told without binding its sockets.
+#[derive(Debug)]
+pub struct Prepared {
+    parsed: Parsed,
+    compiled: Compiled,
+}
+
+/// Reads and parses the configuration file with the environment of the process.
+///
+/// # Errors
+/// If it cannot be read, or is wrong.
+pub fn read_config(path: &Path) -> Result<Parsed, ReloadError> {
+    let unreadable = |source| ReloadError::Unreadable { path: path.to_owned(), source };
+    let text = std::fs::read_to_string(path).map_err(unreadable)?;
+    Ok(crate::config::parse(&text, path, &|name| std::env::var(name).ok())?)
+}
+
+impl Prepared {
+    /// Makes ready what was parsed: reads certificates, keys and other files, and compares with
+    /// what is in force.
+    ///
+    /// # Errors
+    /// If something cannot be used, or can only be changed by a restart.
+    pub fn new(
+        parsed: Parsed,
+        old: &Generation,
+        context: &Context<'_>,
+    ) -> Result<Self, ReloadError> {
+        if old.snapshot.generation > 0 {
+            let fixed = restart_only_changes(&old.config, &parsed.config);
+            if !fixed.is_empty() {
+                let errors = fixed.iter().map(|key| restart_only(&parsed, key)).collect();
+                return Err(Errors { source: parsed.source, errors }.into());
+            }
+        }
+        match compile(&parsed.config, old, context) {
+            Ok(compiled) => Ok(Prepared { parsed, compiled }),
+            Err(errors) => Err(Errors { source: parsed.source, errors }.into()),
+        }
+    }
+
+    /// What is probably not meant, of every kind, in the order of the file.
+    pub fn warnings(&self) -> Vec<Diagnostic> {
+        let mut warnings = self.parsed.warnings.clone();
+        warnings.extend(self.compiled.warnings.iter().cloned());
+        warnings.extend(not_in_force(&self.parsed));
+        warnings.sort_by_key(|warning| warning.span);
+        warnings
+    }
+
+    /// The configuration and its text.
+    pub fn parsed(&self) -> &Parsed {
+        &self.parsed
+    }
+}
+
+fn restart_only(parsed: &Parsed, key: &str) -> Diagnostic {
+    let place = parsed.written.iter().find(|written| written.value == key);
+    Diagnostic::error(format!("`{key}` cannot change while tidegate runs"))
+        .at(place.and_then(|place| place.span))
+        .key(key)
+        .help("restart tidegate to change it; until then put back what it was".to_owned())
+}
+
+/// The governor before it runs.
+#[derive(Debug)]
+pub struct Governor {
+    shared: Arc<Shared>,
+    setting: Arc<Setting>,
+    sockets: Sockets,
+    probers: Arc<Probers>,
+    handle: Handle,
+    commands: UnboundedReceiver<Command>,
+}
+
+impl Governor {
+    /// Needs the control runtime around it, like all that follows.
+    pub fn new(shared: &Arc<Shared>, setting: Setting, notices: UnboundedReceiver<Notice>) -> Self {
+        let (handle, commands) = Handle::new(Arc::clone(shared));
+        let probers = Arc::new(Probers::new(shared));
+        tokio::spawn(heed(notices, Arc::clone(&probers)));
+        Governor {
+            shared: Arc::clone(shared),
+            sockets: Sockets::new(setting.workers),
+            setting: Arc::new(setting),
+            probers,
+            handle,
+            commands,
+        }
+    }
+
+    /// To speak to the governor.
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
+    /// Puts the first configuration in force.
+    ///
+    /// # Errors
+    /// If it cannot be; then nothing was started.
+    pub fn begin(&mut self, parsed: Parsed) -> Result<ReloadReport, ReloadError> {
+        let prepared = prepare(parsed, &self.handle.generation(), &self.setting, &self.shared)?;
+        self.put_in_force(prepared)
+    }
+
+    /// Takes commands one after another, until every handle is gone.
+    pub async fn run(mut self) {
+        while let Some(Command::Reload(reply)) = self.commands.recv().await {
+            let mut waiting = vec![reply];
+            while let Ok(Command::Reload(reply)) = self.commands.try_recv() {
+                waiting.push(reply);
+            }
+            self.reload(waiting).await;
+        }
+    }
+
+    async fn reload(
+        &mut self,
+        waiting: Vec<oneshot::Sender<Result<ReloadReport, Arc<ReloadError>>>>,
+    ) {
+        let prepared = if self.shared.lifecycle.stopping() {
+            Err(ReloadError::Stopping)
+        } else {
+            self.prepare_beside().await
+        };
+        let result = prepared.and_then(|prepared| self.put_in_force(prepared)).map_err(Arc::new);
+        if let Err(error) = &result {
+            events::reload_failed(&self.shared, error);
+        }
+        for reply in waiting {
+            // Who asked may have left meanwhile.
+            let _ = reply.send(result.clone());
+        }
+    }
+
+    /// On a thread that may block: files are read.
+    async fn prepare_beside(&self) -> Result<Prepared, ReloadError> {
+        let (old, setting) = (self.handle.generation(), Arc::clone(&self.setting));
+        let shared = Arc::clone(&self.shared);
+        let prepared = tokio::task::spawn_blocking(move || {
+            prepare(read_config(&setting.path)?, &old, &setting, &shared)
+        });
+        match prepared.await {
+            Ok(prepared) => prepared,
+            Err(error) if error.is_panic() => Err(ReloadError::Internal),
+            Err(_cancelled) => Err(ReloadError::Stopping),
+        }
+    }
+
+    fn put_in_force(&mut self, prepared: Prepared) -> Result<ReloadReport, ReloadError> {
+        let warnings = prepared.warnings();
+        let Prepared { parsed, compiled } = prepared;
+        let opening = match self.open(&compiled) {
+            Ok(opening) => opening,
+            Err(errors) => return Err(Errors { source: parsed.source, errors }.into()),
+        };
+        let old = self.handle.generation();
+        let number = old.snapshot.generation + 1;
+        let wanted: BTreeSet<BindAddress> =
+            compiled.addresses().map(|address| address.value.clone()).collect();
+        let (generation, effects) =
+            compiled.into_generation(number, |address| self.sockets.find(&opening, address));
+        let sockets = self.sockets.commit(opening, &wanted);
+        let changes = changes(&old, &generation);
+        self.swap(generation, effects, sockets);
+        let warnings: Vec<String> =
+            warnings.iter().map(|warning| warning.render(&parsed.source, false)).collect();
+        warnings.iter().for_each(|warning| tracing::warn!("{}", warning.trim_end()));
+        let told = if number == 1 { String::new() } else { changes.join(", ") };
+        events::reload_succeeded(&self.shared, number, &told);
+        Ok(ReloadReport { generation: number, changes, warnings })
+    }
+
+    fn open(&mut self, compiled: &Compiled) -> Result<Opening, Vec<Diagnostic>> {
+        let mut opening = Opening::default();
+        let mut errors = Vec::new();
+        for address in compiled.addresses() {
+            if let Err(error) = self.sockets.open(&address.value, &mut opening) {
+                errors.push(Diagnostic::error(error.to_string()).at(address.span));
+            }
+        }
+        if errors.is_empty() { Ok(opening) } else { Err(errors) }
+    }
+
+    /// Nothing in here can fail.
+    fn swap(&self, generation: Generation, effects: Effects, sockets: SocketChanges) {
+        let snapshot = Arc::clone(&generation.snapshot);
+        self.shared.snapshot.store(Arc::clone(&snapshot));
+        for (pool, split) in effects.splits {
+            pool.split.store(Arc::new(split));
+        }
+        for (backend, settings) in effects.reverify {
+            backend.health().reverify(settings);
+        }
+        // A verdict may have come while the versions were made.
+        for pool in snapshot.pools.values() {
+            pool.state.split.load().shares.iter().for_each(|share| share.version.rebuild());
+        }
+        let gone = self.probers.follow(&generation);
+        for (id, sockets) in sockets.listen {
+            for (worker, socket) in self.shared.workers.iter().zip(sockets) {
+                // A worker that has ended accepts nothing.
+                let _ = worker.send(Mail::Listen(id, socket));
+            }
+        }
+        self.shared.broadcast(|| Mail::SnapshotChanged);
+        for backend in gone {
+            self.shared.broadcast(|| Mail::BackendGone(backend.id));
+        }
+        for id in sockets.stop {
+            self.shared.broadcast(|| Mail::StopListening(id));
+        }
+        self.set_log(&generation.config.log);
+        self.handle.set_generation(generation);
+    }
+
+    fn set_log(&self, wanted: &model::Log) {
+        if let Some(log) = &self.setting.log {
+            let (level, format) = log_settings(wanted);
+            log.set(level, format);
+        }
+    }
+}
+
+fn prepare(
+    parsed: Parsed,
+    old: &Generation,
+    setting: &Setting,
+    shared: &Shared,
+) -> Result<Prepared, ReloadError> {
+    let context = Context {
+        workers: setting.workers,
+        affinity_key: &setting.affinity_key,
+        open_files: setting.open_files,
+        uptime: shared.uptime(),
+        now: SystemTime::now(),
+        read: &|path| std::fs::read(path),
+    };
+    Prepared::new(parsed, old, &context)
+}
+
+/// Acts on what workers tell, at once and whatever the governor is doing.
+async fn heed(mut notices: UnboundedReceiver<Notice>, probers: Arc<Probers>) {
+    while let Some(notice) = notices.recv().await {
+        match notice {
+            Notice::Suspect(backend) => probers.suspect(backend.id),
+            Notice::Drained(worker) => tracing::debug!(%worker, "a worker has ended"),
+            // The worker has told of it itself.
+            Notice::WorkerRestarted(_) => {}
+        }
+    }
+}

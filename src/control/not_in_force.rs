@@ -1,0 +1,81 @@
+//! What a configuration asks for and this version does not do yet: told instead of passed over.
+
+use crate::config::model::{Pool, ProbeKind};
+use crate::config::{Diagnostic, Parsed};
+
+/// A warning for every setting that the file gives, that is checked, and that nothing acts on.
+/// Defaults that nobody wrote are not warned about.
+pub fn not_in_force(parsed: &Parsed) -> Vec<Diagnostic> {
+    let pools = parsed.config.pools.iter();
+    pools.flat_map(|(name, pool)| of_pool(parsed, name, pool)).collect()
+}
+
+fn of_pool(parsed: &Parsed, name: &str, pool: &Pool) -> Vec<Diagnostic> {
+    let waiting = [
+        ("swap", pool.versions.len() > 1),
+        ("outliers", true),
+        ("queue", true),
+        ("max_requests_per_backend", pool.max_requests_per_backend.is_some()),
+        ("slow_start", !pool.slow_start.is_zero()),
+    ];
+    let mut warnings = Vec::new();
+    for (key, asked) in waiting {
+        let message = |key: &str| {
+            format!("`{key}` is read and checked, but this version does not act on it yet")
+        };
+        warnings.extend(asked.then(|| warning(parsed, &format!("pools.{name}.{key}"), message)));
+    }
+    if pool.health.probe == ProbeKind::Grpc {
+        let message = |key: &str| {
+            format!("`{key}`: this version does not ask by gRPC yet, it only opens a connection")
+        };
+        warnings.push(warning(parsed, &format!("pools.{name}.health.type"), message));
+    }
+    warnings.into_iter().flatten().collect()
+}
+
+/// At the place where the key stands, if it does.
+fn warning(parsed: &Parsed, key: &str, message: impl Fn(&str) -> String) -> Option<Diagnostic> {
+    let written = parsed.written.iter().find(|written| written.value == key)?;
+    Some(Diagnostic::warning(message(key)).at(written.span).key(key))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    fn warnings(pool: &str) -> Vec<String> {
+        let text = format!(
+            "[listeners.http]\nbind = \"127.0.0.1:0\"\n[[routes]]\npool = \"app\"\n[pools.app]\n{pool}"
+        );
+        let parsed = crate::config::parse(&text, Path::new("test.toml"), &|_| None).unwrap();
+        not_in_force(&parsed).into_iter().map(|warning| warning.key).collect()
+    }
+
+    #[test]
+    fn defaults_are_silent() {
+        assert!(warnings("backends = [\"127.0.0.1:1\"]").is_empty());
+    }
+
+    #[test]
+    fn what_is_written_and_not_done_is_told() {
+        let text = "backends = [\"127.0.0.1:1\"]\nslow_start = \"10s\"\nqueue = { size = 5 }\n\
+                    [pools.app.outliers]\nwindow = \"5s\"\n[pools.app.health]\ntype = \"grpc\"";
+        let keys = [
+            "pools.app.outliers",
+            "pools.app.queue",
+            "pools.app.slow_start",
+            "pools.app.health.type",
+        ];
+        assert_eq!(warnings(text), keys);
+    }
+
+    #[test]
+    fn switched_off_is_in_force() {
+        let text =
+            "backends = [\"127.0.0.1:1\"]\nslow_start = \"0s\"\nmax_requests_per_backend = 0";
+        assert!(warnings(text).is_empty());
+    }
+}

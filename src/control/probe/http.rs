@@ -1,0 +1,117 @@
+//! A probe's request and the judgement of its answer. Redirects are an answer, never followed.
+
+use std::error::Error as _;
+use std::io;
+
+use bytes::Bytes;
+use http::uri::{Parts, Scheme, Uri};
+use http::{HeaderValue, Request, Response, header};
+use http_body_util::{BodyExt, Empty};
+use hyper::body::Incoming;
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::task::JoinSet;
+
+use super::HttpCheck;
+use crate::health::{Expect, ProbeFailure};
+use crate::state::Address;
+use crate::upstream::dial::Dialled;
+
+/// As much of a body as is looked at.
+const MAX_BODY_BYTES: usize = 64 * 1024;
+
+const USER_AGENT: HeaderValue = HeaderValue::from_static("tidegate-probe");
+
+pub(super) async fn ask(
+    check: &HttpCheck,
+    dialled: Dialled,
+    address: &Address,
+    tls: bool,
+) -> Result<(), ProbeFailure> {
+    let request = request(check, address, tls, dialled.h2)?;
+    let io = TokioIo::new(dialled.stream);
+    // Ends the connection when the answer is judged or the time is up.
+    let mut driver = JoinSet::new();
+    let response = if dialled.h2 {
+        let (mut sender, connection) =
+            http2::handshake(TokioExecutor::new(), io).await.map_err(|error| broken(&error))?;
+        driver.spawn(async { drop(connection.await) });
+        sender.send_request(request).await
+    } else {
+        let (mut sender, connection) =
+            http1::handshake(io).await.map_err(|error| broken(&error))?;
+        driver.spawn(async { drop(connection.await) });
+        sender.send_request(request).await
+    };
+    judge(&check.expect, response.map_err(|error| broken(&error))?).await
+}
+
+async fn judge(expect: &Expect, response: Response<Incoming>) -> Result<(), ProbeFailure> {
+    expect.head(response.status().as_u16())?;
+    if !expect.needs_body() {
+        return Ok(());
+    }
+    let mut body = response.into_body();
+    let mut read = Vec::new();
+    while read.len() < MAX_BODY_BYTES
+        && let Some(frame) = body.frame().await
+    {
+        if let Ok(data) = frame.map_err(|error| broken(&error))?.into_data() {
+            let room = MAX_BODY_BYTES - read.len();
+            read.extend_from_slice(&data[..data.len().min(room)]);
+        }
+    }
+    expect.body(&read)
+}
+
+fn request(
+    check: &HttpCheck,
+    address: &Address,
+    tls: bool,
+    h2: bool,
+) -> Result<Request<Empty<Bytes>>, ProbeFailure> {
+    let host = match (&check.host, address) {
+        (Some(host), _) => host.clone(),
+        (None, Address::Unix(_)) => HeaderValue::from_static("localhost"),
+        (None, address) => HeaderValue::try_from(address.to_string()).map_err(cannot_ask)?,
+    };
+    let mut request = Request::new(Empty::new());
+    let mut uri = Parts::default();
+    uri.path_and_query = Some(check.path.clone());
+    if h2 {
+        uri.scheme = Some(if tls { Scheme::HTTPS } else { Scheme::HTTP });
+        uri.authority = Some(host.as_bytes().try_into().map_err(cannot_ask)?);
+    }
+    *request.uri_mut() = Uri::from_parts(uri).map_err(cannot_ask)?;
+    let headers = request.headers_mut();
+    headers.insert(header::USER_AGENT, USER_AGENT);
+    headers.insert(header::ACCEPT, HeaderValue::from_static("*/*"));
+    for name in check.headers.keys() {
+        headers.remove(name);
+    }
+    headers.extend(check.headers.clone());
+    if !h2 {
+        headers.insert(header::HOST, host);
+        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    Ok(request)
+}
+
+fn cannot_ask(error: impl Into<http::Error>) -> ProbeFailure {
+    ProbeFailure::Other(format!("the check cannot be sent: {}", error.into()).into())
+}
+
+fn broken(error: &hyper::Error) -> ProbeFailure {
+    if error.is_parse() || error.is_parse_status() || error.is_parse_too_large() {
+        return ProbeFailure::Other(format!("not an HTTP answer: {error}").into());
+    }
+    let io = error.source().and_then(|source| source.downcast_ref::<io::Error>());
+    let reset = io.is_some_and(|io| {
+        let kind = io.kind();
+        kind == io::ErrorKind::ConnectionReset || kind == io::ErrorKind::BrokenPipe
+    });
+    if reset || error.is_incomplete_message() || error.is_closed() || error.is_canceled() {
+        return ProbeFailure::Closed;
+    }
+    ProbeFailure::Other(error.to_string().into())
+}

@@ -1,0 +1,165 @@
+//! The prober of one backend: when it is asked, and what follows from the answers.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
+
+use super::probe::{Check, probe};
+use super::probers::Publisher;
+use crate::balance::Condition;
+use crate::health::{ProbeFailure, State, Transition};
+use crate::state::{Address, Backend, Mail, Shared};
+use crate::telemetry::events;
+
+/// Between two probes of a backend under suspicion; no two follow each other sooner.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
+
+/// Probes one backend for as long as it is in force.
+#[derive(Debug)]
+pub(super) struct Prober {
+    pub(super) backend: Arc<Backend>,
+    pub(super) check: watch::Receiver<Arc<Check>>,
+    /// Rung when the backend came under suspicion.
+    pub(super) wake: Arc<Notify>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) publisher: Arc<Publisher>,
+}
+
+impl Prober {
+    /// The first probe comes after `delay`.
+    pub(super) async fn run(mut self, mut delay: Duration) {
+        let mut addresses = Vec::new();
+        loop {
+            self.pause(delay).await;
+            let check = Arc::clone(&self.check.borrow_and_update());
+            let started = Instant::now();
+            let outcome = self.probe(&check, &mut addresses).await;
+            let elapsed = started.elapsed();
+            self.count(&outcome, elapsed);
+            self.judge(outcome);
+            delay = self.next_delay(check.interval).saturating_sub(elapsed);
+        }
+    }
+
+    async fn pause(&mut self, delay: Duration) {
+        let earliest = Instant::now() + SHORTEST_PAUSE.min(delay);
+        tokio::select! {
+            () = tokio::time::sleep(delay) => {}
+            () = self.wake.notified() => tokio::time::sleep_until(earliest).await,
+            // An error means that the backend has left: the task is about to be aborted.
+            Ok(()) = self.check.changed() => tokio::time::sleep_until(earliest).await,
+        }
+    }
+
+    fn next_delay(&self, interval: Duration) -> Duration {
+        let health = self.backend.health();
+        let suspected = self.backend.suspected.load(Ordering::Relaxed);
+        if suspected && health.state() != State::Unhealthy {
+            return SHORTEST_PAUSE;
+        }
+        health.next_probe_delay(interval, fastrand::f64()).max(SHORTEST_PAUSE)
+    }
+
+    async fn probe(
+        &self,
+        check: &Check,
+        addresses: &mut Vec<SocketAddr>,
+    ) -> Result<(), ProbeFailure> {
+        if let Address::Name { host, port } = &self.backend.address {
+            self.resolve((host, *port), check.timeout, addresses).await?;
+        }
+        let outcome = probe(check, &self.backend).await;
+        if outcome.is_err() && addresses.len() > 1 {
+            self.try_next_address(addresses);
+        }
+        outcome
+    }
+
+    /// Looks the name up. What is in use stays as long as it is among the addresses found, and
+    /// also if nothing was found: a name server that is down is no reason to stop serving.
+    async fn resolve(
+        &self,
+        name: (&str, u16),
+        timeout: Duration,
+        addresses: &mut Vec<SocketAddr>,
+    ) -> Result<(), ProbeFailure> {
+        let found = tokio::time::timeout(timeout, tokio::net::lookup_host(name)).await;
+        let problem = match found {
+            Ok(Ok(found)) => {
+                *addresses = found.collect();
+                addresses.is_empty().then(|| "it has no address".to_owned())
+            }
+            Ok(Err(error)) => Some(error.to_string()),
+            Err(_elapsed) => Some("the name server does not answer".to_owned()),
+        };
+        let current = self.backend.resolved.load().as_deref().copied();
+        match (problem, current) {
+            (None, Some(current)) if addresses.contains(&current) => Ok(()),
+            (None, _) => {
+                self.use_address(addresses.first().copied());
+                Ok(())
+            }
+            (Some(problem), None) => {
+                Err(ProbeFailure::Other(format!("cannot resolve `{}`: {problem}", name.0).into()))
+            }
+            (Some(problem), Some(current)) => {
+                tracing::debug!(backend = &*self.backend.label, %current, "cannot resolve: {problem}");
+                Ok(())
+            }
+        }
+    }
+
+    /// A name may stand for several addresses of which only some are served (`localhost` for both
+    /// families, say).
+    fn try_next_address(&self, addresses: &[SocketAddr]) {
+        let current = self.backend.resolved.load().as_deref().copied();
+        let position = addresses.iter().position(|address| Some(*address) == current);
+        let next = position.map_or(0, |position| (position + 1) % addresses.len());
+        self.use_address(addresses.get(next).copied());
+    }
+
+    fn use_address(&self, address: Option<SocketAddr>) {
+        let before = self.backend.resolved.swap(address.map(Arc::new));
+        if before.is_some() {
+            // Unused connections lead to where it was before.
+            self.shared.broadcast(|| Mail::BackendDown(self.backend.id));
+        }
+    }
+
+    fn count(&self, outcome: &Result<(), ProbeFailure>, elapsed: Duration) {
+        let probes = &self.backend.probes;
+        let counter = if outcome.is_ok() { &probes.passed } else { &probes.failed };
+        counter.add(1);
+        probes.duration.observe(elapsed);
+    }
+
+    fn judge(&self, outcome: Result<(), ProbeFailure>) {
+        if outcome.is_ok() {
+            self.backend.suspected.store(false, Ordering::Relaxed);
+        }
+        let now = self.shared.uptime();
+        let transition = self.backend.health().on_probe(now, outcome);
+        if let Some(transition) = transition {
+            self.publish(now, &transition);
+        }
+    }
+
+    fn publish(&self, now: Duration, transition: &Transition) {
+        let condition = match transition.to {
+            State::Checking => Condition::Checking,
+            State::Healthy => Condition::Healthy,
+            State::Unhealthy => Condition::Unhealthy,
+            State::Ejected { .. } => Condition::Ejected,
+        };
+        self.backend.set_condition(condition);
+        self.publisher.changed(&self.backend.pool);
+        if condition == Condition::Unhealthy {
+            self.shared.broadcast(|| Mail::BackendDown(self.backend.id));
+        }
+        events::backend_transition(&self.backend, now, transition);
+    }
+}

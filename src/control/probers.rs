@@ -1,0 +1,161 @@
+//! The probers of all backends in force, and the publisher that rebuilds what requests pick from.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{Notify, watch};
+use tokio::task::AbortHandle;
+use tokio::time::Instant;
+
+use super::compile::Generation;
+use super::probe::Check;
+use super::prober::Prober;
+use crate::state::{Backend, BackendId, Shared};
+
+/// The first probes of many new backends are so far apart: ten thousand take two seconds.
+const STAGGER: Duration = Duration::from_micros(200);
+/// The publisher rests this many times as long as it worked, so that thousands of verdicts at once
+/// do not make it rebuild a large pool thousands of times.
+const REST: u32 = 10;
+
+/// One task per backend, so that a slow one delays nobody.
+#[derive(Debug)]
+pub struct Probers {
+    shared: Arc<Shared>,
+    publisher: Arc<Publisher>,
+    publishing: AbortHandle,
+    running: Mutex<HashMap<BackendId, Running>>,
+}
+
+#[derive(Debug)]
+struct Running {
+    backend: Arc<Backend>,
+    check: watch::Sender<Arc<Check>>,
+    wake: Arc<Notify>,
+    task: AbortHandle,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Drop for Probers {
+    fn drop(&mut self) {
+        self.publishing.abort();
+    }
+}
+
+impl Probers {
+    /// None yet. Needs the control runtime around it, like [`follow`](Self::follow).
+    pub fn new(shared: &Arc<Shared>) -> Self {
+        let publisher = Arc::new(Publisher::new(Arc::clone(shared)));
+        Probers {
+            shared: Arc::clone(shared),
+            publishing: tokio::spawn(Arc::clone(&publisher).run()).abort_handle(),
+            publisher,
+            running: Mutex::default(),
+        }
+    }
+
+    /// Probes the backends of a generation that has come into force: begins with the new ones,
+    /// tells the others of a changed check, and stops with those that left, which it returns.
+    pub fn follow(&self, generation: &Generation) -> Vec<Arc<Backend>> {
+        let mut running = self.lock();
+        let mut left = std::mem::take(&mut *running);
+        let mut delay = Duration::ZERO;
+        for (backend, check) in backends(generation) {
+            let prober = match left.remove(&backend.id) {
+                Some(prober) => {
+                    prober.check.send_if_modified(|current| {
+                        let changed = !Arc::ptr_eq(current, check);
+                        current.clone_from(check);
+                        changed
+                    });
+                    prober
+                }
+                None => {
+                    delay += STAGGER;
+                    self.start(backend, check, delay)
+                }
+            };
+            running.insert(prober.backend.id, prober);
+        }
+        left.into_values().map(|gone| Arc::clone(&gone.backend)).collect()
+    }
+
+    /// Probes a backend at once, and without pause until there is a verdict.
+    pub fn suspect(&self, backend: BackendId) {
+        if let Some(prober) = self.lock().get(&backend) {
+            prober.wake.notify_one();
+        }
+    }
+
+    fn start(&self, backend: Arc<Backend>, check: &Arc<Check>, delay: Duration) -> Running {
+        let (sender, receiver) = watch::channel(Arc::clone(check));
+        let wake = Arc::new(Notify::new());
+        let prober = Prober {
+            backend: Arc::clone(&backend),
+            check: receiver,
+            wake: Arc::clone(&wake),
+            shared: Arc::clone(&self.shared),
+            publisher: Arc::clone(&self.publisher),
+        };
+        let task = tokio::spawn(prober.run(delay)).abort_handle();
+        Running { backend, check: sender, wake, task }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<BackendId, Running>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn backends(generation: &Generation) -> impl Iterator<Item = (Arc<Backend>, &Arc<Check>)> {
+    generation.snapshot.pools.iter().flat_map(|(name, pool)| {
+        let split = pool.state.split.load_full();
+        let check = generation.checks.get(name);
+        let versions = split.shares.iter().map(|share| Arc::clone(&share.version));
+        let versions: Vec<_> = versions.collect();
+        versions.into_iter().flat_map(move |version| {
+            let backends = version.members.iter().map(|member| Arc::clone(&member.backend));
+            let backends: Vec<_> = backends.collect();
+            backends.into_iter().filter_map(move |backend| Some((backend, check?)))
+        })
+    })
+}
+
+/// Rebuilds the usable sets of pools whose backends changed their condition.
+#[derive(Debug)]
+pub(super) struct Publisher {
+    shared: Arc<Shared>,
+    changed: Mutex<BTreeSet<Arc<str>>>,
+    wake: Notify,
+}
+
+impl Publisher {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        Publisher { shared, changed: Mutex::default(), wake: Notify::new() }
+    }
+
+    /// To be called after a condition in this pool was set.
+    pub(super) fn changed(&self, pool: &Arc<str>) {
+        self.changed.lock().unwrap_or_else(PoisonError::into_inner).insert(Arc::clone(pool));
+        self.wake.notify_one();
+    }
+
+    pub(super) async fn run(self: Arc<Self>) {
+        loop {
+            self.wake.notified().await;
+            let started = Instant::now();
+            let changed =
+                std::mem::take(&mut *self.changed.lock().unwrap_or_else(PoisonError::into_inner));
+            let snapshot = self.shared.snapshot.load_full();
+            for pool in changed.iter().filter_map(|name| snapshot.pools.get(name)) {
+                pool.state.split.load().shares.iter().for_each(|share| share.version.rebuild());
+            }
+            tokio::time::sleep(started.elapsed() * REST).await;
+        }
+    }
+}

@@ -1,0 +1,366 @@
+//! Listening sockets: bound before a snapshot needs them, kept as long as their address stays.
+//!
+//! Every worker accepts on a socket of its own (`SO_REUSEPORT`), so that the kernel spreads
+//! connections. But with that option a second process of the same user could take part unnoticed;
+//! so an address is first bound without it, which fails if anybody else is there.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+
+use socket2::{Domain, Protocol, Socket, Type};
+
+use super::compile::Bound;
+use crate::config::model::BindAddress;
+use crate::state::{ListeningSocket, SocketId};
+
+/// Connections that the kernel completes ahead of `accept`, per socket.
+const BACKLOG: i32 = 4096;
+/// Everybody may connect, as everybody may to a TCP port; who may come near is a matter of the
+/// directory. The same as nginx and HAProxy do.
+const UNIX_MODE: u32 = 0o666;
+
+/// Why an address cannot be listened on.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// Somebody listens there.
+    #[error("{0} is already in use: is another tidegate (or another server) running there?")]
+    InUse(String),
+    /// Not without more rights.
+    #[error("no permission to listen on {address}{hint}")]
+    Denied {
+        /// Where.
+        address: String,
+        /// What to do, if it is known.
+        hint: &'static str,
+    },
+    /// Not an address of this machine.
+    #[error(
+        "{0} is not an address of this machine; write \"0.0.0.0\" or \"[::]\" to listen on all \
+         of them"
+    )]
+    NotLocal(String),
+    /// The path of a Unix socket is taken by something that is none.
+    #[error("{0} exists and is not a socket; remove it, or choose another path")]
+    NotASocket(String),
+    /// The directory of a Unix socket is missing.
+    #[error("the directory of {0} does not exist; make it first")]
+    NoDirectory(String),
+    /// Anything else.
+    #[error("cannot listen on {address}: {source}")]
+    Other {
+        /// Where.
+        address: String,
+        /// What the operating system says.
+        source: io::Error,
+    },
+}
+
+/// All sockets of the configuration in force.
+#[derive(Debug)]
+pub struct Sockets {
+    workers: usize,
+    next_id: u32,
+    bound: BTreeMap<BindAddress, Entry>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    bound: Bound,
+    /// Removes the file of a Unix socket.
+    _file: Option<SocketFile>,
+}
+
+/// Addresses that are bound and not in force yet. Dropped, they are as if they had never been.
+#[derive(Debug, Default)]
+pub struct Opening {
+    entries: BTreeMap<BindAddress, Entry>,
+    sockets: Vec<(SocketId, Vec<ListeningSocket>)>,
+}
+
+/// What the workers have to be told.
+#[derive(Debug)]
+pub struct SocketChanges {
+    /// New sockets, one for each worker.
+    pub listen: Vec<(SocketId, Vec<ListeningSocket>)>,
+    /// Sockets that left.
+    pub stop: Vec<SocketId>,
+}
+
+impl Sockets {
+    /// No sockets yet; each will be opened `workers` times.
+    pub fn new(workers: usize) -> Self {
+        Sockets { workers, next_id: 0, bound: BTreeMap::new() }
+    }
+
+    /// Binds the address if it is new, into `opening`.
+    ///
+    /// # Errors
+    /// If it cannot be listened on.
+    pub fn open(&mut self, address: &BindAddress, opening: &mut Opening) -> Result<(), BindError> {
+        if self.bound.contains_key(address) || opening.entries.contains_key(address) {
+            return Ok(());
+        }
+        let id = SocketId(self.next_id);
+        let (sockets, bound, file) = match address {
+            BindAddress::Tcp(tcp) => {
+                let (sockets, real) = self.open_tcp(*tcp)?;
+                let bound = Bound { id, address: real.to_string(), port: real.port() };
+                (sockets, bound, None)
+            }
+            BindAddress::Unix(path) => {
+                let (sockets, file) = open_unix(path, self.workers)?;
+                let bound = Bound { id, address: address.to_string(), port: 0 };
+                (sockets, bound, Some(file))
+            }
+        };
+        self.next_id += 1;
+        opening.entries.insert(address.clone(), Entry { bound, _file: file });
+        opening.sockets.push((id, sockets));
+        Ok(())
+    }
+
+    /// What an address is bound as, in force or about to be.
+    pub fn find(&self, opening: &Opening, address: &BindAddress) -> Option<Bound> {
+        let entry = self.bound.get(address).or_else(|| opening.entries.get(address))?;
+        Some(entry.bound.clone())
+    }
+
+    /// Makes `opening` part of what is in force, and lets go of what is not `wanted`.
+    pub fn commit(&mut self, opening: Opening, wanted: &BTreeSet<BindAddress>) -> SocketChanges {
+        self.bound.extend(opening.entries);
+        let mut stop = Vec::new();
+        self.bound.retain(|address, entry| {
+            let stays = wanted.contains(address);
+            if !stays {
+                stop.push(entry.bound.id);
+            }
+            stays
+        });
+        SocketChanges { listen: opening.sockets, stop }
+    }
+
+    fn open_tcp(
+        &self,
+        address: SocketAddr,
+    ) -> Result<(Vec<ListeningSocket>, SocketAddr), BindError> {
+        let explain = |error| explain(error, &BindAddress::Tcp(address));
+        // With port 0 the kernel finds a free one; and what we hold ourselves (on all addresses,
+        // say, now that one of them is wanted) only looks like somebody else.
+        if address.port() != 0 && !self.overlaps_own(address) {
+            bind_tcp(address, false).map_err(explain)?;
+        }
+        let first = bind_tcp(address, true).map_err(explain)?;
+        let real = first.local_addr().map_err(explain)?.as_socket().unwrap_or(address);
+        let mut sockets = vec![first];
+        for _ in 1..self.workers {
+            sockets.push(bind_tcp(real, true).map_err(explain)?);
+        }
+        // Only now, so that none of them gets a connection if one of them fails.
+        for socket in &sockets {
+            socket.listen(BACKLOG).map_err(explain)?;
+        }
+        let into = |socket: Socket| ListeningSocket::Tcp(TcpListener::from(socket));
+        Ok((sockets.into_iter().map(into).collect(), real))
+    }
+
+    fn overlaps_own(&self, wanted: SocketAddr) -> bool {
+        let own = self.bound.values().filter_map(|entry| entry.bound.address.parse().ok());
+        own.into_iter().any(|own: SocketAddr| {
+            own.port() == wanted.port()
+                && (own.ip().is_unspecified() || wanted.ip().is_unspecified())
+        })
+    }
+}
+
+fn bind_tcp(address: SocketAddr, shared: bool) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    // Connections of an earlier process that are not quite over must not keep us from the port.
+    socket.set_reuse_address(true)?;
+    if shared {
+        socket.set_reuse_port(true)?;
+    }
+    if address.is_ipv6() {
+        // `[::]` serves both families, whatever the system's default.
+        socket.set_only_v6(false)?;
+    }
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    Ok(socket)
+}
+
+fn open_unix(path: &Path, workers: usize) -> Result<(Vec<ListeningSocket>, SocketFile), BindError> {
+    let address = BindAddress::Unix(path.to_owned());
+    let explain = |error| explain(error, &address);
+    remove_stale(path, &address)?;
+    let listener = UnixListener::bind(path).map_err(explain)?;
+    let file = SocketFile::new(path).map_err(explain)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(UNIX_MODE)).map_err(explain)?;
+    listener.set_nonblocking(true).map_err(explain)?;
+    let duplicate = || listener.try_clone().map(ListeningSocket::Unix).map_err(explain);
+    let sockets = (0..workers).map(|_| duplicate()).collect::<Result<_, _>>()?;
+    Ok((sockets, file))
+}
+
+/// Removes the file of a process that has ended without doing so.
+fn remove_stale(path: &Path, address: &BindAddress) -> Result<(), BindError> {
+    let Ok(metadata) = std::fs::symlink_metadata(path) else { return Ok(()) };
+    if !metadata.file_type().is_socket() {
+        return Err(BindError::NotASocket(address.to_string()));
+    }
+    match UnixStream::connect(path) {
+        Ok(_) => Err(BindError::InUse(address.to_string())),
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            std::fs::remove_file(path).map_err(|error| explain(error, address))
+        }
+        Err(error) => Err(explain(error, address)),
+    }
+}
+
+fn explain(error: io::Error, address: &BindAddress) -> BindError {
+    let name = address.to_string();
+    match (error.kind(), address) {
+        (io::ErrorKind::AddrInUse, _) => BindError::InUse(name),
+        (io::ErrorKind::AddrNotAvailable, _) => BindError::NotLocal(name),
+        (io::ErrorKind::NotFound, BindAddress::Unix(_)) => BindError::NoDirectory(name),
+        (io::ErrorKind::PermissionDenied, BindAddress::Tcp(tcp)) if tcp.port() < 1024 => {
+            let hint = ": ports below 1024 need a right; in a systemd unit write \
+                        AmbientCapabilities=CAP_NET_BIND_SERVICE";
+            BindError::Denied { address: name, hint }
+        }
+        (io::ErrorKind::PermissionDenied, BindAddress::Tcp(_)) => {
+            BindError::Denied { address: name, hint: "" }
+        }
+        (io::ErrorKind::PermissionDenied, BindAddress::Unix(_)) => {
+            let hint = ": the user that tidegate runs as must be able to write into its directory";
+            BindError::Denied { address: name, hint }
+        }
+        _ => BindError::Other { address: name, source: error },
+    }
+}
+
+/// The file of a Unix socket, removed with this value if it is still the same file: a process that
+/// has taken our place may have put its own there.
+#[derive(Debug)]
+struct SocketFile {
+    path: PathBuf,
+    device: u64,
+    inode: u64,
+}
+
+impl SocketFile {
+    fn new(path: &Path) -> io::Result<Self> {
+        let metadata = std::fs::symlink_metadata(path)?;
+        Ok(SocketFile { path: path.to_owned(), device: metadata.dev(), inode: metadata.ino() })
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        let same = std::fs::symlink_metadata(&self.path)
+            .is_ok_and(|now| now.dev() == self.device && now.ino() == self.inode);
+        if same {
+            // If it cannot be removed the next start finds it stale.
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpStream;
+
+    use super::*;
+
+    fn loopback(port: u16) -> BindAddress {
+        BindAddress::Tcp(SocketAddr::from(([127, 0, 0, 1], port)))
+    }
+
+    fn open(sockets: &mut Sockets, address: &BindAddress) -> Result<(Opening, Bound), BindError> {
+        let mut opening = Opening::default();
+        sockets.open(address, &mut opening)?;
+        let bound = sockets.find(&opening, address).unwrap();
+        Ok((opening, bound))
+    }
+
+    #[test]
+    fn port_0_becomes_one_real_port_for_all_workers() {
+        let mut sockets = Sockets::new(3);
+        let (opening, bound) = open(&mut sockets, &loopback(0)).unwrap();
+        assert_ne!(bound.port, 0);
+        let ports: Vec<u16> = opening.sockets[0]
+            .1
+            .iter()
+            .map(|socket| match socket {
+                ListeningSocket::Tcp(tcp) => tcp.local_addr().unwrap().port(),
+                ListeningSocket::Unix(_) => 0,
+            })
+            .collect();
+        assert_eq!(ports, [bound.port; 3]);
+        TcpStream::connect(("127.0.0.1", bound.port)).unwrap();
+    }
+
+    #[test]
+    fn a_second_instance_is_an_error_in_words() {
+        let mut first = Sockets::new(2);
+        let (_opening, bound) = open(&mut first, &loopback(0)).unwrap();
+        let error = open(&mut Sockets::new(2), &loopback(bound.port)).unwrap_err();
+        let words = format!(
+            "127.0.0.1:{} is already in use: is another tidegate (or another server) running \
+             there?",
+            bound.port
+        );
+        assert_eq!(error.to_string(), words);
+    }
+
+    #[test]
+    fn an_address_that_stays_keeps_its_sockets() {
+        let mut sockets = Sockets::new(1);
+        let (opening, bound) = open(&mut sockets, &loopback(0)).unwrap();
+        let wanted = BTreeSet::from([loopback(0)]);
+        assert_eq!(sockets.commit(opening, &wanted).listen.len(), 1);
+        let (again, same) = open(&mut sockets, &loopback(0)).unwrap();
+        assert_eq!(same, bound);
+        let changes = sockets.commit(again, &wanted);
+        assert!(changes.listen.is_empty());
+        assert!(changes.stop.is_empty());
+        let changes = sockets.commit(Opening::default(), &BTreeSet::new());
+        assert_eq!(changes.stop, [bound.id]);
+    }
+
+    #[test]
+    fn what_we_hold_ourselves_is_nobody_else() {
+        let mut sockets = Sockets::new(1);
+        let everywhere = BindAddress::Tcp(SocketAddr::from(([0, 0, 0, 0], 0)));
+        let (opening, bound) = open(&mut sockets, &everywhere).unwrap();
+        let _held = sockets.commit(opening, &BTreeSet::from([everywhere]));
+        open(&mut sockets, &loopback(bound.port)).unwrap();
+    }
+
+    #[test]
+    fn a_dead_unix_socket_is_replaced_and_a_live_one_is_not() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("front.sock");
+        let address = BindAddress::Unix(path.clone());
+        drop(UnixListener::bind(&path).unwrap());
+        let (opening, _) = open(&mut Sockets::new(2), &address).unwrap();
+        UnixStream::connect(&path).unwrap();
+        let error = open(&mut Sockets::new(2), &address).unwrap_err();
+        assert!(matches!(error, BindError::InUse(_)), "{error}");
+        drop(opening);
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_file_is_not_taken_for_a_socket() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("file");
+        std::fs::write(&path, "precious").unwrap();
+        let error = open(&mut Sockets::new(1), &BindAddress::Unix(path.clone())).unwrap_err();
+        assert!(matches!(error, BindError::NotASocket(_)), "{error}");
+        assert!(path.exists());
+    }
+}

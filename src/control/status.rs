@@ -1,0 +1,144 @@
+//! What is going on, as data: for `status`, for the API, for people.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use serde::Serialize;
+
+use crate::balance::Policy;
+use crate::state::{Backend, Listener, Member, Pool, Shared, Version};
+
+/// The whole process.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Status {
+    /// Of the program.
+    pub version: &'static str,
+    /// Configurations that came into force since the start.
+    pub generation: u64,
+    /// Since the start.
+    pub uptime_seconds: f64,
+    /// By name.
+    pub listeners: BTreeMap<Arc<str>, ListenerStatus>,
+    /// By name.
+    pub pools: BTreeMap<Arc<str>, PoolStatus>,
+}
+
+/// A listener.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ListenerStatus {
+    /// As they were bound.
+    pub addresses: Vec<String>,
+    /// Whether it speaks TLS.
+    pub tls: bool,
+    /// Open client connections.
+    pub connections: usize,
+}
+
+/// A pool.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct PoolStatus {
+    /// The version that serves; empty on plain pools.
+    pub active: Arc<str>,
+    /// How a backend is chosen, in the word of the configuration.
+    pub policy: &'static str,
+    /// By name; a plain pool has one without a name.
+    pub versions: BTreeMap<Arc<str>, VersionStatus>,
+}
+
+/// One of a pool's backend sets.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct VersionStatus {
+    /// Its share of new requests, 0 to 1.
+    pub share: f64,
+    /// By address.
+    pub backends: BTreeMap<Arc<str>, BackendStatus>,
+}
+
+/// A backend.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct BackendStatus {
+    /// `healthy`, `checking`, `unhealthy`, `ejected`, `draining` or `disabled`.
+    pub state: &'static str,
+    /// How long it has been that.
+    pub since_seconds: f64,
+    /// Why, in words.
+    pub reason: String,
+    /// Its share relative to its siblings.
+    pub weight: u32,
+    /// Takes requests only if no other can.
+    pub backup: bool,
+    /// Requests that it is working on.
+    pub in_flight: u32,
+}
+
+impl Status {
+    /// As things are now.
+    pub fn of(shared: &Shared) -> Self {
+        let snapshot = shared.snapshot.load();
+        let listener =
+            |listener: &Arc<Listener>| (Arc::clone(&listener.name), of_listener(listener));
+        let pool =
+            |(name, pool): (&Arc<str>, &Arc<Pool>)| (Arc::clone(name), of_pool(pool, shared));
+        Status {
+            version: env!("CARGO_PKG_VERSION"),
+            generation: snapshot.generation,
+            uptime_seconds: shared.uptime().as_secs_f64(),
+            listeners: snapshot.listeners.iter().map(listener).collect(),
+            pools: snapshot.pools.iter().map(pool).collect(),
+        }
+    }
+}
+
+fn of_listener(listener: &Listener) -> ListenerStatus {
+    ListenerStatus {
+        addresses: listener.addresses.clone(),
+        tls: listener.tls.is_some(),
+        connections: listener.state.connections.load(Ordering::Relaxed),
+    }
+}
+
+fn of_pool(pool: &Pool, shared: &Shared) -> PoolStatus {
+    let split = pool.state.split.load();
+    let largest = split.shares.iter().max_by(|a, b| a.share.total_cmp(&b.share));
+    let serving = largest.map(|share| &share.version);
+    let versions = split.shares.iter().map(|share| {
+        let status =
+            VersionStatus { share: share.share, backends: backends(&share.version, shared) };
+        (Arc::clone(&share.version.name), status)
+    });
+    PoolStatus {
+        active: serving.map_or_else(|| "".into(), |version| Arc::clone(&version.name)),
+        policy: policy(pool.policy),
+        versions: versions.collect(),
+    }
+}
+
+fn backends(version: &Version, shared: &Shared) -> BTreeMap<Arc<str>, BackendStatus> {
+    let status = |member: &Member| {
+        (Arc::clone(&member.backend.label), of_member(member, &member.backend, shared))
+    };
+    version.members.iter().map(status).collect()
+}
+
+fn of_member(member: &Member, backend: &Backend, shared: &Shared) -> BackendStatus {
+    let since = backend.health().since();
+    let reason = backend.history.latest().map(|past| past.transition.reason.to_string());
+    BackendStatus {
+        state: backend.condition().label(),
+        since_seconds: shared.uptime().saturating_sub(since).as_secs_f64(),
+        reason: reason.unwrap_or_else(|| "no verdict yet".to_owned()),
+        weight: member.weight,
+        backup: member.backup,
+        in_flight: backend.in_flight(),
+    }
+}
+
+fn policy(policy: Policy) -> &'static str {
+    match policy {
+        Policy::LeastConnections => "least_connections",
+        Policy::RoundRobin => "round_robin",
+        Policy::RandomTwo => "random_two",
+        Policy::IpHash => "ip_hash",
+    }
+}
