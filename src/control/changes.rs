@@ -93,7 +93,9 @@ mod tests {
     fn generation(pools: &str) -> Generation {
         let text = format!("[listeners.http]\nbind = \"127.0.0.1:0\"\n{pools}");
         let parsed = crate::config::parse(&text, Path::new("test.toml"), &|_| None).unwrap();
-        Generation { config: parsed.config, ..Generation::none() }
+        let mut generation = Generation::none();
+        generation.config = parsed.config;
+        generation
     }
 
     fn plain(backends: &str) -> Generation {
