@@ -108,7 +108,10 @@ fn broken(error: &hyper::Error) -> ProbeFailure {
     let io = error.source().and_then(|source| source.downcast_ref::<io::Error>());
     let reset = io.is_some_and(|io| {
         let kind = io.kind();
-        kind == io::ErrorKind::ConnectionReset || kind == io::ErrorKind::BrokenPipe
+        // The last is what hyper says of a body that is cut short.
+        kind == io::ErrorKind::ConnectionReset
+            || kind == io::ErrorKind::BrokenPipe
+            || kind == io::ErrorKind::UnexpectedEof
     });
     if reset || error.is_incomplete_message() || error.is_closed() || error.is_canceled() {
         return ProbeFailure::Closed;
