@@ -24,8 +24,9 @@ use std::time::{Duration, SystemTime};
 
 use super::files::{self, ReadFile};
 use super::probe::Check;
+use super::sockets::SocketKey;
 use crate::balance::affinity::Key;
-use crate::config::model::{self, BindAddress, Config};
+use crate::config::model::{self, Config};
 use crate::config::{Diagnostic, Located};
 use crate::health::Settings;
 use crate::state::route::RouteTable;
@@ -175,17 +176,17 @@ pub fn compile(
 }
 
 impl Compiled {
-    /// The addresses to be bound for it.
-    pub fn addresses(&self) -> impl Iterator<Item = &Located<BindAddress>> {
-        self.listeners.iter().flat_map(|listener| &listener.bind)
+    /// The sockets to be bound for it, each at the place of its address in the text.
+    pub fn sockets(&self) -> impl Iterator<Item = &Located<SocketKey>> {
+        self.listeners.iter().flat_map(|listener| &listener.sockets)
     }
 
-    /// Puts the snapshot together. `bound` tells what every one of [`addresses`](Self::addresses)
+    /// Puts the snapshot together. `bound` tells what every one of [`sockets`](Self::sockets)
     /// was bound as.
     pub fn into_generation(
         self,
         generation: u64,
-        bound: impl Fn(&BindAddress) -> Option<Bound>,
+        bound: impl Fn(&SocketKey) -> Option<Bound>,
     ) -> (Generation, Effects) {
         let listeners: Vec<Arc<Listener>> = (0..)
             .zip(self.listeners)

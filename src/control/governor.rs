@@ -17,9 +17,9 @@ use super::compile::{Compiled, Context, Effects, Generation, compile, log_settin
 use super::handle::{Command, Handle, ReloadError, ReloadReport};
 use super::not_in_force::not_in_force;
 use super::probers::Probers;
-use super::sockets::{Opening, SocketChanges, Sockets};
+use super::sockets::{Opening, SocketChanges, SocketKey, Sockets};
 use crate::balance::affinity::Key;
-use crate::config::model::{self, BindAddress};
+use crate::config::model;
 use crate::config::{Diagnostic, Errors, Parsed, restart_only_changes};
 use crate::state::{Mail, Notice, Shared};
 use crate::telemetry::{Log, events};
@@ -197,10 +197,9 @@ impl Governor {
         };
         let old = self.handle.generation();
         let number = old.snapshot.generation + 1;
-        let wanted: BTreeSet<BindAddress> =
-            compiled.addresses().map(|address| address.value.clone()).collect();
+        let wanted: BTreeSet<SocketKey> = compiled.sockets().map(|key| key.value.clone()).collect();
         let (generation, effects) =
-            compiled.into_generation(number, |address| self.sockets.find(&opening, address));
+            compiled.into_generation(number, |key| self.sockets.find(&opening, key));
         let sockets = self.sockets.commit(opening, &wanted);
         let changes = changes(&old, &generation);
         self.swap(generation, effects, sockets);
@@ -215,9 +214,9 @@ impl Governor {
     fn open(&mut self, compiled: &Compiled) -> Result<Opening, Vec<Diagnostic>> {
         let mut opening = Opening::default();
         let mut errors = Vec::new();
-        for address in compiled.addresses() {
-            if let Err(error) = self.sockets.open(&address.value, &mut opening) {
-                errors.push(Diagnostic::error(error.to_string()).at(address.span));
+        for key in compiled.sockets() {
+            if let Err(error) = self.sockets.open(key, &mut opening) {
+                errors.push(Diagnostic::error(error.to_string()).at(key.span));
             }
         }
         if errors.is_empty() { Ok(opening) } else { Err(errors) }
@@ -291,3 +290,6 @@ async fn heed(mut notices: UnboundedReceiver<Notice>, probers: Arc<Probers>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

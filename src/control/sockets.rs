@@ -23,6 +23,30 @@ const BACKLOG: i32 = 4096;
 /// directory. The same as nginx and HAProxy do.
 const UNIX_MODE: u32 = 0o666;
 
+/// What a socket is known by across reloads: its address. Where the kernel chooses the port the same
+/// address stands for several sockets, told by who wants them.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SocketKey {
+    address: BindAddress,
+    chosen_for: Option<(String, usize)>,
+}
+
+impl SocketKey {
+    /// The socket of this listener for its address at this position.
+    pub fn new(listener: &str, position: usize, address: &BindAddress) -> Self {
+        let kernel_chooses = matches!(address, BindAddress::Tcp(tcp) if tcp.port() == 0);
+        SocketKey {
+            address: address.clone(),
+            chosen_for: kernel_chooses.then(|| (listener.to_owned(), position)),
+        }
+    }
+
+    /// The address to bind.
+    pub fn address(&self) -> &BindAddress {
+        &self.address
+    }
+}
+
 /// Why an address cannot be listened on.
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
@@ -64,7 +88,7 @@ pub enum BindError {
 pub struct Sockets {
     workers: usize,
     next_id: u32,
-    bound: BTreeMap<BindAddress, Entry>,
+    bound: BTreeMap<SocketKey, Entry>,
 }
 
 #[derive(Debug)]
@@ -77,7 +101,7 @@ struct Entry {
 /// Addresses that are bound and not in force yet. Dropped, they are as if they had never been.
 #[derive(Debug, Default)]
 pub struct Opening {
-    entries: BTreeMap<BindAddress, Entry>,
+    entries: BTreeMap<SocketKey, Entry>,
     sockets: Vec<(SocketId, Vec<ListeningSocket>)>,
 }
 
@@ -100,8 +124,9 @@ impl Sockets {
     ///
     /// # Errors
     /// If it cannot be listened on.
-    pub fn open(&mut self, address: &BindAddress, opening: &mut Opening) -> Result<(), BindError> {
-        if self.bound.contains_key(address) || opening.entries.contains_key(address) {
+    pub fn open(&mut self, key: &SocketKey, opening: &mut Opening) -> Result<(), BindError> {
+        let address = &key.address;
+        if self.bound.contains_key(key) || opening.entries.contains_key(key) {
             return Ok(());
         }
         let id = SocketId(self.next_id);
@@ -118,23 +143,23 @@ impl Sockets {
             }
         };
         self.next_id += 1;
-        opening.entries.insert(address.clone(), Entry { bound, _file: file });
+        opening.entries.insert(key.clone(), Entry { bound, _file: file });
         opening.sockets.push((id, sockets));
         Ok(())
     }
 
     /// What an address is bound as, in force or about to be.
-    pub fn find(&self, opening: &Opening, address: &BindAddress) -> Option<Bound> {
-        let entry = self.bound.get(address).or_else(|| opening.entries.get(address))?;
+    pub fn find(&self, opening: &Opening, key: &SocketKey) -> Option<Bound> {
+        let entry = self.bound.get(key).or_else(|| opening.entries.get(key))?;
         Some(entry.bound.clone())
     }
 
     /// Makes `opening` part of what is in force, and lets go of what is not `wanted`.
-    pub fn commit(&mut self, opening: Opening, wanted: &BTreeSet<BindAddress>) -> SocketChanges {
+    pub fn commit(&mut self, opening: Opening, wanted: &BTreeSet<SocketKey>) -> SocketChanges {
         self.bound.extend(opening.entries);
         let mut stop = Vec::new();
-        self.bound.retain(|address, entry| {
-            let stays = wanted.contains(address);
+        self.bound.retain(|key, entry| {
+            let stays = wanted.contains(key);
             if !stays {
                 stop.push(entry.bound.id);
             }
@@ -279,11 +304,27 @@ mod tests {
         BindAddress::Tcp(SocketAddr::from(([127, 0, 0, 1], port)))
     }
 
+    fn key(address: &BindAddress) -> SocketKey {
+        SocketKey::new("http", 0, address)
+    }
+
     fn open(sockets: &mut Sockets, address: &BindAddress) -> Result<(Opening, Bound), BindError> {
         let mut opening = Opening::default();
-        sockets.open(address, &mut opening)?;
-        let bound = sockets.find(&opening, address).unwrap();
+        sockets.open(&key(address), &mut opening)?;
+        let bound = sockets.find(&opening, &key(address)).unwrap();
         Ok((opening, bound))
+    }
+
+    #[test]
+    fn two_listeners_that_leave_the_port_to_the_kernel_get_two() {
+        let mut sockets = Sockets::new(1);
+        let mut opening = Opening::default();
+        let ports = ["http", "https"].map(|listener| {
+            let key = SocketKey::new(listener, 0, &loopback(0));
+            sockets.open(&key, &mut opening).unwrap();
+            sockets.find(&opening, &key).unwrap().port
+        });
+        assert_ne!(ports[0], ports[1]);
     }
 
     #[test]
@@ -320,7 +361,7 @@ mod tests {
     fn an_address_that_stays_keeps_its_sockets() {
         let mut sockets = Sockets::new(1);
         let (opening, bound) = open(&mut sockets, &loopback(0)).unwrap();
-        let wanted = BTreeSet::from([loopback(0)]);
+        let wanted = BTreeSet::from([key(&loopback(0))]);
         assert_eq!(sockets.commit(opening, &wanted).listen.len(), 1);
         let (again, same) = open(&mut sockets, &loopback(0)).unwrap();
         assert_eq!(same, bound);
@@ -336,7 +377,7 @@ mod tests {
         let mut sockets = Sockets::new(1);
         let everywhere = BindAddress::Tcp(SocketAddr::from(([0, 0, 0, 0], 0)));
         let (opening, bound) = open(&mut sockets, &everywhere).unwrap();
-        let _held = sockets.commit(opening, &BTreeSet::from([everywhere]));
+        let _held = sockets.commit(opening, &BTreeSet::from([key(&everywhere)]));
         open(&mut sockets, &loopback(bound.port)).unwrap();
     }
 

@@ -7,6 +7,7 @@ use crate::certs::{self, CertificateTable, Identity, Input};
 use crate::config::model::{self, BindAddress, Config};
 use crate::config::{Diagnostic, Located};
 use crate::control::files;
+use crate::control::sockets::SocketKey;
 use crate::state::snapshot::ListenerLimits;
 use crate::state::tls::{ALPN_H2, ALPN_HTTP1, ServerTls, TlsError, ticketer};
 use crate::state::{Listener, ListenerState};
@@ -14,7 +15,8 @@ use crate::state::{Listener, ListenerState};
 /// A listener whose sockets are not bound yet.
 #[derive(Debug)]
 pub(super) struct CompiledListener {
-    pub(super) bind: Vec<Located<BindAddress>>,
+    /// Its sockets, each at the place of its address in the text.
+    pub(super) sockets: Vec<Located<SocketKey>>,
     name: Arc<str>,
     tls: Option<ServerTls>,
     limits: ListenerLimits,
@@ -22,8 +24,8 @@ pub(super) struct CompiledListener {
 }
 
 impl CompiledListener {
-    pub(super) fn at(self, index: u16, bound: &impl Fn(&BindAddress) -> Option<Bound>) -> Listener {
-        let bound: Vec<Bound> = self.bind.iter().filter_map(|address| bound(address)).collect();
+    pub(super) fn at(self, index: u16, bound: &impl Fn(&SocketKey) -> Option<Bound>) -> Listener {
+        let bound: Vec<Bound> = self.sockets.iter().filter_map(|key| bound(key)).collect();
         Listener {
             name: self.name,
             index,
@@ -47,8 +49,13 @@ pub(super) fn compile(
     let compile = |(name, listener): (&String, &model::Listener)| {
         let old = old.snapshot.listeners.iter().find(|old| *old.name == **name);
         let tls = listener.tls.as_ref();
+        let sockets = listener.bind.iter().enumerate();
+        let key = |(position, address): (usize, &Located<BindAddress>)| Located {
+            value: SocketKey::new(name, position, address),
+            span: address.span,
+        };
         CompiledListener {
-            bind: listener.bind.clone(),
+            sockets: sockets.map(key).collect(),
             name: old.map_or_else(|| name.as_str().into(), |old| Arc::clone(&old.name)),
             tls: tls.and_then(|tls| server_tls(listener, tls, old, context, findings)),
             limits: convert::limits(&listener.limits),

@@ -7,6 +7,7 @@ use super::*;
 use crate::balance::Condition;
 use crate::certs::generate::{Authority, Validity, self_signed};
 use crate::config::Source;
+use crate::config::model::BindAddress;
 use crate::state::Version;
 
 /// The directory that relative paths of the test configuration begin at.
@@ -58,7 +59,7 @@ impl World {
 
     /// Puts a configuration in force; every address is bound as it is, with its port as its id.
     fn load(&mut self, text: &str) {
-        let bound = |address: &BindAddress| match address {
+        let bound = |key: &SocketKey| match key.address() {
             BindAddress::Tcp(tcp) => Some(Bound {
                 id: SocketId(tcp.port().into()),
                 address: tcp.to_string(),
