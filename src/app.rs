@@ -67,3 +67,6 @@ pub fn check(path: &Path) -> Result<(Parsed, Vec<Diagnostic>), StartError> {
     let prepared = Prepared::new(parsed, &Generation::none(), &context)?;
     Ok((prepared.parsed().clone(), prepared.warnings()))
 }
+
+#[cfg(test)]
+mod tests;

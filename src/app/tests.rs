@@ -1,0 +1,114 @@
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::time::Instant;
+
+use super::*;
+use crate::control::Readiness;
+
+/// A backend that answers every connection once, with its own port.
+fn backend() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            std::thread::spawn(move || {
+                let mut head = Vec::new();
+                while !head.ends_with(b"\r\n\r\n") {
+                    let mut byte = [0];
+                    if stream.read(&mut byte).unwrap_or(0) == 0 {
+                        return;
+                    }
+                    head.push(byte[0]);
+                }
+                let body = port.to_string();
+                let length = body.len();
+                let answer = format!(
+                    "HTTP/1.1 200 OK\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
+                );
+                let _ = stream.write_all(answer.as_bytes());
+            });
+        }
+    });
+    port
+}
+
+fn config(directory: &Path, backend: u16) -> PathBuf {
+    let path = directory.join("tidegate.toml");
+    let text = format!(
+        "[server]\nworkers = 2\nstate_dir = \"state\"\n[admin]\nbind = \"127.0.0.1:0\"\n\
+         [listeners.http]\nbind = \"127.0.0.1:0\"\n[[routes]]\npool = \"app\"\n\
+         [pools.app]\nbackends = [\"127.0.0.1:{backend}\"]\n"
+    );
+    std::fs::write(&path, text).unwrap();
+    path
+}
+
+fn start_at(config_path: PathBuf) -> Running {
+    start(Options { config_path, log: None }).unwrap()
+}
+
+fn get(address: SocketAddr) -> String {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.write_all(b"GET / HTTP/1.1\r\nhost: app.test\r\nconnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+#[test]
+fn serves_reloads_and_stops() {
+    let directory = tempfile::tempdir().unwrap();
+    let (first, second) = (backend(), backend());
+    let running = start_at(config(directory.path(), first));
+    let address = running.listener_address("http").unwrap();
+    let answer = get(address);
+    assert!(
+        answer.starts_with("HTTP/1.1 200 OK") && answer.ends_with(&first.to_string()),
+        "{answer}"
+    );
+
+    config(directory.path(), second);
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let report = runtime.block_on(running.handle().reload()).unwrap();
+    assert_eq!(report.generation, 2);
+    assert_eq!(running.listener_address("http"), Some(address));
+    assert!(get(address).ends_with(&second.to_string()));
+
+    let handle = running.handle();
+    running.shutdown_blocking();
+    assert_eq!(handle.readiness(), Readiness::NotReady("stopping".to_owned()));
+    assert!(TcpStream::connect(address).is_err());
+}
+
+#[test]
+fn a_second_process_on_the_same_state_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = config(directory.path(), 1);
+    let _running = start_at(path.clone());
+    let error = start(Options { config_path: path, log: None }).unwrap_err();
+    assert!(matches!(error, StartError::StateDir(StateDirError::Locked(_))), "{error}");
+}
+
+#[test]
+fn dropped_it_ends_at_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let running = start_at(config(directory.path(), backend()));
+    let address = running.listener_address("http").unwrap();
+    let began = Instant::now();
+    drop(running);
+    while TcpStream::connect(address).is_ok() {
+        assert!(began.elapsed() < Duration::from_secs(5));
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn check_opens_no_socket_and_locks_no_state() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = config(directory.path(), 1);
+    let _running = start_at(path.clone());
+    let (parsed, warnings) = check(&path).unwrap();
+    assert_eq!(parsed.config.pools.len(), 1);
+    assert!(warnings.is_empty());
+}
