@@ -16,9 +16,10 @@ use crate::config::{Diagnostic, Parsed};
 use crate::control::compile::{Context, Generation};
 use crate::control::governor::read_config;
 use crate::control::state_dir::random_key;
-use crate::control::{Prepared, ReloadError, StateDirError};
+use crate::control::{Prepared, StateDirError};
 use crate::telemetry::Log;
 
+pub use crate::control::ReloadError;
 pub use running::Running;
 pub use signals::{Ended, run};
 pub use start::start;

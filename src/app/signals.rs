@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing::Level;
 
 use super::{Options, Running, StartError, start};
+use crate::telemetry::log::{self, Format};
 
 /// How a proxy came to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,14 +20,20 @@ pub enum Ended {
     AtOnce(i32),
 }
 
-/// Starts a proxy and serves until a signal ends it: SIGTERM and SIGINT stop gracefully, a second
-/// one at once; SIGHUP reloads; SIGUSR1 opens the access log anew.
+/// Starts a proxy with a log on stderr and serves until a signal ends it: SIGTERM and SIGINT stop
+/// gracefully, a second one at once; SIGHUP reloads; SIGUSR1 opens the access log anew. `started`
+/// is called as soon as the proxy accepts.
 ///
 /// # Errors
 /// If it cannot start.
-pub fn run(options: Options) -> Result<Ended, StartError> {
+pub fn run(mut options: Options, started: impl FnOnce(&Running)) -> Result<Ended, StartError> {
+    if options.log.is_none() {
+        // Until the configuration says otherwise. A log that was set up before serves as well.
+        options.log = log::init(Level::INFO, Format::Text).ok();
+    }
     log_panics();
     let running = start(options)?;
+    started(&running);
     let Some(runtime) = running.runtime().cloned() else { return Ok(Ended::Gracefully) };
     Ok(runtime.block_on(serve(&running))?)
 }
