@@ -12,6 +12,7 @@ pub mod certs;
 pub mod cli;
 pub mod config;
 pub mod control;
+pub mod demo;
 pub mod health;
 pub mod proxy;
 pub mod state;
