@@ -1,1 +1,134 @@
-//! The command line: arguments, exit codes, printing errors and answers.
+//! The command line: arguments in, exit codes out. Data goes to stdout, everything else to stderr.
+//!
+//! Commands that need a running proxy ask its admin API, as any other client would; nothing here
+//! reaches into a process.
+
+mod check;
+mod client;
+mod endpoint;
+mod reload;
+mod status;
+
+use std::fmt::Display;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::error::ErrorKind;
+use clap::{Args, Parser, Subcommand};
+
+use crate::app::{self, Ended, Options};
+use crate::demo;
+
+/// Usage errors, as `EX_USAGE` of sysexits.h: a code that no result uses.
+const USAGE: u8 = 64;
+
+/// A Layer-7 load balancer and health-checking reverse proxy.
+#[derive(Debug, Parser)]
+#[command(name = "tidegate", version, arg_required_else_help = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve, until SIGTERM or SIGINT; SIGHUP reloads
+    Run(ConfigFile),
+    /// Try it: a proxy and three replicas of a small app on loopback, with nothing to prepare
+    Demo {
+        /// Added to the ports 8080 (http), 8443 (https) and 9900 (admin), should they be taken
+        #[arg(long, value_name = "N", default_value_t = 0)]
+        port_offset: u16,
+    },
+    /// Show everything that is wrong with a configuration; opens no socket, resolves no name
+    Check(ConfigFile),
+    /// Take in the changed configuration, as SIGHUP does, and tell the outcome
+    Reload(AdminOptions),
+    /// Show pools, versions and backends, and why each is as it is
+    Status {
+        #[command(flatten)]
+        admin: AdminOptions,
+        /// Print what the admin API answers
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Debug, Args)]
+struct ConfigFile {
+    /// The configuration file
+    #[arg(short, long = "config", value_name = "FILE")]
+    config: PathBuf,
+}
+
+/// Where the admin API of the running proxy is.
+#[derive(Debug, Default, Args)]
+struct AdminOptions {
+    /// Address of the admin API: http://HOST:PORT or unix:/PATH [default: http://127.0.0.1:9900]
+    #[arg(long, value_name = "URL", env = "TIDEGATE_ADMIN")]
+    admin: Option<String>,
+    /// Look the address up in this configuration file
+    #[arg(short, long = "config", value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// File that holds the admin token (or put the token itself into TIDEGATE_TOKEN)
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+}
+
+/// Runs the command that the process was called with.
+pub fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return usage(&error),
+    };
+    match arguments.command {
+        Command::Run(ConfigFile { config }) => run(config),
+        Command::Demo { port_offset } => ended(demo::run(port_offset)),
+        Command::Check(ConfigFile { config }) => check::check(&config),
+        Command::Reload(admin) => reload::reload(&admin),
+        Command::Status { admin, json } => status::status(&admin, json),
+    }
+}
+
+fn run(config_path: PathBuf) -> ExitCode {
+    ended(app::run(Options { config_path, ..Options::default() }, |_| ()))
+}
+
+fn ended(result: Result<Ended, impl Display>) -> ExitCode {
+    match result {
+        Ok(Ended::Gracefully) => ExitCode::SUCCESS,
+        // As a shell has it for a process that a signal ended.
+        Ok(Ended::AtOnce(signal)) => {
+            u8::try_from(128 + signal).map_or(ExitCode::FAILURE, ExitCode::from)
+        }
+        Err(error) => fail(error),
+    }
+}
+
+/// Prints help or what is wrong with the arguments. clap's own exit code would be 2.
+fn usage(error: &clap::Error) -> ExitCode {
+    // Nobody is there to tell if it cannot be printed.
+    let _ = error.print();
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => ExitCode::SUCCESS,
+        _ => ExitCode::from(USAGE),
+    }
+}
+
+/// Prints data. A reader that has seen enough (`| head`) is no error.
+fn print(data: &str) -> ExitCode {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(data.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            fail(format!("cannot write to stdout: {error}"))
+        }
+        _ => ExitCode::SUCCESS,
+    }
+}
+
+/// Prints an error and gives the exit code for it.
+fn fail(error: impl Display) -> ExitCode {
+    let _ = writeln!(io::stderr(), "error: {error}");
+    ExitCode::FAILURE
+}
