@@ -1,1 +1,45 @@
-//! The admin side: metrics endpoint and JSON API, rendering what the governor answers.
+//! The admin API: what operators, their scripts and Prometheus ask.
+//!
+//! It lives on the control runtime and renders what the governor answers as typed data; it never
+//! reads the configuration itself. Every request passes the [`guard`] before it is looked at.
+//!
+//! | request | answer |
+//! |---|---|
+//! | `GET /livez` | 200 as long as the process runs |
+//! | `GET /readyz` | 200, or 503 with the reason |
+//! | `GET /metrics` | metrics, as text for Prometheus |
+//! | `GET /` | a page for people |
+//! | `GET /api/status` | the same as JSON |
+//! | `POST /api/reload` | 200 with what changed; 422 if the configuration is wrong, 500 if it cannot be read, 503 while stopping: then nothing changed |
+//!
+//! Errors are `{"error": "..."}`: 401 without the token, 404, 405, 413, 415 without
+//! `Content-Type: application/json`, 421 for a `Host` that is not the admin's own.
+
+mod bind;
+mod guard;
+mod page;
+mod routes;
+mod serve;
+
+use std::sync::Arc;
+
+pub use bind::{Address, BindError, Socket, bind};
+pub use serve::serve;
+
+use crate::control::Handle;
+use crate::state::Shared;
+use crate::telemetry::AccessLog;
+
+/// What the admin API speaks for.
+#[derive(Clone, Debug)]
+pub struct AdminState {
+    /// The control plane.
+    pub control: Handle,
+    /// For metrics.
+    pub shared: Arc<Shared>,
+    /// For the count of its lost lines, if there is one.
+    pub access_log: Option<AccessLog>,
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,200 @@
+//! The status page: everything at a glance, without scripts and without anything from elsewhere.
+
+use std::fmt::Write;
+use std::sync::LazyLock;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use axum::http::HeaderValue;
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+
+use crate::control::Readiness;
+use crate::control::status::{BackendStatus, PoolStatus, Status};
+
+const STYLE: &str = include_str!("page.css");
+/// Seconds after which the page loads itself anew.
+const REFRESH: u32 = 2;
+
+/// Allows nothing but the page's own style, known by its hash.
+pub(super) fn content_security_policy() -> HeaderValue {
+    static POLICY: LazyLock<HeaderValue> = LazyLock::new(|| {
+        let hash = BASE64_STANDARD.encode(digest(&SHA256, STYLE.as_bytes()));
+        let policy = format!(
+            "default-src 'none'; style-src 'sha256-{hash}'; base-uri 'none'; form-action 'none'; \
+             frame-ancestors 'none'"
+        );
+        // Base64 and the text above are visible ASCII; should that change, nothing is allowed.
+        HeaderValue::from_str(&policy)
+            .unwrap_or(HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'"))
+    });
+    POLICY.clone()
+}
+
+/// The page as HTML.
+pub(super) fn render(status: &Status, readiness: &Readiness) -> String {
+    let mut page = Page::default();
+    page.head(status, readiness);
+    for (name, pool) in &status.pools {
+        page.pool(name, pool);
+    }
+    page.listeners(status);
+    page.0.push_str("</main>\n");
+    page.0
+}
+
+#[derive(Default)]
+struct Page(String);
+
+impl Page {
+    /// Adds markup.
+    fn raw(&mut self, markup: std::fmt::Arguments<'_>) {
+        // Writing to a string cannot fail.
+        let _ = self.0.write_fmt(markup);
+    }
+
+    fn head(&mut self, status: &Status, readiness: &Readiness) {
+        let (class, ready) = match readiness {
+            Readiness::Ready => ("healthy", "ready".to_owned()),
+            Readiness::NotReady(reason) => ("unhealthy", format!("not ready: {}", Text(reason))),
+        };
+        self.raw(format_args!(
+            "<!doctype html>\n<html lang=\"en\"><meta charset=\"utf-8\">\
+             <meta http-equiv=\"refresh\" content=\"{REFRESH}\">\
+             <meta name=\"viewport\" content=\"width=device-width\">\
+             <title>Tidegate</title><style>{STYLE}</style>\n<main>\
+             <header><h1>Tidegate</h1><p><b class=\"{class}\">{ready}</b>\
+             <span>version {}</span><span>up {}</span><span>configuration {}</span></p></header>\n",
+            Text(status.version),
+            Age(status.uptime_seconds),
+            status.generation,
+        ));
+    }
+
+    fn pool(&mut self, name: &str, pool: &PoolStatus) {
+        self.raw(format_args!(
+            "<section><h2>{}</h2><p><span>{}</span>",
+            Text(name),
+            Text(pool.policy)
+        ));
+        let several = pool.versions.len() > 1 || !pool.active.is_empty();
+        for (version, facts) in pool.versions.iter().filter(|_| several) {
+            let share = facts.share * 100.0;
+            self.raw(format_args!("<span>{} takes {share:.0}%</span>", Text(version)));
+        }
+        self.0.push_str("</p>\n<table><tr>");
+        let version = if several { &["Version"][..] } else { &[] };
+        for title in version.iter().chain(&["Backend", "State", "Since", "In flight", "Why"]) {
+            self.raw(format_args!("<th>{title}"));
+        }
+        self.0.push('\n');
+        for (version, facts) in &pool.versions {
+            for (address, backend) in &facts.backends {
+                self.0.push_str("<tr>");
+                if several {
+                    self.raw(format_args!("<td>{}", Text(version)));
+                }
+                self.backend(address, backend);
+            }
+        }
+        self.0.push_str("</table></section>\n");
+    }
+
+    fn backend(&mut self, address: &str, backend: &BackendStatus) {
+        self.raw(format_args!("<td>{}", Text(address)));
+        if backend.weight != 1 {
+            self.raw(format_args!(" <small>weight {}</small>", backend.weight));
+        }
+        if backend.backup {
+            self.0.push_str(" <small>backup</small>");
+        }
+        self.raw(format_args!(
+            "<td><b class=\"{0}\">{0}</b><td>{1}<td>{2}<td>{3}\n",
+            Text(backend.state),
+            Age(backend.since_seconds),
+            backend.in_flight,
+            Text(&backend.reason),
+        ));
+    }
+
+    fn listeners(&mut self, status: &Status) {
+        self.0.push_str(
+            "<section><h2>Listeners</h2>\n<table><tr><th>Listener<th>Address<th>TLS\
+             <th>Connections\n",
+        );
+        for (name, listener) in &status.listeners {
+            self.raw(format_args!(
+                "<tr><td>{}<td>{}<td>{}<td>{}\n",
+                Text(name),
+                Text(&listener.addresses.join(" ")),
+                if listener.tls { "yes" } else { "no" },
+                listener.connections,
+            ));
+        }
+        self.0.push_str("</table></section>\n");
+    }
+}
+
+/// A text in which nothing is markup.
+struct Text<'a>(&'a str);
+
+impl std::fmt::Display for Text<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for c in self.0.chars() {
+            match c {
+                '&' => f.write_str("&amp;")?,
+                '<' => f.write_str("&lt;")?,
+                '>' => f.write_str("&gt;")?,
+                '"' => f.write_str("&quot;")?,
+                '\'' => f.write_str("&#39;")?,
+                c if c.is_control() => f.write_char(' ')?,
+                c => f.write_char(c)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Seconds in the two units that matter.
+struct Age(f64);
+
+impl std::fmt::Display for Age {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // A float beyond the type becomes its nearest value.
+        let seconds = self.0 as u64;
+        match seconds {
+            0..60 => write!(f, "{seconds} s"),
+            60..3_600 => write!(f, "{} min {} s", seconds / 60, seconds % 60),
+            3_600..86_400 => write!(f, "{} h {} min", seconds / 3_600, seconds % 3_600 / 60),
+            _ => write!(f, "{} d {} h", seconds / 86_400, seconds % 86_400 / 3_600),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::control::status::VersionStatus;
+
+    #[test]
+    fn what_backends_say_is_not_markup() {
+        let backend = BackendStatus {
+            state: "unhealthy",
+            since_seconds: 61.0,
+            reason: "said \"<script>alert('&')</script>\"".into(),
+            weight: 1,
+            backup: false,
+            in_flight: 0,
+        };
+        let backends = BTreeMap::from([("127.0.0.1:1".into(), backend)]);
+        let versions = BTreeMap::from([("".into(), VersionStatus { share: 1.0, backends })]);
+        let pool = PoolStatus { active: "".into(), policy: "round_robin", versions };
+        let mut page = Page::default();
+        page.pool("app", &pool);
+        assert!(!page.0.contains("<script"));
+        assert!(
+            page.0.contains("said &quot;&lt;script&gt;alert(&#39;&amp;&#39;)&lt;/script&gt;&quot;")
+        );
+    }
+}

@@ -1,0 +1,128 @@
+//! What is answered to what.
+
+use std::time::Duration;
+
+use axum::extract::{Request, State};
+use axum::http::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, REFERRER_POLICY,
+    X_CONTENT_TYPE_OPTIONS,
+};
+use axum::http::{HeaderValue, StatusCode};
+use axum::middleware::{from_fn_with_state, map_response};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use serde_json::json;
+
+use super::bind::Address;
+use super::guard::{self, Guard};
+use super::{AdminState, page};
+use crate::control::{Readiness, ReloadError, ReloadReport, Status};
+use crate::telemetry::{AccessLog, metrics};
+
+/// Largest request body, in bytes.
+const MAX_BODY: usize = 16 * 1024;
+/// For a request body to arrive.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The admin API on a socket at `address`.
+pub(super) fn router(state: AdminState, address: Address) -> Router {
+    let guard = Guard { state: state.clone(), address };
+    Router::new()
+        .route("/livez", get(async || "ok\n"))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(render_metrics))
+        .route("/", get(show_page))
+        .route("/api/status", get(status))
+        .route("/api/reload", post(reload))
+        .fallback(async || error(StatusCode::NOT_FOUND, "there is nothing at this path"))
+        .method_not_allowed_fallback(async || {
+            error(StatusCode::METHOD_NOT_ALLOWED, "this path does not take this method")
+        })
+        .layer(from_fn_with_state(guard, guard::check))
+        .layer(map_response(harden))
+        .with_state(state)
+}
+
+/// An error as the admin API tells it.
+pub(super) fn error(status: StatusCode, words: &str) -> Response {
+    (status, Json(json!({ "error": words }))).into_response()
+}
+
+/// What holds for every answer: it is true now only, and is what it says it is.
+async fn harden(mut response: Response) -> Response {
+    let fields: [(HeaderName, &'static str); 3] = [
+        (CACHE_CONTROL, "no-store"),
+        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (REFERRER_POLICY, "no-referrer"),
+    ];
+    for (name, value) in fields {
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+    response
+}
+
+async fn readyz(State(state): State<AdminState>) -> Response {
+    match state.control.readiness() {
+        Readiness::Ready => "ok\n".into_response(),
+        Readiness::NotReady(reason) => {
+            (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")).into_response()
+        }
+    }
+}
+
+async fn render_metrics(State(state): State<AdminState>) -> Response {
+    // With thousands of backends it takes a while, and probes run on this runtime.
+    let rendering = tokio::task::spawn_blocking(move || {
+        let dropped = state.access_log.as_ref().map_or(0, AccessLog::dropped);
+        metrics::render(&state.shared, dropped)
+    });
+    match rendering.await {
+        Ok(text) => ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
+        Err(_) => error(StatusCode::INTERNAL_SERVER_ERROR, "the metrics cannot be rendered"),
+    }
+}
+
+async fn status(State(state): State<AdminState>) -> Json<Status> {
+    Json(state.control.status())
+}
+
+async fn show_page(State(state): State<AdminState>) -> Response {
+    let html = page::render(&state.control.status(), &state.control.readiness());
+    let fields = [
+        (CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8")),
+        (CONTENT_SECURITY_POLICY, page::content_security_policy()),
+    ];
+    (fields, html).into_response()
+}
+
+async fn reload(
+    State(state): State<AdminState>,
+    request: Request,
+) -> Result<Json<ReloadReport>, Response> {
+    // Nothing in it matters yet; read, it leaves the connection fit for the next request.
+    read_body(request).await?;
+    state.control.reload().await.map(Json).map_err(|refusal| {
+        let status = match *refusal {
+            ReloadError::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            ReloadError::Unreadable { .. } | ReloadError::Internal => {
+                StatusCode::INTERNAL_SERVER_ERROR
+            }
+            ReloadError::Stopping => StatusCode::SERVICE_UNAVAILABLE,
+        };
+        error(status, &refusal.to_string())
+    })
+}
+
+async fn read_body(request: Request) -> Result<axum::body::Bytes, Response> {
+    let body = Limited::new(request.into_body(), MAX_BODY).collect();
+    match tokio::time::timeout(BODY_TIMEOUT, body).await {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(cause)) if cause.is::<LengthLimitError>() => {
+            Err(error(StatusCode::PAYLOAD_TOO_LARGE, "the request body is too large"))
+        }
+        Ok(Err(_)) => Err(error(StatusCode::BAD_REQUEST, "the request body broke off")),
+        Err(_) => Err(error(StatusCode::REQUEST_TIMEOUT, "the request body took too long")),
+    }
+}
