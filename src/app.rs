@@ -3,6 +3,7 @@
 //! [`start`] gives a whole proxy inside this process, for tests and demonstrations; [`run`] is
 //! that, with signals and the log, until a signal ends it.
 
+mod admin_api;
 mod running;
 mod signals;
 mod start;
@@ -11,6 +12,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use crate::admin;
 use crate::balance::affinity::Key;
 use crate::config::{Diagnostic, Parsed};
 use crate::control::compile::{Context, Generation};
@@ -42,6 +44,9 @@ pub enum StartError {
     /// The state directory cannot be used.
     #[error(transparent)]
     StateDir(#[from] StateDirError),
+    /// The admin API cannot listen.
+    #[error(transparent)]
+    Admin(#[from] admin::BindError),
     /// The access log cannot be opened.
     #[error("cannot open the access log: {0}")]
     AccessLog(#[source] io::Error),

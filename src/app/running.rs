@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::Runtime;
 
+use super::admin_api::AdminApi;
+use crate::admin::Address;
 use crate::control::{Handle, StateDir};
 use crate::state::{Mail, Shared};
 use crate::telemetry::AccessLog;
@@ -24,6 +26,7 @@ pub struct Running {
     workers: Vec<JoinHandle<()>>,
     /// Absent only while it is being dropped.
     runtime: Option<Runtime>,
+    admin: AdminApi,
     access_log: Option<AccessLog>,
     _state_dir: Option<StateDir>,
 }
@@ -33,6 +36,7 @@ impl Running {
         shared: Arc<Shared>,
         handle: Handle,
         runtime: Runtime,
+        admin: AdminApi,
         access_log: Option<AccessLog>,
         state_dir: Option<StateDir>,
     ) -> Self {
@@ -41,6 +45,7 @@ impl Running {
             handle,
             workers: Vec::new(),
             runtime: Some(runtime),
+            admin,
             access_log,
             _state_dir: state_dir,
         }
@@ -69,6 +74,11 @@ impl Running {
         self.access_log.as_ref()
     }
 
+    /// Where the admin API listens, with its real port.
+    pub fn admin_address(&self) -> &Address {
+        self.admin.address()
+    }
+
     /// The first TCP address that a listener is bound to, with its real port.
     pub fn listener_address(&self, name: &str) -> Option<SocketAddr> {
         let snapshot = self.shared.snapshot.load();
@@ -94,7 +104,8 @@ impl Running {
         self.workers.iter().all(JoinHandle::is_finished)
     }
 
-    /// Waits until all workers have ended, and no longer than a moment beyond `timeout`.
+    /// Waits until all workers have ended, and no longer than a moment beyond `timeout`; then the
+    /// admin API ends too.
     pub async fn drained(&self, timeout: Duration) {
         let waiting = async {
             while !self.has_drained() {
@@ -103,6 +114,9 @@ impl Running {
         };
         if tokio::time::timeout(timeout + GRACE, waiting).await.is_err() {
             tracing::error!("a worker does not end; leaving it behind");
+        }
+        if tokio::time::timeout(GRACE * 2, self.admin.stop()).await.is_err() {
+            tracing::error!("the admin API does not end; leaving it behind");
         }
     }
 

@@ -6,9 +6,11 @@ use std::sync::Arc;
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::runtime::Runtime;
 
+use super::admin_api::AdminApi;
 use super::{Options, Running, StartError};
+use crate::admin::{self, AdminState};
 use crate::balance::affinity::Key;
-use crate::config::model::{AccessLog as AccessShape, Log as LogConfig, Server};
+use crate::config::model::{AccessLog as AccessShape, BindAddress, Log as LogConfig, Server};
 use crate::control::governor::{Setting, read_config};
 use crate::control::state_dir::random_key;
 use crate::control::{Governor, StateDir};
@@ -33,6 +35,7 @@ pub fn start(options: Options) -> Result<Running, StartError> {
         None => Key::new(&random_key()?),
     };
     let access_log = access_log(&parsed.config.log)?;
+    let admin_socket = admin::bind(&admin_address(&parsed.config.admin.bind.value))?;
     let workers = workers(&parsed.config.server);
     let (shared, mailboxes) = Shared::new(workers, instance()?, Snapshot::empty());
     let runtime = control_runtime()?;
@@ -44,9 +47,15 @@ pub fn start(options: Options) -> Result<Running, StartError> {
     let handle = governor.handle();
     governor.begin(parsed)?;
     runtime.spawn(governor.run());
+    let state = AdminState {
+        control: handle.clone(),
+        shared: Arc::clone(&shared),
+        access_log: access_log.clone(),
+    };
+    let admin = AdminApi::start(admin_socket, state);
     drop(entered);
 
-    let mut running = Running::new(shared, handle, runtime, access_log.clone(), state_dir);
+    let mut running = Running::new(shared, handle, runtime, admin, access_log.clone(), state_dir);
     for (index, mail) in mailboxes.workers.into_iter().enumerate() {
         let shared = Arc::clone(running.shared());
         running.adopt(worker::spawn(WorkerId::new(index), shared, mail, access_log.clone())?);
@@ -81,6 +90,13 @@ fn raise_open_files() -> u64 {
 fn workers(server: &Server) -> usize {
     let available = || std::thread::available_parallelism().map_or(1, usize::from);
     server.workers.unwrap_or_else(available)
+}
+
+fn admin_address(bind: &BindAddress) -> admin::Address {
+    match bind {
+        BindAddress::Tcp(address) => admin::Address::Tcp(*address),
+        BindAddress::Unix(path) => admin::Address::Unix(path.clone()),
+    }
 }
 
 fn access_log(log: &LogConfig) -> Result<Option<AccessLog>, StartError> {
