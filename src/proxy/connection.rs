@@ -42,9 +42,9 @@ const H2_SEND_BUFFER_BYTES: usize = 64 * 1024;
 const H2_PING: Duration = Duration::from_secs(30);
 /// hyper's buffers, for a head that is being read or bodies that are being written.
 const H1_BUFFER_BYTES: usize = 64 * 1024;
-/// After a refusal we read on for so long, or so much, lest a reset overtake the answer.
-const LINGER: Duration = Duration::from_secs(1);
-const LINGER_BYTES: usize = 256 * 1024;
+/// Before a close we read on for so long, or so much, lest a reset overtake the answer.
+const LINGER: Duration = Duration::from_secs(2);
+const LINGER_BYTES: usize = 16 * 1024 * 1024;
 
 /// What the requests of a connection, and the worker, share about it.
 #[derive(Debug)]
@@ -67,6 +67,8 @@ pub struct ConnectionState {
     idle_since: Cell<Instant>,
     active: Cell<u32>,
     spoken: Cell<bool>,
+    /// A request was answered before its body had come in full.
+    unread: Cell<bool>,
     closing: Cell<bool>,
 }
 
@@ -149,8 +151,15 @@ async fn serve_h1(state: &Rc<ConnectionState>, stream: ClientStream) {
                 drop(parts.service);
                 let (held, stream) = parts.io.into_inner().into_tunnel();
                 let early = [&parts.read_buf[..], &held[..]].concat();
-                tunnel::run(start, tunnel::ClientEnd::Http1(stream), early).await;
-            } else if let Err(error) = result {
+                if result.is_ok() {
+                    tunnel::run(start, tunnel::ClientEnd::Http1(stream), early).await;
+                }
+                return;
+            }
+            if state.unread.get() {
+                linger(connection.into_parts().io.into_inner()).await;
+            }
+            if let Err(error) = result {
                 state.note_error(&error);
             }
         }
@@ -283,6 +292,7 @@ impl ConnectionState {
             idle_since: Cell::new(now),
             active: Cell::new(0),
             spoken: Cell::new(false),
+            unread: Cell::new(false),
             closing: Cell::new(false),
             worker: Rc::clone(worker),
         })
@@ -338,8 +348,11 @@ impl ConnectionState {
         self.io.resumable.set(false);
     }
 
-    /// A request has ended, whatever way.
-    pub fn request_ended(&self) {
+    /// A request has ended, whatever way; `unread` if its body did not come in full.
+    pub fn request_ended(&self, unread: bool) {
+        if unread {
+            self.unread.set(true);
+        }
         let active = self.active.get() - 1;
         self.active.set(active);
         if active == 0 {
@@ -432,20 +445,30 @@ async fn refuse(mut io: ClientIo, status: StatusCode) {
     let answer = error::bare(status);
     let last_words = async {
         io.write_all(&answer).await?;
-        io.shutdown().await?;
-        let (_, mut stream) = io.into_tunnel();
-        let mut waste = vec![0; 8 * 1024];
-        let mut left = LINGER_BYTES;
-        while left > 0 {
-            match stream.read(&mut waste).await? {
-                0 => break,
-                read => left = left.saturating_sub(read),
-            }
-        }
-        std::io::Result::Ok(())
+        io.shutdown().await
     };
     // Whether the client listens is its own affair.
-    let _ = tokio::time::timeout(LINGER, last_words).await;
+    if let Ok(Ok(())) = tokio::time::timeout(LINGER, last_words).await {
+        linger(io).await;
+    }
+}
+
+/// Reads on, for a while, what the client is still sending. Were the connection closed with bytes
+/// unread, the kernel would reset it, and the reset could overtake the answer (RFC 9112 section
+/// 9.6).
+async fn linger(io: ClientIo) {
+    let (_, mut stream) = io.into_tunnel();
+    let mut waste = vec![0; 16 * 1024];
+    let reading = async {
+        let mut left = LINGER_BYTES;
+        while left > 0 {
+            match stream.read(&mut waste).await {
+                Ok(read) if read > 0 => left = left.saturating_sub(read),
+                _ => break,
+            }
+        }
+    };
+    let _ = tokio::time::timeout(LINGER, reading).await;
 }
 
 impl Permit {

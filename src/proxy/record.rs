@@ -226,6 +226,7 @@ impl Drop for RequestRecord {
             self.log(line, status);
         }
         self.connection.worker.shared.requests.fetch_sub(1, Ordering::Relaxed);
-        self.connection.request_ended();
+        let unread = self.upload.as_ref().is_some_and(|upload| upload.finished().is_none());
+        self.connection.request_ended(unread);
     }
 }

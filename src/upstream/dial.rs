@@ -13,19 +13,33 @@ use tokio_rustls::client::TlsStream;
 
 use super::Error;
 use crate::state::pool::{Protocol, UpstreamSettings, UpstreamTls};
+use crate::state::tls::ALPN_H2;
 use crate::state::{Address, Backend};
 
 /// A connection to a backend before HTTP is spoken on it.
 #[derive(Debug)]
 pub enum UpstreamStream {
-    /// Plain TCP.
+    /// Plain text.
+    Plain(Socket),
+    /// TLS.
+    Tls(Box<TlsStream<Socket>>),
+}
+
+/// A socket that is connected to a backend.
+///
+/// A backend may answer before it has read the whole request and then close, which makes our next
+/// write fail while its answer waits to be read. So a failed write is not reported: what follows is
+/// thrown away, and the next read brings the answer, or the error if there is none.
+#[derive(Debug)]
+pub struct Socket {
+    kind: SocketKind,
+    deaf: bool,
+}
+
+#[derive(Debug)]
+enum SocketKind {
     Tcp(TcpStream),
-    /// A Unix socket.
     Unix(UnixStream),
-    /// TLS over TCP.
-    TcpTls(Box<TlsStream<TcpStream>>),
-    /// TLS over a Unix socket.
-    UnixTls(Box<TlsStream<UnixStream>>),
 }
 
 /// A connection and the HTTP version to speak on it.
@@ -67,54 +81,119 @@ pub async fn connect(
     settings: &UpstreamSettings,
     http1_only: bool,
 ) -> Result<Dialled, Error> {
-    let wants_h2 = !http1_only && settings.protocol == Protocol::H2;
-    if let Address::Unix(path) = address {
-        let unix = UnixStream::connect(path).await.map_err(Error::Connect)?;
-        let Some(tls) = &settings.tls else {
-            return Ok(Dialled { stream: UpstreamStream::Unix(unix), h2: wants_h2 });
-        };
-        let tls = handshake(tls, address, unix, http1_only).await?;
-        let h2 = settled_on_h2(&tls);
-        return Ok(Dialled { stream: UpstreamStream::UnixTls(Box::new(tls)), h2 });
-    }
-    let socket_address = resolved.ok_or(Error::Unresolved)?;
-    let tcp = TcpStream::connect(socket_address).await.map_err(Error::Connect)?;
-    // Without it a request of several writes waits for the backend's delayed acknowledgement.
-    tcp.set_nodelay(true).map_err(Error::Connect)?;
-    let Some(tls) = &settings.tls else {
-        return Ok(Dialled { stream: UpstreamStream::Tcp(tcp), h2: wants_h2 });
+    let kind = match address {
+        Address::Unix(path) => {
+            SocketKind::Unix(UnixStream::connect(path).await.map_err(Error::Connect)?)
+        }
+        Address::Ip(_) | Address::Name { .. } => {
+            let resolved = resolved.ok_or(Error::Unresolved)?;
+            let tcp = TcpStream::connect(resolved).await.map_err(Error::Connect)?;
+            // Without it a request of several writes waits for the backend's delayed
+            // acknowledgement.
+            tcp.set_nodelay(true).map_err(Error::Connect)?;
+            SocketKind::Tcp(tcp)
+        }
     };
-    let tls = handshake(tls, address, tcp, http1_only).await?;
-    let h2 = settled_on_h2(&tls);
-    Ok(Dialled { stream: UpstreamStream::TcpTls(Box::new(tls)), h2 })
+    let socket = Socket { kind, deaf: false };
+    let Some(tls) = &settings.tls else {
+        let h2 = !http1_only && settings.protocol == Protocol::H2;
+        return Ok(Dialled { stream: UpstreamStream::Plain(socket), h2 });
+    };
+    let stream = handshake(tls, address, socket, http1_only).await?;
+    let h2 = stream.get_ref().1.alpn_protocol() == Some(ALPN_H2);
+    Ok(Dialled { stream: UpstreamStream::Tls(Box::new(stream)), h2 })
 }
 
-async fn handshake<S: AsyncRead + AsyncWrite + Unpin>(
+async fn handshake(
     tls: &UpstreamTls,
     address: &Address,
-    stream: S,
+    socket: Socket,
     http1_only: bool,
-) -> Result<TlsStream<S>, Error> {
+) -> Result<TlsStream<Socket>, Error> {
     let tls = if http1_only { &tls.http1 } else { &tls.any };
     let name = tls
         .server_name_for(&address.host())
         .map_err(|error| Error::Tls(io::Error::new(io::ErrorKind::InvalidInput, error)))?;
-    TlsConnector::from(Arc::clone(&tls.config)).connect(name, stream).await.map_err(Error::Tls)
+    TlsConnector::from(Arc::clone(&tls.config)).connect(name, socket).await.map_err(Error::Tls)
 }
 
-fn settled_on_h2<S>(tls: &TlsStream<S>) -> bool {
-    tls.get_ref().1.alpn_protocol() == Some(b"h2")
-}
-
-macro_rules! on_stream {
-    ($self:ident, $stream:ident => $call:expr) => {
-        match $self.get_mut() {
-            UpstreamStream::Tcp($stream) => $call,
-            UpstreamStream::Unix($stream) => $call,
-            UpstreamStream::TcpTls($stream) => $call,
-            UpstreamStream::UnixTls($stream) => $call,
+impl Socket {
+    /// What becomes of a write: see [`Socket`].
+    fn written(
+        &mut self,
+        length: usize,
+        result: Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(Err(_)) = result {
+            self.deaf = true;
+            return Poll::Ready(Ok(length));
         }
-    };
+        result
+    }
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match &mut self.get_mut().kind {
+            SocketKind::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
+            SocketKind::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        if this.deaf {
+            return Poll::Ready(Ok(bytes.len()));
+        }
+        let result = match &mut this.kind {
+            SocketKind::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
+            SocketKind::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
+        };
+        this.written(bytes.len(), result)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let length = slices.iter().map(|slice| slice.len()).sum();
+        if this.deaf {
+            return Poll::Ready(Ok(length));
+        }
+        let result = match &mut this.kind {
+            SocketKind::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+            SocketKind::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+        };
+        this.written(length, result)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // Sockets have nothing of their own to flush.
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.get_mut().kind {
+            SocketKind::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+            SocketKind::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
 }
 
 impl AsyncRead for UpstreamStream {
@@ -123,7 +202,10 @@ impl AsyncRead for UpstreamStream {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        on_stream!(self, stream => Pin::new(stream).poll_read(cx, buf))
+        match self.get_mut() {
+            UpstreamStream::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
+            UpstreamStream::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
+        }
     }
 }
 
@@ -133,15 +215,24 @@ impl AsyncWrite for UpstreamStream {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        on_stream!(self, stream => Pin::new(stream).poll_write(cx, bytes))
+        match self.get_mut() {
+            UpstreamStream::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
+            UpstreamStream::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
+        }
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        on_stream!(self, stream => Pin::new(stream).poll_flush(cx))
+        match self.get_mut() {
+            UpstreamStream::Plain(stream) => Pin::new(stream).poll_flush(cx),
+            UpstreamStream::Tls(stream) => Pin::new(stream).poll_flush(cx),
+        }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        on_stream!(self, stream => Pin::new(stream).poll_shutdown(cx))
+        match self.get_mut() {
+            UpstreamStream::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+            UpstreamStream::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
     }
 
     fn poll_write_vectored(
@@ -149,15 +240,16 @@ impl AsyncWrite for UpstreamStream {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        on_stream!(self, stream => Pin::new(stream).poll_write_vectored(cx, slices))
+        match self.get_mut() {
+            UpstreamStream::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+            UpstreamStream::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+        }
     }
 
     fn is_write_vectored(&self) -> bool {
         match self {
-            UpstreamStream::Tcp(stream) => stream.is_write_vectored(),
-            UpstreamStream::Unix(stream) => stream.is_write_vectored(),
-            UpstreamStream::TcpTls(stream) => stream.is_write_vectored(),
-            UpstreamStream::UnixTls(stream) => stream.is_write_vectored(),
+            UpstreamStream::Plain(stream) => stream.is_write_vectored(),
+            UpstreamStream::Tls(stream) => stream.is_write_vectored(),
         }
     }
 }
