@@ -7,6 +7,7 @@
 #![allow(dead_code, reason = "every test binary uses its own part of the kit")]
 
 pub mod backend;
+pub mod proxy;
 pub mod wire;
 
 use std::time::Duration;

@@ -204,7 +204,10 @@ async fn read_chunks(
     }
 }
 
-async fn read_line(stream: &mut (impl AsyncRead + Unpin), read: &mut Vec<u8>) -> io::Result<String> {
+async fn read_line(
+    stream: &mut (impl AsyncRead + Unpin),
+    read: &mut Vec<u8>,
+) -> io::Result<String> {
     let end = loop {
         if let Some(end) = read.windows(2).position(|two| two == b"\r\n") {
             break end;

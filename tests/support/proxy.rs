@@ -1,0 +1,175 @@
+//! A whole Tidegate inside the test process, on ports of its own.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tempfile::TempDir;
+use tidegate::app::{self, Options, Running};
+use tidegate::certs::generate::{Authority, Validity};
+use tidegate::control::{ReloadError, ReloadReport};
+
+use super::backend::Backend;
+use super::wire::Wire;
+use super::{eventually, in_time};
+
+/// A running proxy; its files are removed with it.
+pub struct Proxy {
+    running: Running,
+    dir: TempDir,
+    ca: String,
+}
+
+/// The part of a configuration that all tests share: ports of its own, two workers.
+const BASE: &str = r#"
+[server]
+workers = 2
+shutdown_timeout = "5s"
+
+[admin]
+bind = "127.0.0.1:0"
+
+[listeners.http]
+bind = "127.0.0.1:0"
+"#;
+
+/// A TLS listener named `https` for `localhost`, to be put behind a configuration.
+pub const HTTPS: &str = r#"
+[listeners.https]
+bind = "127.0.0.1:0"
+tls = { certificates = [{ cert = "cert.pem", key = "key.pem" }] }
+"#;
+
+/// One route to one pool named `app` of these backends, checked every 100 ms by a connect.
+pub fn pool_of(backends: &[&Backend]) -> String {
+    let addresses: Vec<String> =
+        backends.iter().map(|backend| format!("\"{}\"", backend.address)).collect();
+    format!(
+        "[[routes]]\npool = \"app\"\n[pools.app]\nbackends = [{}]\n\
+         [pools.app.health]\ntype = \"tcp\"\ninterval = \"100ms\"\n",
+        addresses.join(", ")
+    )
+}
+
+impl Proxy {
+    /// Starts a proxy with [`BASE`] and this configuration behind it, and waits until it is ready.
+    pub async fn start(config: &str) -> Proxy {
+        Proxy::start_whole(&format!("{BASE}{config}")).await
+    }
+
+    /// Starts a proxy in front of these backends.
+    pub async fn before(backends: &[&Backend]) -> Proxy {
+        Proxy::start(&pool_of(backends)).await
+    }
+
+    /// Starts a proxy with a whole configuration.
+    pub async fn start_whole(config: &str) -> Proxy {
+        let dir = TempDir::new().unwrap();
+        let now = std::time::SystemTime::now();
+        let authority = Authority::new("test", Validity::of_days(now, 1)).unwrap();
+        let names = ["localhost", "127.0.0.1", "app.example.com", "*.example.org"];
+        let pair = authority.issue(&names, Validity::of_days(now, 1)).unwrap();
+        std::fs::write(dir.path().join("cert.pem"), pair.cert).unwrap();
+        std::fs::write(dir.path().join("key.pem"), pair.key).unwrap();
+        std::fs::write(dir.path().join("ca.pem"), authority.pem()).unwrap();
+        let path = dir.path().join("tidegate.toml");
+        std::fs::write(&path, config).unwrap();
+        let options = Options { config_path: path, ..Options::default() };
+        let running = tokio::task::spawn_blocking(move || app::start(options))
+            .await
+            .unwrap()
+            .unwrap_or_else(|error| panic!("{error}\n{config}"));
+        let proxy = Proxy { running, dir, ca: authority.pem() };
+        let handle = proxy.running.handle();
+        eventually("ready", async || {
+            matches!(handle.readiness(), tidegate::control::Readiness::Ready)
+        })
+        .await;
+        proxy
+    }
+
+    /// Where the listener of this name accepts.
+    pub fn address(&self, listener: &str) -> SocketAddr {
+        self.running.listener_address(listener).unwrap()
+    }
+
+    /// Where plain text is accepted.
+    pub fn http(&self) -> SocketAddr {
+        self.address("http")
+    }
+
+    /// The directory of the configuration, with `cert.pem`, `key.pem` and `ca.pem`.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// The configuration file.
+    pub fn config_path(&self) -> PathBuf {
+        self.dir.path().join("tidegate.toml")
+    }
+
+    /// The whole thing from inside.
+    pub fn running(&self) -> &Running {
+        &self.running
+    }
+
+    /// A plain client connection.
+    pub async fn connect(&self) -> Wire {
+        Wire::connect(self.http()).await
+    }
+
+    /// Client settings that trust this proxy's certificates.
+    pub fn client_tls(&self, alpn: &[&[u8]]) -> Arc<rustls::ClientConfig> {
+        let roots = tidegate::state::tls::authorities(self.ca.as_bytes()).unwrap();
+        let trust = tidegate::state::tls::Trust::Authorities(roots);
+        tidegate::state::tls::ClientTls::new(None, trust, alpn).unwrap().config
+    }
+
+    /// Reloads with [`BASE`] and this configuration behind it.
+    pub async fn reload(&self, config: &str) -> Result<ReloadReport, Arc<ReloadError>> {
+        std::fs::write(self.config_path(), format!("{BASE}{config}")).unwrap();
+        in_time("a reload", self.running.handle().reload()).await
+    }
+
+    /// The state of a backend of the pool `app`, as `status` has it.
+    pub fn state_of(&self, backend: &Backend) -> String {
+        let status = serde_json::to_value(self.running.handle().status()).unwrap();
+        let backends = &status["pools"]["app"]["versions"][""]["backends"];
+        backends[backend.address.to_string()]["state"].as_str().unwrap_or("absent").to_owned()
+    }
+
+    /// Requests in flight on a backend, over all pools.
+    pub fn in_flight(&self, backend: &Backend) -> u32 {
+        let snapshot = self.running.shared().snapshot.load();
+        let label = backend.address.to_string();
+        snapshot
+            .pools
+            .values()
+            .flat_map(|pool| pool.state.split.load().shares.clone())
+            .flat_map(|share| share.version.members.clone())
+            .filter(|member| *member.backend.label == *label)
+            .map(|member| member.backend.in_flight())
+            .sum()
+    }
+
+    /// What Prometheus would read.
+    pub fn metrics(&self) -> String {
+        let text = tidegate::telemetry::metrics::render(self.running.shared(), 0);
+        String::from_utf8(text).unwrap()
+    }
+
+    /// The sum of a metric over all series that hold every one of these pieces of label text.
+    pub fn metric(&self, name: &str, labels: &[&str]) -> f64 {
+        let text = self.metrics();
+        let series = text.lines().filter(|line| {
+            let at_end = line.get(name.len()..).is_some_and(|rest| rest.starts_with(['{', ' ']));
+            line.starts_with(name) && at_end && labels.iter().all(|label| line.contains(label))
+        });
+        series.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+    }
+
+    /// Stops it as SIGTERM does.
+    pub async fn stop(self) {
+        self.running.shutdown().await;
+    }
+}
