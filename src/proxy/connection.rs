@@ -6,11 +6,9 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
-use std::net::IpAddr;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -24,6 +22,7 @@ use tokio::time::Instant;
 use super::framing::{Limits, Scanner, Violation};
 use super::headers::forwarded::{Connection as Asker, ConnectionHeaders};
 use super::io::{ClientIo, ClientStream, IoState, Peer, RawStream};
+use super::permit::Permit;
 use super::timer::Timer;
 use super::tls::{self, Settled};
 use super::tunnel;
@@ -70,14 +69,6 @@ pub struct ConnectionState {
     /// A request was answered before its body had come in full.
     unread: Cell<bool>,
     closing: Cell<bool>,
-}
-
-/// The right to one more connection, counted everywhere until dropped.
-#[derive(Debug)]
-pub struct Permit {
-    worker: Rc<Worker>,
-    listener: Arc<Listener>,
-    address: Option<IpAddr>,
 }
 
 enum Over {
@@ -168,8 +159,8 @@ async fn serve_h1(state: &Rc<ConnectionState>, stream: ClientStream) {
             refuse(connection.into_parts().io.into_inner(), violation.status()).await;
         }
         Over::SlowHead => {
-            state.note_refusal(StatusCode::REQUEST_TIMEOUT, "slow_head");
-            refuse(connection.into_parts().io.into_inner(), StatusCode::REQUEST_TIMEOUT).await;
+            state.note_refusal(error::SLOW_HEAD, "slow_head");
+            refuse(connection.into_parts().io.into_inner(), error::SLOW_HEAD).await;
         }
         Over::Drop => {}
     }
@@ -409,13 +400,7 @@ impl ConnectionState {
 
     fn note_error(&self, error: &hyper::Error) {
         if error.is_parse() {
-            // hyper has answered with a bare status line.
-            let status = if error.is_parse_too_large() {
-                StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE
-            } else {
-                StatusCode::BAD_REQUEST
-            };
-            self.note_refusal(status, "malformed");
+            self.note_refusal(error::unreadable(error), "malformed");
         } else {
             tracing::debug!(peer = ?self.peer, %error, "a client connection ended");
         }
@@ -469,60 +454,4 @@ async fn linger(io: ClientIo) {
         }
     };
     let _ = tokio::time::timeout(LINGER, reading).await;
-}
-
-impl Permit {
-    /// Counts one more connection, unless the listener has a limit that it would pass.
-    pub fn take(worker: &Rc<Worker>, listener: &Arc<Listener>, peer: Peer) -> Option<Self> {
-        let cells = listener.state.cells.cell(worker.id);
-        let mut permit =
-            Permit { worker: Rc::clone(worker), listener: Arc::clone(listener), address: None };
-        let others = listener.state.connections.fetch_add(1, Ordering::Relaxed);
-        worker.shared.connections.fetch_add(1, Ordering::Relaxed);
-        worker.shared.workers[worker.id.index()].connections.fetch_add(1, Ordering::Relaxed);
-        cells.accepted.add(1);
-        let per_address = listener.limits.max_connections_per_address;
-        let refused = others >= listener.limits.max_connections
-            || match peer.ip() {
-                Some(ip) if per_address < usize::MAX => !permit.enter(ip, per_address),
-                _ => false,
-            };
-        if refused {
-            cells.refused.add(1);
-            return None;
-        }
-        Some(permit)
-    }
-
-    fn enter(&mut self, ip: IpAddr, limit: usize) -> bool {
-        let mut addresses =
-            self.listener.state.by_address.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = addresses.entry(ip).or_insert(0);
-        if *count >= limit {
-            return false;
-        }
-        *count += 1;
-        self.address = Some(ip);
-        true
-    }
-}
-
-impl Drop for Permit {
-    fn drop(&mut self) {
-        if let Some(ip) = self.address {
-            let mut addresses =
-                self.listener.state.by_address.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(count) = addresses.get_mut(&ip) {
-                *count -= 1;
-                if *count == 0 {
-                    addresses.remove(&ip);
-                }
-            }
-        }
-        self.listener.state.cells.cell(self.worker.id).closed.add(1);
-        self.listener.state.connections.fetch_sub(1, Ordering::Relaxed);
-        self.worker.shared.connections.fetch_sub(1, Ordering::Relaxed);
-        let port = &self.worker.shared.workers[self.worker.id.index()];
-        port.connections.fetch_sub(1, Ordering::Relaxed);
-    }
 }

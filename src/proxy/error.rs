@@ -110,6 +110,23 @@ impl Failure {
     }
 }
 
+/// The status for a head that did not come in time.
+pub const SLOW_HEAD: StatusCode = StatusCode::REQUEST_TIMEOUT;
+
+/// The bare status that hyper has answered a request with that it could not read.
+pub fn unreadable(error: &hyper::Error) -> StatusCode {
+    if error.is_parse_too_large() {
+        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE
+    } else {
+        StatusCode::BAD_REQUEST
+    }
+}
+
+/// 499, which stands in log and metrics for a client that left before there was a status.
+pub fn client_left() -> StatusCode {
+    StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST)
+}
+
 /// A word for what went wrong at a backend.
 pub fn upstream_reason(error: &upstream::Error) -> &'static str {
     match error {

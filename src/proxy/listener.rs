@@ -17,8 +17,9 @@ use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::connection::{self, Permit};
+use super::connection;
 use super::io::RawStream;
+use super::permit::Permit;
 use super::worker::Worker;
 use crate::state::{Handover, Listener, ListeningSocket, Mail, SocketId};
 

@@ -13,11 +13,9 @@ use tokio::time::Instant;
 
 use super::body::Upload;
 use super::connection::ConnectionState;
+use super::error;
 use crate::state::{Backend, Listener, Pool, Route};
 use crate::telemetry::access::Entry;
-
-/// The status in log and metrics of a request whose client left before it had an answer.
-const CLIENT_LEFT: u16 = 499;
 
 /// How a request ended, as far as the client is concerned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -219,8 +217,7 @@ impl RequestRecord {
 
 impl Drop for RequestRecord {
     fn drop(&mut self) {
-        let left = StatusCode::from_u16(CLIENT_LEFT).unwrap_or(StatusCode::BAD_REQUEST);
-        let status = self.status.unwrap_or(left);
+        let status = self.status.unwrap_or_else(error::client_left);
         self.count(status);
         if let Some(line) = &self.line {
             self.log(line, status);

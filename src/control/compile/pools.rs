@@ -97,10 +97,8 @@ fn compile_pool(
     upstream: Arc<UpstreamSettings>,
     check: &Arc<Check>,
 ) -> (Pool, Effects) {
-    let name = match old.pool {
-        Some(pool) => Arc::clone(&pool.name),
-        None => pool.name.value.as_str().into(),
-    };
+    let name =
+        old.pool.map_or_else(|| pool.name.value.as_str().into(), |pool| Arc::clone(&pool.name));
     let changed = old.check.is_some_and(|old| !Arc::ptr_eq(old, check));
     let mut effects = Effects::default();
     let mut backend = |wanted: &model::Backend| {

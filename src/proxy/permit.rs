@@ -1,0 +1,74 @@
+//! The count of client connections: who may open one more, and that each is counted once.
+
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+
+use super::io::Peer;
+use super::worker::Worker;
+use crate::state::Listener;
+
+/// The right to one more connection, counted everywhere until dropped.
+#[derive(Debug)]
+pub struct Permit {
+    worker: Rc<Worker>,
+    listener: Arc<Listener>,
+    address: Option<IpAddr>,
+}
+
+impl Permit {
+    /// Counts one more connection, unless the listener has a limit that it would pass.
+    pub fn take(worker: &Rc<Worker>, listener: &Arc<Listener>, peer: Peer) -> Option<Self> {
+        let cells = listener.state.cells.cell(worker.id);
+        let mut permit =
+            Permit { worker: Rc::clone(worker), listener: Arc::clone(listener), address: None };
+        let others = listener.state.connections.fetch_add(1, Ordering::Relaxed);
+        worker.shared.connections.fetch_add(1, Ordering::Relaxed);
+        worker.shared.workers[worker.id.index()].connections.fetch_add(1, Ordering::Relaxed);
+        cells.accepted.add(1);
+        let per_address = listener.limits.max_connections_per_address;
+        let refused = others >= listener.limits.max_connections
+            || match peer.ip() {
+                Some(ip) if per_address < usize::MAX => !permit.enter(ip, per_address),
+                _ => false,
+            };
+        if refused {
+            cells.refused.add(1);
+            return None;
+        }
+        Some(permit)
+    }
+
+    fn enter(&mut self, ip: IpAddr, limit: usize) -> bool {
+        let mut addresses =
+            self.listener.state.by_address.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = addresses.entry(ip).or_insert(0);
+        if *count >= limit {
+            return false;
+        }
+        *count += 1;
+        self.address = Some(ip);
+        true
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        if let Some(ip) = self.address {
+            let mut addresses =
+                self.listener.state.by_address.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(count) = addresses.get_mut(&ip) {
+                *count -= 1;
+                if *count == 0 {
+                    addresses.remove(&ip);
+                }
+            }
+        }
+        self.listener.state.cells.cell(self.worker.id).closed.add(1);
+        self.listener.state.connections.fetch_sub(1, Ordering::Relaxed);
+        self.worker.shared.connections.fetch_sub(1, Ordering::Relaxed);
+        let port = &self.worker.shared.workers[self.worker.id.index()];
+        port.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+}
