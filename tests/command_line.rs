@@ -4,12 +4,12 @@ use std::fs;
 use std::process::{Command, Output};
 
 fn tidegate(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_tidegate"))
-        .args(arguments)
-        .env_remove("TIDEGATE_ADMIN")
-        .env_remove("TIDEGATE_TOKEN")
-        .output()
-        .unwrap()
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+    command.args(arguments).env_remove("TIDEGATE_ADMIN").env_remove("TIDEGATE_TOKEN");
+    match command.output() {
+        Ok(output) => output,
+        Err(error) => panic!("{error}"),
+    }
 }
 
 fn code(output: &Output) -> Option<i32> {
