@@ -1,7 +1,7 @@
 //! The admin API: what operators, their scripts and Prometheus ask.
 //!
 //! It lives on the control runtime and renders what the governor answers as typed data; it never
-//! reads the configuration itself. Every request passes the [`guard`] before it is looked at.
+//! reads the configuration itself. Every request passes the guard (`guard`) before it is looked at.
 //!
 //! | request | answer |
 //! |---|---|
