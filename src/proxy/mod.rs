@@ -12,6 +12,7 @@ pub mod headers;
 pub mod host;
 pub mod io;
 pub mod listener;
+pub mod outgoing;
 pub mod permit;
 pub mod record;
 pub mod retry;

@@ -1,5 +1,7 @@
 //! What a client and a backend see of a whole proxy, over real sockets on loopback.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
+
 #[path = "../support/mod.rs"]
 mod support;
 

@@ -162,6 +162,7 @@ fn color_only_adds_escapes() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 fn contradictions_and_gaps_within_a_section() {
     for (more, expected) in [
         ("active = \"blue\"", "pools.app.active: `active` names a version, and this pool has none"),
