@@ -126,16 +126,17 @@ async fn exchange(target: &Target, method: Method, path: &str) -> Result<String,
     if status.is_success() {
         return Ok(body);
     }
-    Err(ClientError::Refused { status, message: reason(&body, status) })
+    let endpoint = &target.endpoint;
+    let message = own_words(&body).unwrap_or_else(|| {
+        format!("what listens at {endpoint} answers {status}; is it tidegate's admin address?")
+    });
+    Err(ClientError::Refused { status, message })
 }
 
-/// The admin API's own words, or the status if it has none.
-fn reason(body: &str, status: StatusCode) -> String {
-    let error: Option<Value> = serde_json::from_str(body).ok();
-    match error.as_ref().and_then(|error| error["error"].as_str()) {
-        Some(message) => message.to_owned(),
-        None => format!("the admin API answers {status}"),
-    }
+/// What the admin API says about an error; nothing, if it is not the admin API.
+fn own_words(body: &str) -> Option<String> {
+    let answer: Value = serde_json::from_str(body).ok()?;
+    answer["error"].as_str().map(str::to_owned)
 }
 
 async fn send<S>(

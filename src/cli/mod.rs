@@ -127,8 +127,11 @@ fn print(data: &str) -> ExitCode {
     }
 }
 
-/// Prints an error and gives the exit code for it.
+/// Prints an error and gives the exit code for it. Findings about a configuration say by themselves
+/// that they are errors.
 fn fail(error: impl Display) -> ExitCode {
-    let _ = writeln!(io::stderr(), "error: {error}");
+    let text = error.to_string();
+    let mark = if text.starts_with("error: ") { "" } else { "error: " };
+    let _ = writeln!(io::stderr(), "{mark}{}", text.trim_end());
     ExitCode::FAILURE
 }

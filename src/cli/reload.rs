@@ -6,12 +6,18 @@ use std::process::ExitCode;
 use http::Method;
 use serde_json::Value;
 
-use super::{AdminOptions, client, fail, print};
+use super::client::{self, ClientError};
+use super::{AdminOptions, fail, print};
 
 /// Asks for a reload, and waits until the configuration is in force or refused.
 pub(super) fn reload(options: &AdminOptions) -> ExitCode {
     let answer = match client::ask(options, Method::POST, "/api/reload") {
         Ok(answer) => answer,
+        Err(error @ ClientError::Refused { .. }) => {
+            let code = fail(error);
+            let _ = writeln!(io::stderr(), "\nnothing was changed: what was in force stays so");
+            return code;
+        }
         Err(error) => return fail(error),
     };
     // An answer of another shape is still an answer of success.

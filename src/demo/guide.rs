@@ -45,7 +45,7 @@ impl Guide<'_> {
 Tidegate demo, all on loopback.
 
   the proxy       http://localhost:{http}  https://localhost:{https}  (certificate made up on the spot)
-  its admin API   http://127.0.0.1:{admin}
+  its status page http://127.0.0.1:{admin}/
   its config      {config}
   three replicas  {replicas}
                   They stand for three servers, although they run in this process.
