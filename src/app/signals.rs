@@ -1,5 +1,6 @@
 //! A proxy that is the process: its log, its signals, and what it tells systemd.
 
+use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io;
 use std::time::Duration;
 
@@ -33,15 +34,16 @@ pub fn run(mut options: Options, started: impl FnOnce(&Running)) -> Result<Ended
     }
     log_panics();
     let running = start(options)?;
-    started(&running);
     let Some(runtime) = running.runtime().cloned() else { return Ok(Ended::Gracefully) };
-    Ok(runtime.block_on(serve(&running))?)
+    Ok(runtime.block_on(serve(&running, started))?)
 }
 
-async fn serve(running: &Running) -> io::Result<Ended> {
+async fn serve(running: &Running, started: impl FnOnce(&Running)) -> io::Result<Ended> {
     let mut hangup = signal(SignalKind::hangup())?;
     let mut reopen = signal(SignalKind::user_defined1())?;
     let mut stop = Stop::new()?;
+    // Signals are caught from here on: whoever is told may send one at once.
+    started(running);
     tell_systemd(&[NotifyState::Ready]);
     let number = loop {
         tokio::select! {
@@ -125,12 +127,11 @@ fn log_panics() {
         let thread = std::thread::current();
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
         let message = panic.payload_as_str().unwrap_or("no message");
-        let trace = std::backtrace::Backtrace::capture();
         let name = thread.name().unwrap_or("unnamed");
-        tracing::error!(
-            thread = name,
-            place,
-            "a bug of tidegate's, please report it: {message}\n{trace}"
-        );
+        tracing::error!(thread = name, place, "a bug of tidegate's, please report it: {message}");
+        let trace = Backtrace::capture();
+        if trace.status() == BacktraceStatus::Captured {
+            tracing::error!("the way to it:\n{trace}");
+        }
     }));
 }

@@ -20,7 +20,7 @@ use super::probers::Probers;
 use super::sockets::{Opening, SocketChanges, SocketKey, Sockets};
 use crate::balance::affinity::Key;
 use crate::config::model;
-use crate::config::{Diagnostic, Errors, Parsed, restart_only_changes};
+use crate::config::{Diagnostic, Errors, Parsed, Span, restart_only_changes};
 use crate::state::{Mail, Notice, Shared};
 use crate::telemetry::{Log, events};
 
@@ -44,6 +44,8 @@ pub struct Setting {
 pub struct Prepared {
     parsed: Parsed,
     compiled: Compiled,
+    /// What will be in force after the next restart only.
+    later: Vec<Diagnostic>,
 }
 
 /// Reads and parses the configuration file with the environment of the process.
@@ -74,8 +76,9 @@ impl Prepared {
                 return Err(Errors { source: parsed.source, errors }.into());
             }
         }
+        let later = later(&parsed, old);
         match compile(&parsed.config, old, context) {
-            Ok(compiled) => Ok(Prepared { parsed, compiled }),
+            Ok(compiled) => Ok(Prepared { parsed, compiled, later }),
             Err(errors) => Err(Errors { source: parsed.source, errors }.into()),
         }
     }
@@ -85,6 +88,7 @@ impl Prepared {
         let mut warnings = self.parsed.warnings.clone();
         warnings.extend(self.compiled.warnings.iter().cloned());
         warnings.extend(not_in_force(&self.parsed));
+        warnings.extend(self.later.iter().cloned());
         warnings.sort_by_key(|warning| warning.span);
         warnings
     }
@@ -95,10 +99,30 @@ impl Prepared {
     }
 }
 
+/// Changes that a reload takes in and that only a restart brings about.
+fn later(parsed: &Parsed, old: &Generation) -> Vec<Diagnostic> {
+    let (before, after) = (&old.config.log, &parsed.config.log);
+    let changed = [
+        ("log.access", before.access != after.access),
+        ("log.access_path", before.access_path != after.access_path),
+    ];
+    let at_reload = old.snapshot.generation > 0;
+    let changed = changed.iter().filter(|(_, changed)| at_reload && *changed);
+    let warning = |(key, _): &(&str, bool)| {
+        Diagnostic::warning(format!("the change of `{key}` takes effect at the next start"))
+            .at(place(parsed, key))
+            .key(*key)
+    };
+    changed.map(warning).collect()
+}
+
+fn place(parsed: &Parsed, key: &str) -> Option<Span> {
+    parsed.written.iter().find(|written| written.value == key)?.span
+}
+
 fn restart_only(parsed: &Parsed, key: &str) -> Diagnostic {
-    let place = parsed.written.iter().find(|written| written.value == key);
     Diagnostic::error(format!("`{key}` cannot change while tidegate runs"))
-        .at(place.and_then(|place| place.span))
+        .at(place(parsed, key))
         .key(key)
         .help("restart tidegate to change it; until then put back what it was".to_owned())
 }
@@ -190,7 +214,7 @@ impl Governor {
 
     fn put_in_force(&mut self, prepared: Prepared) -> Result<ReloadReport, ReloadError> {
         let warnings = prepared.warnings();
-        let Prepared { parsed, compiled } = prepared;
+        let Prepared { parsed, compiled, .. } = prepared;
         let opening = match self.open(&compiled) {
             Ok(opening) => opening,
             Err(errors) => return Err(Errors { source: parsed.source, errors }.into()),

@@ -10,6 +10,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
@@ -19,6 +20,8 @@ use crate::state::{ListeningSocket, SocketId};
 
 /// Connections that the kernel completes ahead of `accept`, per socket.
 const BACKLOG: i32 = 4096;
+/// Within this time the workers have emptied and closed a socket that left.
+const CLOSING: Duration = Duration::from_secs(1);
 /// Everybody may connect, as everybody may to a TCP port; who may come near is a matter of the
 /// directory. The same as nginx and HAProxy do.
 const UNIX_MODE: u32 = 0o666;
@@ -89,6 +92,8 @@ pub struct Sockets {
     workers: usize,
     next_id: u32,
     bound: BTreeMap<SocketKey, Entry>,
+    /// TCP addresses that were let go of, and when: the workers may not have closed them yet.
+    closing: Vec<(SocketAddr, Instant)>,
 }
 
 #[derive(Debug)]
@@ -117,7 +122,7 @@ pub struct SocketChanges {
 impl Sockets {
     /// No sockets yet; each will be opened `workers` times.
     pub fn new(workers: usize) -> Self {
-        Sockets { workers, next_id: 0, bound: BTreeMap::new() }
+        Sockets { workers, next_id: 0, bound: BTreeMap::new(), closing: Vec::new() }
     }
 
     /// Binds the address if it is new, into `opening`.
@@ -158,10 +163,13 @@ impl Sockets {
     pub fn commit(&mut self, opening: Opening, wanted: &BTreeSet<SocketKey>) -> SocketChanges {
         self.bound.extend(opening.entries);
         let mut stop = Vec::new();
+        self.closing.retain(|(_, since)| since.elapsed() < CLOSING);
         self.bound.retain(|key, entry| {
             let stays = wanted.contains(key);
             if !stays {
                 stop.push(entry.bound.id);
+                let tcp = entry.bound.address.parse().ok();
+                self.closing.extend(tcp.map(|address| (address, Instant::now())));
             }
             stays
         });
@@ -193,10 +201,11 @@ impl Sockets {
     }
 
     fn overlaps_own(&self, wanted: SocketAddr) -> bool {
-        let own = self.bound.values().filter_map(|entry| entry.bound.address.parse().ok());
-        own.into_iter().any(|own: SocketAddr| {
-            own.port() == wanted.port()
-                && (own.ip().is_unspecified() || wanted.ip().is_unspecified())
+        let bound = self.bound.values().filter_map(|entry| entry.bound.address.parse().ok());
+        let closing = self.closing.iter().filter(|(_, since)| since.elapsed() < CLOSING);
+        bound.chain(closing.map(|(address, _)| *address)).any(|own: SocketAddr| {
+            let (a, b) = (own.ip(), wanted.ip());
+            own.port() == wanted.port() && (a == b || a.is_unspecified() || b.is_unspecified())
         })
     }
 }
@@ -378,6 +387,14 @@ mod tests {
         let everywhere = BindAddress::Tcp(SocketAddr::from(([0, 0, 0, 0], 0)));
         let (opening, bound) = open(&mut sockets, &everywhere).unwrap();
         let _held = sockets.commit(opening, &BTreeSet::from([key(&everywhere)]));
+        open(&mut sockets, &loopback(bound.port)).unwrap();
+    }
+
+    #[test]
+    fn an_address_can_come_back_before_the_workers_have_closed_it() {
+        let mut sockets = Sockets::new(1);
+        let (opening, bound) = open(&mut sockets, &loopback(0)).unwrap();
+        let _held = sockets.commit(opening, &BTreeSet::new());
         open(&mut sockets, &loopback(bound.port)).unwrap();
     }
 
