@@ -230,8 +230,8 @@ impl Findings {
     }
 
     /// Keeps the value, or the error.
-    fn take<T>(&mut self, result: Result<T, Diagnostic>) -> Option<T> {
-        result.map_err(|error| self.error(error)).ok()
+    fn take<T>(&mut self, result: Result<T, Box<Diagnostic>>) -> Option<T> {
+        result.map_err(|error| self.error(*error)).ok()
     }
 
     fn finish(mut self) -> Result<Vec<Diagnostic>, Vec<Diagnostic>> {

@@ -16,13 +16,12 @@ pub fn read(
     read: ReadFile<'_>,
     path: &Located<impl AsRef<Path>>,
     key: &str,
-) -> Result<Vec<u8>, Diagnostic> {
+) -> Result<Vec<u8>, Box<Diagnostic>> {
     let name = path.value.as_ref();
     read(name).map_err(|error| {
-        Diagnostic::error(format!("cannot read `{}`: {}", name.display(), reason(&error)))
-            .at(path.span)
-            .key(key)
-            .help(hint(&error).map(str::to_owned))
+        let message = format!("cannot read `{}`: {}", name.display(), reason(&error));
+        let error = Diagnostic::error(message).help(hint(&error).map(str::to_owned));
+        Box::new(error.at(path.span).key(key))
     })
 }
 

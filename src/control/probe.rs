@@ -40,7 +40,7 @@ pub struct Check {
 #[derive(Debug)]
 pub enum Question {
     /// Does a request get the answer that is expected?
-    Http(HttpCheck),
+    Http(Box<HttpCheck>),
     /// Does a connection open?
     Connect,
 }

@@ -21,13 +21,17 @@ pub(super) fn settings(pool: &model::Pool) -> Settings {
 pub(super) fn check(
     pool: &model::Pool,
     upstream: &Arc<UpstreamSettings>,
-) -> Result<Check, Diagnostic> {
+) -> Result<Check, Box<Diagnostic>> {
     let health = &pool.health;
     Ok(Check {
         question: match &health.probe {
-            model::ProbeKind::Http(http) => Question::Http(http_check(http).map_err(|error| {
-                error.at(pool.name.span).key(format!("pools.{}.health", pool.name.value))
-            })?),
+            model::ProbeKind::Http(http) => {
+                let check = http_check(http).map_err(|problem| {
+                    let key = format!("pools.{}.health", pool.name.value);
+                    Box::new(Diagnostic::error(problem).at(pool.name.span).key(key))
+                })?;
+                Question::Http(Box::new(check))
+            }
             // Until the gRPC health protocol is spoken, a connection is what can be asked for.
             model::ProbeKind::Tcp | model::ProbeKind::Grpc => Question::Connect,
         },
@@ -39,13 +43,13 @@ pub(super) fn check(
     })
 }
 
-fn http_check(probe: &model::HttpProbe) -> Result<HttpCheck, Diagnostic> {
-    let path = probe.path.parse().map_err(|_| {
-        Diagnostic::error(format!("`{}` cannot be asked for as a path", probe.path))
-    })?;
+/// What is wrong with the check is an error in words.
+fn http_check(probe: &model::HttpProbe) -> Result<HttpCheck, String> {
+    let path = probe.path.parse();
+    let path = path.map_err(|_| format!("`{}` cannot be asked for as a path", probe.path))?;
     let mut headers = HeaderMap::new();
     for (name, value) in &probe.headers {
-        let wrong = || Diagnostic::error(format!("the header field `{name}` cannot be sent"));
+        let wrong = || format!("the header field `{name}` cannot be sent");
         let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| wrong())?;
         headers.append(name, HeaderValue::from_str(value).map_err(|_| wrong())?);
     }

@@ -96,7 +96,7 @@ fn server_tls(
         })
         .map_err(|error| {
             let key = format!("listeners.{}.tls", name.value);
-            Diagnostic::error(error.to_string()).at(name.span).key(key)
+            Box::new(Diagnostic::error(error.to_string()).at(name.span).key(key))
         });
     findings.take(made)
 }

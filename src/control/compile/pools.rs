@@ -6,9 +6,10 @@ use std::sync::Arc;
 use super::upstream::Roots;
 use super::{Context, Effects, Findings, Generation, convert, health, upstream};
 use crate::balance::affinity::{Affinity, Key};
+use crate::config::Diagnostic;
 use crate::config::model::{self, Config};
 use crate::control::probe::Check;
-use crate::health::Health;
+use crate::health::{Health, Settings};
 use crate::state::pool::UpstreamSettings;
 use crate::state::{Address, Backend, Member, Pool, PoolState, Share, Split, Version};
 
@@ -70,6 +71,24 @@ impl<'a> OldPool<'a> {
         }
     }
 
+    /// The backend at this address, or a new one.
+    fn backend(
+        &self,
+        wanted: &model::Backend,
+        pool: &Arc<str>,
+        settings: Settings,
+        context: &Context<'_>,
+    ) -> Arc<Backend> {
+        let address = convert::address(&wanted.address);
+        match self.backends.get(&address) {
+            Some(backend) => Arc::clone(backend),
+            None => {
+                let health = Health::new(settings, context.uptime);
+                Arc::new(Backend::new(Arc::clone(pool), address, health, context.workers))
+            }
+        }
+    }
+
     fn version(&self, name: &str) -> Option<&Share> {
         self.split.shares.iter().find(|share| *share.version.name == *name)
     }
@@ -79,7 +98,7 @@ fn carried_check(
     pool: &model::Pool,
     old: &OldPool<'_>,
     upstream: &Arc<UpstreamSettings>,
-) -> Result<Arc<Check>, crate::config::Diagnostic> {
+) -> Result<Arc<Check>, Box<Diagnostic>> {
     if let (Some(check), Some(before)) = (old.check, old.config)
         && before.health == pool.health
         && Arc::ptr_eq(&check.upstream, upstream)
@@ -97,39 +116,23 @@ fn compile_pool(
     upstream: Arc<UpstreamSettings>,
     check: &Arc<Check>,
 ) -> (Pool, Effects) {
-    let name =
-        old.pool.map_or_else(|| pool.name.value.as_str().into(), |pool| Arc::clone(&pool.name));
-    let changed = old.check.is_some_and(|old| !Arc::ptr_eq(old, check));
-    let mut effects = Effects::default();
-    let mut backend = |wanted: &model::Backend| {
-        let address = convert::address(&wanted.address);
-        match old.backends.get(&address) {
-            Some(backend) => {
-                if changed {
-                    effects.reverify.push((Arc::clone(backend), check.settings));
-                }
-                Arc::clone(backend)
-            }
-            None => {
-                let health = Health::new(check.settings, context.uptime);
-                Arc::new(Backend::new(Arc::clone(&name), address, health, context.workers))
-            }
-        }
+    let name = match old.pool {
+        Some(pool) => Arc::clone(&pool.name),
+        None => pool.name.value.as_str().into(),
     };
     let shares = pool.versions.values().map(|version| {
         let members = version.backends.iter().map(|wanted| Member {
-            backend: backend(wanted),
+            backend: old.backend(wanted, &name, check.settings, context),
             weight: wanted.weight,
             backup: wanted.backup,
         });
-        let members: Vec<Member> = members.collect();
-        let serves = version.name == pool.active;
         Share {
-            version: carried_version(pool, version, members, old, context.affinity_key),
-            share: if serves { 1.0 } else { 0.0 },
+            version: carried_version(pool, version, members.collect(), old, context.affinity_key),
+            share: if version.name == pool.active { 1.0 } else { 0.0 },
         }
     });
     let split = Split { shares: shares.collect() };
+    let mut effects = Effects { reverify: reverify(&split, old, check), ..Effects::default() };
     let state = match old.pool {
         Some(pool) => {
             if !same_split(&split, &old.split) {
@@ -148,6 +151,16 @@ fn compile_pool(
         state,
     };
     (pool, effects)
+}
+
+/// The backends that stay, if their check changed.
+fn reverify(split: &Split, old: &OldPool<'_>, check: &Arc<Check>) -> Vec<(Arc<Backend>, Settings)> {
+    if old.check.is_none_or(|old| Arc::ptr_eq(old, check)) {
+        return Vec::new();
+    }
+    let members = split.shares.iter().flat_map(|share| &share.version.members);
+    let stays = members.filter(|member| old.backends.contains_key(&member.backend.address));
+    stays.map(|member| (Arc::clone(&member.backend), check.settings)).collect()
 }
 
 /// The version in force, if nothing in it changed: it holds the turn of a round robin.

@@ -27,7 +27,7 @@ impl Roots {
         key: &str,
         old: &Roots,
         context: &Context<'_>,
-    ) -> Result<Arc<RootCertStore>, Diagnostic> {
+    ) -> Result<Arc<RootCertStore>, Box<Diagnostic>> {
         let name = file.map(|file| file.value.clone());
         if let Some(loaded) = self.0.get(&name) {
             return Ok(Arc::clone(loaded));
@@ -37,11 +37,11 @@ impl Roots {
                 let pem = files::read(context.read, file, key)?;
                 authorities(&pem).map_err(|error| {
                     let message = format!("`{}`: {error}", file.value.display());
-                    Diagnostic::error(message).at(file.span).key(key)
+                    Box::new(Diagnostic::error(message).at(file.span).key(key))
                 })?
             }
             None => system_authorities()
-                .map_err(|error| Diagnostic::error(error.to_string()).key(key))?,
+                .map_err(|error| Box::new(Diagnostic::error(error.to_string()).key(key)))?,
         };
         let roots = match old.0.get(&name) {
             Some(old) if old.roots == fresh.roots => Arc::clone(old),
@@ -73,7 +73,10 @@ pub(super) fn compile(
         Some(tls) if tls.verify => {
             let key = format!("pools.{name}.upstream.tls.ca");
             let loaded = roots.load(tls.ca.as_ref(), &key, &old.roots, context);
-            let loaded = loaded.map_err(|error| error.clone().at(error.span.or(pool.name.span)));
+            let loaded = loaded.map_err(|mut error| {
+                error.span = error.span.or(pool.name.span);
+                error
+            });
             Some(Trust::Authorities(findings.take(loaded)?))
         }
         Some(_) => Some(Trust::Anyone),
@@ -94,7 +97,7 @@ pub(super) fn compile(
         (Some(tls), Some(trust)) => {
             let made = client_tls(wanted.protocol, tls, &trust).map_err(|error| {
                 let key = format!("pools.{name}.upstream.tls");
-                Diagnostic::error(error.to_string()).at(pool.name.span).key(key)
+                Box::new(Diagnostic::error(error.to_string()).at(pool.name.span).key(key))
             });
             Some(findings.take(made)?)
         }

@@ -72,7 +72,7 @@ async fn server(answer: &'static str) -> (SocketAddr, tokio::task::JoinHandle<St
 
 async fn outcome(http: HttpCheck, answer: &'static str) -> Result<(), String> {
     let (address, _served) = server(answer).await;
-    let check = check(Question::Http(http));
+    let check = check(Question::Http(Box::new(http)));
     probe(&check, &backend(address)).await.map_err(|failure| failure.to_string())
 }
 
@@ -81,7 +81,7 @@ async fn asks_as_told() {
     let mut http = get("/health?deep=1");
     http.headers.insert("x-probe", HeaderValue::from_static("yes"));
     let (address, served) = server("HTTP/1.1 204 No Content\r\n\r\n").await;
-    let passed = probe(&check(Question::Http(http)), &backend(address)).await;
+    let passed = probe(&check(Question::Http(Box::new(http))), &backend(address)).await;
     assert_eq!(passed, Ok(()));
     let asked = served.await.unwrap();
     assert!(asked.starts_with("GET /health?deep=1 HTTP/1.1\r\n"), "{asked}");
@@ -97,7 +97,7 @@ async fn a_host_of_its_own_replaces_the_address() {
     let mut http = get("/");
     http.host = Some(HeaderValue::from_static("app.test"));
     let (address, served) = server("HTTP/1.1 200 OK\r\n\r\n").await;
-    probe(&check(Question::Http(http)), &backend(address)).await.unwrap();
+    probe(&check(Question::Http(Box::new(http))), &backend(address)).await.unwrap();
     let asked = served.await.unwrap();
     assert_eq!(asked.matches("host: ").count(), 1);
     assert!(asked.contains("host: app.test\r\n"), "{asked}");
@@ -137,7 +137,7 @@ async fn judges_by_body() {
 async fn a_silent_backend_costs_one_timeout() {
     // The kernel accepts; nobody answers.
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let mut check = check(Question::Http(get("/")));
+    let mut check = check(Question::Http(Box::new(get("/"))));
     check.timeout = Duration::from_millis(30);
     let failure = probe(&check, &backend(listener.local_addr().unwrap())).await;
     assert_eq!(failure, Err(ProbeFailure::TimedOut(check.timeout)));
@@ -174,7 +174,7 @@ async fn a_backend_that_speaks_http2_only_is_asked_so() {
         tokio::spawn(async move { while connection.accept().await.is_some() {} });
         request.uri().to_string()
     });
-    let mut check = check(Question::Http(get("/up")));
+    let mut check = check(Question::Http(Box::new(get("/up"))));
     check.upstream = upstream(Protocol::H2);
     assert_eq!(probe(&check, &backend(address)).await, Ok(()));
     assert_eq!(served.await.unwrap(), format!("http://{address}/up"));
