@@ -1,7 +1,13 @@
-//! The text format of Prometheus, version 0.0.4: families of samples, each with its help and type.
+//! The text format of Prometheus: families of samples, each with its help and type.
+//!
+//! The `prometheus` crate encodes; this is the little that makes declaring and filling a family a
+//! line each. A family is encoded as soon as it is complete, so that thousands of backends need the
+//! memory of one family and not of all.
 
-use std::io::Write;
 use std::time::Duration;
+
+use prometheus::TextEncoder;
+use prometheus::proto::{self, Bucket, LabelPair, Metric, MetricFamily, MetricType};
 
 use crate::state::counters::{BUCKET_BOUNDS_MICROS, CODES, CodeCounters, HistogramSum};
 
@@ -9,7 +15,7 @@ use crate::state::counters::{BUCKET_BOUNDS_MICROS, CODES, CodeCounters, Histogra
 #[derive(Debug)]
 pub(super) struct Family {
     name: &'static str,
-    kind: &'static str,
+    kind: MetricType,
     labels: &'static [&'static str],
     help: &'static str,
 }
@@ -19,7 +25,7 @@ pub(super) const fn counter(
     labels: &'static [&'static str],
     help: &'static str,
 ) -> Family {
-    Family { name, kind: "counter", labels, help }
+    Family { name, kind: MetricType::COUNTER, labels, help }
 }
 
 pub(super) const fn gauge(
@@ -27,7 +33,7 @@ pub(super) const fn gauge(
     labels: &'static [&'static str],
     help: &'static str,
 ) -> Family {
-    Family { name, kind: "gauge", labels, help }
+    Family { name, kind: MetricType::GAUGE, labels, help }
 }
 
 pub(super) const fn histogram(
@@ -35,162 +41,127 @@ pub(super) const fn histogram(
     labels: &'static [&'static str],
     help: &'static str,
 ) -> Family {
-    Family { name, kind: "histogram", labels, help }
+    Family { name, kind: MetricType::HISTOGRAM, labels, help }
 }
 
-/// The value of a sample. Counts are exact beyond what a float holds.
+/// The value of a sample: a float, as Prometheus has it; counts are exact up to 2^53.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Value {
-    Count(u64),
-    Number(f64),
-}
+pub(super) struct Value(f64);
 
 impl From<u64> for Value {
     fn from(count: u64) -> Self {
-        Value::Count(count)
+        Value(count as f64)
     }
 }
 
 impl From<u32> for Value {
     fn from(count: u32) -> Self {
-        Value::Count(count.into())
+        Value(count.into())
     }
 }
 
 impl From<usize> for Value {
     fn from(count: usize) -> Self {
-        Value::Count(count as u64)
+        Value(count as f64)
     }
 }
 
 impl From<bool> for Value {
     fn from(flag: bool) -> Self {
-        Value::Count(flag.into())
+        Value(flag.into())
     }
 }
 
 impl From<f64> for Value {
     fn from(number: f64) -> Self {
-        Value::Number(number)
+        Value(number)
     }
 }
 
 /// The text in the making.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Text {
-    out: Vec<u8>,
-    /// The part of a line before its value, kept for the buckets of a histogram.
-    labels: Vec<u8>,
-    bounds: Vec<String>,
-}
-
-impl Default for Text {
-    fn default() -> Self {
-        let bounds = BUCKET_BOUNDS_MICROS
-            .iter()
-            .map(|micros| Duration::from_micros(*micros).as_secs_f64().to_string())
-            .chain(["+Inf".to_owned()])
-            .collect();
-        Text { out: Vec::new(), labels: Vec::new(), bounds }
-    }
+    out: String,
+    /// The family that is being filled.
+    open: MetricFamily,
 }
 
 impl Text {
     /// Begins a family. Each may begin once only.
     pub(super) fn family<'a>(&'a mut self, family: &'a Family) -> Samples<'a> {
-        let Family { name, kind, help, .. } = family;
-        // Writing to a vector cannot fail.
-        let _ = write!(self.out, "# HELP {name} {help}\n# TYPE {name} {kind}\n");
-        Samples { text: self, family }
+        self.encode();
+        self.open.set_name(family.name.to_owned());
+        self.open.set_help(family.help.to_owned());
+        self.open.set_field_type(family.kind);
+        Samples { metrics: self.open.mut_metric(), family }
     }
 
-    pub(super) fn finish(self) -> Vec<u8> {
-        self.out
+    pub(super) fn finish(mut self) -> Vec<u8> {
+        self.encode();
+        self.out.into_bytes()
+    }
+
+    /// Writes the open family; one without samples is left out.
+    fn encode(&mut self) {
+        let family = std::mem::take(&mut self.open);
+        if !family.get_metric().is_empty() {
+            // It fails only for families without samples or with a name that is none.
+            let encoded = TextEncoder::new().encode_utf8(&[family], &mut self.out);
+            debug_assert!(encoded.is_ok(), "{encoded:?}");
+        }
     }
 }
 
 /// The samples of one family. Label values are given in the order in which the family names them.
 #[derive(Debug)]
 pub(super) struct Samples<'a> {
-    text: &'a mut Text,
+    metrics: &'a mut Vec<Metric>,
     family: &'a Family,
 }
 
 impl Samples<'_> {
     pub(super) fn add(&mut self, values: &[&str], value: impl Into<Value>) {
-        self.prepare(values);
-        let Text { out, labels, .. } = &mut *self.text;
-        line(out, self.family.name, "", labels, None, value.into());
+        let mut metric = self.labelled(values);
+        let Value(value) = value.into();
+        if self.family.kind == MetricType::COUNTER {
+            let mut counter = proto::Counter::default();
+            counter.set_value(value);
+            metric.set_counter(counter);
+        } else {
+            let mut gauge = proto::Gauge::default();
+            gauge.set_value(value);
+            metric.set_gauge(gauge);
+        }
+        self.metrics.push(metric);
     }
 
     pub(super) fn add_histogram(&mut self, values: &[&str], sum: &HistogramSum) {
-        self.prepare(values);
-        let Text { out, labels, bounds } = &mut *self.text;
-        let name = self.family.name;
+        let mut metric = self.labelled(values);
         let mut count = 0;
-        for (bucket, bound) in sum.buckets.iter().zip(bounds) {
-            count += bucket;
-            line(out, name, "_bucket", labels, Some(bound), count.into());
-        }
-        let seconds = sum.sum_micros as f64 / 1e6;
-        line(out, name, "_sum", labels, None, seconds.into());
-        line(out, name, "_count", labels, None, count.into());
+        let buckets = sum.buckets.iter().zip(BUCKET_BOUNDS_MICROS).map(|(observed, micros)| {
+            count += observed;
+            let mut bucket = Bucket::default();
+            bucket.set_upper_bound(Duration::from_micros(micros).as_secs_f64());
+            bucket.set_cumulative_count(count);
+            bucket
+        });
+        let mut histogram = proto::Histogram::default();
+        histogram.set_bucket(buckets.collect());
+        histogram.set_sample_count(sum.count());
+        histogram.set_sample_sum(Duration::from_micros(sum.sum_micros).as_secs_f64());
+        metric.set_histogram(histogram);
+        self.metrics.push(metric);
     }
 
-    fn prepare(&mut self, values: &[&str]) {
+    fn labelled(&self, values: &[&str]) -> Metric {
         debug_assert_eq!(values.len(), self.family.labels.len(), "labels of {}", self.family.name);
-        let labels = &mut self.text.labels;
-        labels.clear();
-        for (name, value) in self.family.labels.iter().zip(values) {
-            if !labels.is_empty() {
-                labels.push(b',');
-            }
-            labels.extend_from_slice(name.as_bytes());
-            labels.extend_from_slice(b"=\"");
-            escape(value, labels);
-            labels.push(b'"');
-        }
-    }
-}
-
-fn line(
-    out: &mut Vec<u8>,
-    name: &str,
-    suffix: &str,
-    labels: &[u8],
-    bound: Option<&String>,
-    value: Value,
-) {
-    out.extend_from_slice(name.as_bytes());
-    out.extend_from_slice(suffix.as_bytes());
-    if !labels.is_empty() || bound.is_some() {
-        out.push(b'{');
-        out.extend_from_slice(labels);
-        if let Some(bound) = bound {
-            out.extend_from_slice(if labels.is_empty() { b"le=\"" } else { b",le=\"" });
-            out.extend_from_slice(bound.as_bytes());
-            out.push(b'"');
-        }
-        out.push(b'}');
-    }
-    out.push(b' ');
-    match value {
-        Value::Count(count) => out.extend_from_slice(itoa::Buffer::new().format(count).as_bytes()),
-        Value::Number(number) => {
-            let _ = write!(out, "{number}");
-        }
-    }
-    out.push(b'\n');
-}
-
-fn escape(value: &str, out: &mut Vec<u8>) {
-    for byte in value.bytes() {
-        match byte {
-            b'\\' => out.extend_from_slice(b"\\\\"),
-            b'"' => out.extend_from_slice(b"\\\""),
-            b'\n' => out.extend_from_slice(b"\\n"),
-            _ => out.push(byte),
-        }
+        let labels = self.family.labels.iter().zip(values).map(|(name, value)| {
+            let mut pair = LabelPair::default();
+            pair.set_name((*name).to_owned());
+            pair.set_value((*value).to_owned());
+            pair
+        });
+        Metric::from_label(labels.collect())
     }
 }
 
