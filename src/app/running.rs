@@ -15,6 +15,8 @@ use crate::telemetry::AccessLog;
 
 /// Workers have this long beyond the deadline to let go of what they have.
 const GRACE: Duration = Duration::from_secs(1);
+/// Nobody waits longer, and any clock can bear it.
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 /// How often it is looked whether the workers have ended.
 const LOOK: Duration = Duration::from_millis(5);
 
@@ -22,30 +24,38 @@ const LOOK: Duration = Duration::from_millis(5);
 #[derive(Debug)]
 pub struct Running {
     shared: Arc<Shared>,
-    handle: Handle,
     workers: Vec<JoinHandle<()>>,
     /// Absent only while it is being dropped.
     runtime: Option<Runtime>,
+    handle: Handle,
+    governor: tokio::task::JoinHandle<()>,
     admin: AdminApi,
     access_log: Option<AccessLog>,
     _state_dir: Option<StateDir>,
 }
 
+/// What runs on the control runtime, and that.
+pub(super) struct ControlPlane {
+    pub(super) runtime: Runtime,
+    pub(super) handle: Handle,
+    pub(super) governor: tokio::task::JoinHandle<()>,
+    pub(super) admin: AdminApi,
+}
+
 impl Running {
     pub(super) fn new(
         shared: Arc<Shared>,
-        handle: Handle,
-        runtime: Runtime,
-        admin: AdminApi,
+        control: ControlPlane,
         access_log: Option<AccessLog>,
         state_dir: Option<StateDir>,
     ) -> Self {
         Running {
             shared,
-            handle,
             workers: Vec::new(),
-            runtime: Some(runtime),
-            admin,
+            runtime: Some(control.runtime),
+            handle: control.handle,
+            governor: control.governor,
+            admin: control.admin,
             access_log,
             _state_dir: state_dir,
         }
@@ -95,7 +105,7 @@ impl Running {
     pub fn drain(&self, timeout: Duration) {
         self.shared.lifecycle.set_stopping();
         self.shared.lifecycle.set_draining();
-        let deadline = Instant::now() + timeout;
+        let deadline = Instant::now() + timeout.min(LONGEST);
         self.shared.broadcast(|| Mail::Drain { deadline });
     }
 
@@ -105,18 +115,25 @@ impl Running {
     }
 
     /// Waits until all workers have ended, and no longer than a moment beyond `timeout`; then the
-    /// admin API ends too.
+    /// governor and the admin API end too, and the files of Unix sockets go.
     pub async fn drained(&self, timeout: Duration) {
         let waiting = async {
             while !self.has_drained() {
                 tokio::time::sleep(LOOK).await;
             }
         };
-        if tokio::time::timeout(timeout + GRACE, waiting).await.is_err() {
+        if tokio::time::timeout(timeout.min(LONGEST) + GRACE, waiting).await.is_err() {
             tracing::error!("a worker does not end; leaving it behind");
         }
-        if tokio::time::timeout(GRACE * 2, self.admin.stop()).await.is_err() {
-            tracing::error!("the admin API does not end; leaving it behind");
+        let control = async {
+            self.admin.stop().await;
+            self.governor.abort();
+            while !self.governor.is_finished() {
+                tokio::time::sleep(LOOK).await;
+            }
+        };
+        if tokio::time::timeout(GRACE * 2, control).await.is_err() {
+            tracing::error!("the control plane does not end; leaving it behind");
         }
     }
 
@@ -131,9 +148,8 @@ impl Running {
     pub fn shutdown_blocking(self) {
         let (_, timeout) = self.handle.shutdown_times();
         self.drain(timeout);
-        let deadline = Instant::now() + timeout + GRACE;
-        while !self.has_drained() && Instant::now() < deadline {
-            std::thread::sleep(LOOK);
+        if let Some(runtime) = self.runtime() {
+            runtime.block_on(self.drained(timeout));
         }
     }
 }

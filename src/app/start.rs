@@ -7,6 +7,7 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::runtime::Runtime;
 
 use super::admin_api::AdminApi;
+use super::running::ControlPlane;
 use super::{Options, Running, StartError};
 use crate::admin::{self, AdminState};
 use crate::balance::affinity::Key;
@@ -46,7 +47,7 @@ pub fn start(options: Options) -> Result<Running, StartError> {
     let mut governor = Governor::new(&shared, setting, mailboxes.notices);
     let handle = governor.handle();
     governor.begin(parsed)?;
-    runtime.spawn(governor.run());
+    let governor = runtime.spawn(governor.run());
     let state = AdminState {
         control: handle.clone(),
         shared: Arc::clone(&shared),
@@ -55,7 +56,8 @@ pub fn start(options: Options) -> Result<Running, StartError> {
     let admin = AdminApi::start(admin_socket, state);
     drop(entered);
 
-    let mut running = Running::new(shared, handle, runtime, admin, access_log.clone(), state_dir);
+    let control = ControlPlane { runtime, handle, governor, admin };
+    let mut running = Running::new(shared, control, access_log.clone(), state_dir);
     for (index, mail) in mailboxes.workers.into_iter().enumerate() {
         let shared = Arc::clone(running.shared());
         running.adopt(worker::spawn(WorkerId::new(index), shared, mail, access_log.clone())?);

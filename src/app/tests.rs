@@ -37,7 +37,7 @@ fn config(directory: &Path, backend: u16) -> PathBuf {
     let path = directory.join("tidegate.toml");
     let text = format!(
         "[server]\nworkers = 2\nstate_dir = \"state\"\n[admin]\nbind = \"127.0.0.1:0\"\n\
-         [listeners.http]\nbind = \"127.0.0.1:0\"\n[[routes]]\npool = \"app\"\n\
+         [listeners.http]\nbind = [\"127.0.0.1:0\", \"unix:front.sock\"]\n[[routes]]\npool = \"app\"\n\
          [pools.app]\nbackends = [\"127.0.0.1:{backend}\"]\n"
     );
     std::fs::write(&path, text).unwrap();
@@ -75,10 +75,12 @@ fn serves_reloads_and_stops() {
     assert_eq!(running.listener_address("http"), Some(address));
     assert!(get(address).ends_with(&second.to_string()));
 
+    assert!(directory.path().join("front.sock").exists());
     let handle = running.handle();
     running.shutdown_blocking();
     assert_eq!(handle.readiness(), Readiness::NotReady("stopping".to_owned()));
     assert!(TcpStream::connect(address).is_err());
+    assert!(!directory.path().join("front.sock").exists());
 }
 
 #[test]
