@@ -1,9 +1,9 @@
 //! Configuration text to checked values, with every error at its place in the text. Pure.
 //!
 //! [`parse`] goes one way: text, a TOML tree with the place of every value, then [`file`] reads it
-//! section by section into the [`model`], then [`check`] looks at what only shows between
+//! section by section into the [`model`], then `check` looks at what only shows between
 //! sections. No step stops at the first error: whoever edits a file wants all of them at once. So
-//! the tree is walked by a small [`reader`] in place of serde's derive, which gives up early.
+//! the tree is walked by a small `reader` in place of serde's derive, which gives up early.
 
 mod addresses;
 mod check;

@@ -1,6 +1,6 @@
 //! Asking a backend how it is: one question, one answer, within one timeout.
 //!
-//! When to ask, and what follows from the answer, is in [`prober`](super::prober).
+//! When to ask, and what follows from the answer, is in `prober`.
 
 mod http;
 

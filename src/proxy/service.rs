@@ -1,7 +1,7 @@
 //! The life of a request, from its head to the head of its answer, from top to bottom.
 //!
 //! [`handle`] makes the record before anything can fail and turns a failure into an answer;
-//! [`serve`] takes the steps: route, admit, prepare, and then [`forward`](super::forward), which
+//! `serve` takes the steps: route, admit, prepare, and then [`forward`](mod@super::forward), which
 //! picks, sends and tries again.
 
 use std::convert::Infallible;
