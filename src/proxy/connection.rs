@@ -16,9 +16,9 @@ use http::StatusCode;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::Instant;
 
+use super::farewell::{linger, refuse};
 use super::framing::{Limits, Scanner, Violation};
 use super::headers::forwarded::{Connection as Asker, ConnectionHeaders};
 use super::io::{ClientIo, ClientStream, IoState, Peer, RawStream};
@@ -41,9 +41,6 @@ const H2_SEND_BUFFER_BYTES: usize = 64 * 1024;
 const H2_PING: Duration = Duration::from_secs(30);
 /// hyper's buffers, for a head that is being read or bodies that are being written.
 const H1_BUFFER_BYTES: usize = 64 * 1024;
-/// Before a close we read on for so long, or so much, lest a reset overtake the answer.
-const LINGER: Duration = Duration::from_secs(2);
-const LINGER_BYTES: usize = 16 * 1024 * 1024;
 
 /// What the requests of a connection, and the worker, share about it.
 #[derive(Debug)]
@@ -423,35 +420,4 @@ fn asker(snapshot: &Snapshot, listener: &Listener, peer: Peer, secure: bool) -> 
     };
     let asker = Asker { peer: peer.ip(), secure, port: listener.port, trusted };
     ConnectionHeaders::new(asker, snapshot.forwarded)
-}
-
-/// Writes a bare status, and waits a little for the client to read it.
-async fn refuse(mut io: ClientIo, status: StatusCode) {
-    let answer = error::bare(status);
-    let last_words = async {
-        io.write_all(&answer).await?;
-        io.shutdown().await
-    };
-    // Whether the client listens is its own affair.
-    if let Ok(Ok(())) = tokio::time::timeout(LINGER, last_words).await {
-        linger(io).await;
-    }
-}
-
-/// Reads on, for a while, what the client is still sending. Were the connection closed with bytes
-/// unread, the kernel would reset it, and the reset could overtake the answer (RFC 9112 section
-/// 9.6).
-async fn linger(io: ClientIo) {
-    let (_, mut stream) = io.into_tunnel();
-    let mut waste = vec![0; 16 * 1024];
-    let reading = async {
-        let mut left = LINGER_BYTES;
-        while left > 0 {
-            match stream.read(&mut waste).await {
-                Ok(read) if read > 0 => left = left.saturating_sub(read),
-                _ => break,
-            }
-        }
-    };
-    let _ = tokio::time::timeout(LINGER, reading).await;
 }

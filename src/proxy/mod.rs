@@ -6,6 +6,7 @@
 pub mod body;
 pub mod connection;
 pub mod error;
+pub mod farewell;
 pub mod forward;
 pub mod framing;
 pub mod headers;
