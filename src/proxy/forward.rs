@@ -6,7 +6,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use http::header::{CONTENT_LENGTH, COOKIE, SEC_WEBSOCKET_KEY, SET_COOKIE};
-use http::{HeaderMap, HeaderValue, Response, Version};
+use http::{HeaderMap, HeaderValue, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use smallvec::SmallVec;
 use tokio::time::Instant;
@@ -30,6 +30,9 @@ use crate::upstream::{self, Failed, Lease};
 enum Missed {
     /// For a cause that another attempt may not meet.
     Again(Cause, Failure),
+    /// By an answer with this status, for which somebody else is to be asked: that was decided, and
+    /// paid for, while the answer could still be passed on.
+    Answered(StatusCode),
     /// Or in a way that no other attempt would change.
     Final(Failure),
 }
@@ -58,10 +61,11 @@ pub async fn forward(
         record.attempts += 1;
         record.backend = Some(Arc::clone(&backend));
         record.version = Some(Arc::clone(&picked.choice.version.name));
-        let (missed, failure) = match attempt(pool, &mut outgoing, picked, record).await {
+        let (missed, failure, decided) = match attempt(pool, &mut outgoing, picked, record).await {
             Ok(answer) => return Ok(answer),
             Err(Missed::Final(failure)) => return Err(failure),
-            Err(Missed::Again(cause, failure)) => (cause, failure),
+            Err(Missed::Again(cause, failure)) => (cause, failure, false),
+            Err(Missed::Answered(status)) => (Cause::Status(status), Failure::Deadline, true),
         };
         if matches!(missed, Cause::Connect | Cause::Reset | Cause::Timeout) {
             worker.suspect(&backend);
@@ -69,10 +73,7 @@ pub async fn forward(
         if missed != Cause::Stale {
             tried.push(backend.id);
         }
-        let (repeatable, unread) = (outgoing.is_repeatable(), outgoing.is_unread());
-        if !retry::is_due(missed, &pool.retries, record.attempts, repeatable, unread)
-            || (missed.is_charged() && !spend(pool, record))
-        {
+        if !decided && !may_go_on(missed, pool, &outgoing, record) {
             return Err(failure);
         }
         record.retry_reasons.push(missed.label());
@@ -86,6 +87,13 @@ pub async fn forward(
             let _ = worker.wheel.timer().within(until, std::future::pending::<()>()).await;
         }
     }
+}
+
+/// Whether another attempt is due; takes it out of the budget if so.
+fn may_go_on(cause: Cause, pool: &Pool, outgoing: &Outgoing, record: &RequestRecord) -> bool {
+    let (repeatable, unread) = (outgoing.is_repeatable(), outgoing.is_unread());
+    retry::is_due(cause, &pool.retries, record.attempts, repeatable, unread)
+        && (!cause.is_charged() || spend(pool, record))
 }
 
 fn spend(pool: &Pool, record: &RequestRecord) -> bool {
@@ -114,16 +122,12 @@ async fn attempt(
     let (response, lease) = exchange(pool, outgoing, &picked, record).await?;
     let status = response.status();
     count_answer(picked.slot.backend(), &response, began, record);
-    let due = retry::is_due(
-        Cause::Status(status),
-        &pool.retries,
-        record.attempts,
-        outgoing.is_repeatable(),
-        outgoing.is_unread(),
-    );
     // Only somebody else may know better; a backend on its own gets no second question.
-    if due && picked.choice.version.usable().len() > 1 && spend(pool, record) {
-        return Err(Missed::Again(Cause::Status(status), Failure::NoBackend));
+    if pool.retries.on_status.contains(&status.as_u16())
+        && picked.choice.version.usable().len() > 1
+        && may_go_on(Cause::Status(status), pool, outgoing, record)
+    {
+        return Err(Missed::Answered(status));
     }
     let hold = Hold {
         slot: picked.slot,
@@ -313,7 +317,7 @@ fn relay(
     hop::strip_hop_by_hop(&mut parts.headers, Keep::default());
     bind(pool, choice, &mut parts.headers, record);
     mark(&mut parts.headers, record);
-    if parts.status.is_informational() || parts.status == http::StatusCode::NO_CONTENT {
+    if parts.status.is_informational() || parts.status == StatusCode::NO_CONTENT {
         // RFC 9110 section 8.6.
         parts.headers.remove(CONTENT_LENGTH);
     }
