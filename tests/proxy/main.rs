@@ -5,5 +5,9 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod affinity;
+mod balancing;
 mod health;
 mod http1;
+mod retries;
+mod routing;

@@ -1,7 +1,7 @@
 //! A scripted backend: it answers with exactly the bytes that its script says, and can be killed.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -104,6 +104,15 @@ impl Backend {
     /// A backend that answers everything with its name.
     pub async fn named(name: &'static str) -> Backend {
         Backend::start(move |_| Reply::ok(name)).await
+    }
+
+    /// A backend that answers with its name, and at `/health` with the status that it is told.
+    pub async fn with_health(name: &'static str, health: Arc<AtomicU16>) -> Backend {
+        Backend::start(move |request| match request.request_line().1 {
+            "/health" => Reply::status(health.load(Ordering::SeqCst), ""),
+            _ => Reply::ok(name),
+        })
+        .await
     }
 
     /// The requests that came, without those for `/health`.

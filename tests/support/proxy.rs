@@ -21,7 +21,7 @@ pub struct Proxy {
 }
 
 /// The part of a configuration that all tests share: ports of its own, two workers.
-const BASE: &str = r#"
+pub const BASE: &str = r#"
 [server]
 workers = 2
 shutdown_timeout = "5s"
@@ -42,14 +42,21 @@ tls = { certificates = [{ cert = "cert.pem", key = "key.pem" }] }
 
 /// One route to one pool named `app` of these backends, checked every 100 ms by a connect.
 pub fn pool_of(backends: &[&Backend]) -> String {
+    app(backends, "", "[pools.app.health]\ntype = \"tcp\"\ninterval = \"100ms\"\n")
+}
+
+/// One route to one pool named `app` of these backends, with `keys` of its own and then `sections`.
+pub fn app(backends: &[&Backend], keys: &str, sections: &str) -> String {
     let addresses: Vec<String> =
         backends.iter().map(|backend| format!("\"{}\"", backend.address)).collect();
     format!(
-        "[[routes]]\npool = \"app\"\n[pools.app]\nbackends = [{}]\n\
-         [pools.app.health]\ntype = \"tcp\"\ninterval = \"100ms\"\n",
+        "[[routes]]\npool = \"app\"\n[pools.app]\nbackends = [{}]\n{keys}\n{sections}\n",
         addresses.join(", ")
     )
 }
+
+/// Probes by a GET for `/health` every 100 ms, and two of them make a verdict.
+pub const HEALTH: &str = "[pools.app.health]\npath = \"/health\"\ninterval = \"100ms\"\n";
 
 impl Proxy {
     /// Starts a proxy with [`BASE`] and this configuration behind it, and waits until it is ready.
@@ -62,8 +69,15 @@ impl Proxy {
         Proxy::start(&pool_of(backends)).await
     }
 
-    /// Starts a proxy with a whole configuration.
+    /// Starts a proxy with a whole configuration, and waits until it is ready.
     pub async fn start_whole(config: &str) -> Proxy {
+        let proxy = Proxy::start_unready(config).await;
+        proxy.ready().await;
+        proxy
+    }
+
+    /// Starts a proxy with a whole configuration, whatever is known of its backends.
+    pub async fn start_unready(config: &str) -> Proxy {
         let dir = TempDir::new().unwrap();
         let now = std::time::SystemTime::now();
         let authority = Authority::new("test", Validity::of_days(now, 1)).unwrap();
@@ -79,13 +93,16 @@ impl Proxy {
             .await
             .unwrap()
             .unwrap_or_else(|error| panic!("{error}\n{config}"));
-        let proxy = Proxy { running, dir, ca: authority.pem() };
-        let handle = proxy.running.handle();
+        Proxy { running, dir, ca: authority.pem() }
+    }
+
+    /// Waits until every pool has had a verdict.
+    pub async fn ready(&self) {
+        let handle = self.running.handle();
         eventually("ready", async || {
             matches!(handle.readiness(), tidegate::control::Readiness::Ready)
         })
         .await;
-        proxy
     }
 
     /// Where the listener of this name accepts.
@@ -136,6 +153,20 @@ impl Proxy {
         let status = serde_json::to_value(self.running.handle().status()).unwrap();
         let backends = &status["pools"]["app"]["versions"][""]["backends"];
         backends[backend.address.to_string()]["state"].as_str().unwrap_or("absent").to_owned()
+    }
+
+    /// Waits until all of these, which are the whole of the pool `app`, are healthy and are picked.
+    pub async fn all_serve(&self, backends: &[&Backend]) {
+        for backend in backends {
+            eventually("healthy", async || self.state_of(backend) == "healthy").await;
+        }
+        self.usable(backends.len()).await;
+    }
+
+    /// Waits until so many backends of the pool `app` may be picked.
+    pub async fn usable(&self, count: usize) {
+        let usable = || self.metric("tidegate_pool_usable_backends", &["pool=\"app\""]);
+        eventually("so many may be picked", async || usable() == count as f64).await;
     }
 
     /// Requests in flight on a backend, over all pools.

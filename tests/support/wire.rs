@@ -110,6 +110,27 @@ impl Wire {
         self.response().await.unwrap()
     }
 
+    /// A request with these fields (`Host: test` if they name none) and this body, and its answer.
+    pub async fn ask(
+        &mut self,
+        method: &str,
+        target: &str,
+        fields: &[(&str, &str)],
+        body: impl AsRef<[u8]>,
+    ) -> Message {
+        let body = body.as_ref();
+        let mut head = format!("{method} {target} HTTP/1.1\r\n");
+        if !fields.iter().any(|(name, _)| name.eq_ignore_ascii_case("host")) {
+            head += "Host: test\r\n";
+        }
+        fields.iter().for_each(|(name, value)| head += &format!("{name}: {value}\r\n"));
+        if !body.is_empty() {
+            head += &format!("Content-Length: {}\r\n", body.len());
+        }
+        self.send([head.as_bytes(), b"\r\n", body].concat()).await;
+        self.response().await.unwrap()
+    }
+
     /// Reads the next response, that of a request other than HEAD.
     pub async fn response(&mut self) -> io::Result<Message> {
         in_time("a response", read_message(&mut self.stream, &mut self.read, false)).await
