@@ -41,6 +41,9 @@ const H2_SEND_BUFFER_BYTES: usize = 64 * 1024;
 const H2_PING: Duration = Duration::from_secs(30);
 /// hyper's buffers, for a head that is being read or bodies that are being written.
 const H1_BUFFER_BYTES: usize = 64 * 1024;
+/// A new connection that is to close waits so long for its first request: it was just opened, so
+/// one is probably on its way.
+const LAST_CHANCE: Duration = Duration::from_secs(1);
 
 /// What the requests of a connection, and the worker, share about it.
 #[derive(Debug)]
@@ -97,7 +100,7 @@ pub async fn serve(
     };
     let state = ConnectionState::new(&worker, listener, socket, peer, settled);
     let _registered = worker.register(&state);
-    if worker.is_draining() {
+    if worker.is_draining() || worker.snapshot().listener_at(socket).is_none() {
         // Accepted while its socket was being emptied: one request, then close.
         state.drain();
     }
@@ -220,7 +223,7 @@ async fn drive(
             {
                 return Poll::Ready(Over::Refused(violation));
             }
-            if state.closing.get() && !told {
+            if state.closing.get() && !told && state.may_be_told_to_close() {
                 told = true;
                 if let Poll::Ready(result) = poll(cx, Wish::Close) {
                     return Poll::Ready(Over::Done(result));
@@ -314,6 +317,20 @@ impl ConnectionState {
         self.timer.arm(Instant::now());
     }
 
+    /// Whether hyper may be told to close now. Under HTTP/1.1 it closes a connection of which it has
+    /// seen no whole request, whatever is on its way; so a new one keeps its first request, and
+    /// one whose next head has begun to come keeps that. Under HTTP/2 a GOAWAY loses nothing.
+    fn may_be_told_to_close(&self) -> bool {
+        let h2 = self.tls.as_ref().is_some_and(|tls| tls.h2);
+        h2 || (self.spoken.get() && self.io.head_since.get().is_none())
+    }
+
+    /// How long to wait for the first byte.
+    fn patience_for_first(&self) -> Duration {
+        let limit = self.listener.borrow().limits.header_timeout;
+        if self.closing.get() { limit.min(LAST_CHANCE) } else { limit }
+    }
+
     /// Whether the next answer is to be the last.
     pub fn is_closing(&self) -> bool {
         self.closing.get()
@@ -369,8 +386,11 @@ impl ConnectionState {
         let head = self.io.head_since.get().map(|since| since + limits.header_timeout);
         let write = self.io.blocked_since.get().map(|since| since + limits.write_timeout);
         let idle = (self.active.get() == 0 && head.is_none()).then(|| {
-            let patience =
-                if self.spoken.get() { limits.keepalive_timeout } else { limits.header_timeout };
+            let patience = if self.spoken.get() {
+                limits.keepalive_timeout
+            } else {
+                self.patience_for_first()
+            };
             self.idle_since.get() + patience
         });
         [head, write, idle].into_iter().flatten().min()
@@ -390,7 +410,7 @@ impl ConnectionState {
         }
         let idle = now - self.idle_since.get();
         if !self.spoken.get() {
-            return (idle >= limits.header_timeout).then_some(Overdue::Silence);
+            return (idle >= self.patience_for_first()).then_some(Overdue::Silence);
         }
         (idle >= limits.keepalive_timeout).then_some(Overdue::Idle)
     }

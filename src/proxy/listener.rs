@@ -100,7 +100,7 @@ async fn accept(worker: Rc<Worker>, id: SocketId, socket: Socket, state: Rc<Stat
     empty(&worker, id, &state, &socket);
     drop(socket);
     state.closed.set(true);
-    worker.acceptor_closed();
+    worker.something_ended();
 }
 
 /// At the process's limit of connections, waiting in the kernel's queue is better than a refusal.
@@ -134,25 +134,24 @@ fn take(worker: &Rc<Worker>, id: SocketId, state: &State, stream: RawStream) {
     if let Some(listener) = snapshot.listener_at(id) {
         state.listener.replace(Some(Arc::clone(listener)));
     }
+    let Some(listener) = state.listener.borrow().clone() else { return };
     match less_busy(worker) {
-        Some(other) => hand_over(worker, other, id, state, stream),
-        None => start(worker, id, state.listener.borrow().as_ref(), stream),
+        Some(other) => hand_over(worker, other, id, listener, stream),
+        None => start(worker, id, listener, stream),
     }
 }
 
 /// Serves a connection that a busier worker has accepted.
 pub fn adopt(worker: &Rc<Worker>, handover: Handover) {
-    let snapshot = worker.snapshot();
-    match RawStream::adopt(handover.stream) {
-        Ok(stream) => start(worker, handover.socket, snapshot.listener_at(handover.socket), stream),
+    let Handover { socket, listener, stream } = handover;
+    match RawStream::adopt(stream) {
+        Ok(stream) => start(worker, socket, listener, stream),
         Err(error) => tracing::warn!(%error, "cannot adopt a connection"),
     }
 }
 
-fn start(worker: &Rc<Worker>, id: SocketId, listener: Option<&Arc<Listener>>, stream: RawStream) {
-    let Some(listener) = listener else { return };
-    if let Some(permit) = Permit::take(worker, listener, stream.peer()) {
-        let listener = Arc::clone(listener);
+fn start(worker: &Rc<Worker>, id: SocketId, listener: Arc<Listener>, stream: RawStream) {
+    if let Some(permit) = Permit::take(worker, &listener, stream.peer()) {
         let worker = Rc::clone(worker);
         tokio::task::spawn_local(connection::serve(worker, listener, id, stream, permit));
     }
@@ -171,19 +170,22 @@ fn less_busy(worker: &Worker) -> Option<usize> {
     (much_busier && least != worker.id.index() && !worker.is_draining()).then_some(least)
 }
 
-fn hand_over(worker: &Rc<Worker>, other: usize, id: SocketId, state: &State, stream: RawStream) {
+fn hand_over(
+    worker: &Rc<Worker>,
+    other: usize,
+    socket: SocketId,
+    listener: Arc<Listener>,
+    stream: RawStream,
+) {
     let stream = match stream.release() {
         Ok(stream) => stream,
         Err(error) => return tracing::warn!(%error, "cannot hand a connection over"),
     };
-    match worker.shared.workers[other].send(Mail::Adopt(Handover { socket: id, stream })) {
+    let handover = Handover { socket, listener, stream };
+    match worker.shared.workers[other].send(Mail::Adopt(handover)) {
         Ok(()) => worker.shared.workers[worker.id.index()].cells.handovers.add(1),
         // The other worker has ended: it is ours after all.
-        Err(Mail::Adopt(handover)) => {
-            if let Ok(stream) = RawStream::adopt(handover.stream) {
-                start(worker, id, state.listener.borrow().as_ref(), stream);
-            }
-        }
+        Err(Mail::Adopt(handover)) => adopt(worker, handover),
         Err(_) => {}
     }
 }

@@ -70,5 +70,6 @@ impl Drop for Permit {
         self.worker.shared.connections.fetch_sub(1, Ordering::Relaxed);
         let port = &self.worker.shared.workers[self.worker.id.index()];
         port.connections.fetch_sub(1, Ordering::Relaxed);
+        self.worker.something_ended();
     }
 }

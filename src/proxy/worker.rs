@@ -188,7 +188,7 @@ impl Worker {
                 now = sweep.tick() => self.upstreams.close_expired(now.into_std()),
                 () = self.drained.notified() => {}
                 () = cut => {
-                    let left = self.connections.borrow().len();
+                    let left = self.shared.workers[self.id.index()].connections.load(Ordering::Relaxed);
                     if left > 0 {
                         tracing::warn!(worker = %self.id, connections = left,
                             "shutdown_timeout is over: cutting what is still open");
@@ -204,7 +204,8 @@ impl Worker {
 
     fn is_drained(&self) -> bool {
         self.deadline.get().is_some()
-            && self.connections.borrow().is_empty()
+            // Those whose TLS handshake is still going on count too.
+            && self.shared.workers[self.id.index()].connections.load(Ordering::Relaxed) == 0
             && self.acceptors.borrow().iter().all(|(_, acceptor)| acceptor.is_closed())
     }
 
@@ -282,9 +283,11 @@ impl Worker {
         Registered { worker: Rc::clone(self), key }
     }
 
-    /// Called when an acceptor has closed its socket.
-    pub(super) fn acceptor_closed(&self) {
-        self.drained.notify_one();
+    /// Called when an acceptor has closed its socket, and when a connection has ended.
+    pub(super) fn something_ended(&self) {
+        if self.is_draining() {
+            self.drained.notify_one();
+        }
     }
 }
 
@@ -298,8 +301,5 @@ pub struct Registered {
 impl Drop for Registered {
     fn drop(&mut self) {
         self.worker.connections.borrow_mut().remove(self.key);
-        if self.worker.is_draining() {
-            self.worker.drained.notify_one();
-        }
     }
 }

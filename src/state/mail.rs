@@ -5,7 +5,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::{Backend, BackendId};
+use super::{Backend, BackendId, Listener};
 
 /// Names a bound address; a listener that keeps its address keeps its sockets across reloads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -25,6 +25,8 @@ pub enum ListeningSocket {
 pub struct Handover {
     /// The address that it was accepted on.
     pub socket: SocketId,
+    /// The listener that it was accepted for, which may be about to leave.
+    pub listener: Arc<Listener>,
     /// The connection.
     pub stream: HandoverStream,
 }
