@@ -9,5 +9,7 @@ mod affinity;
 mod balancing;
 mod health;
 mod http1;
+mod reload;
 mod retries;
 mod routing;
+mod shutdown;
