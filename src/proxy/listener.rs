@@ -60,7 +60,9 @@ impl Acceptor {
                 Socket::Unix(UnixListener::from_std(socket.try_clone()?)?)
             }
         };
-        let state = Rc::new(State::default());
+        // Known before the first connection: by then it may have left.
+        let listener = RefCell::new(worker.snapshot().listener_at(id).cloned());
+        let state = Rc::new(State { listener, ..State::default() });
         tokio::task::spawn_local(accept(Rc::clone(worker), id, socket, Rc::clone(&state)));
         Ok(Acceptor(state))
     }
