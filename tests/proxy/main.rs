@@ -1,6 +1,10 @@
 //! What a client and a backend see of a whole proxy, over real sockets on loopback.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that cannot go on should say where"
+)]
 
 #[path = "../support/mod.rs"]
 mod support;
