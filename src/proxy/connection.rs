@@ -1,15 +1,11 @@
 //! One client connection: handshake, HTTP by its version, the timeouts around it, its end.
 //!
-//! hyper serves the requests; this task polls it, and between polls looks at what the IO wrapper
-//! saw and at the clock. Everything that ends a connection from our side is decided here: a slow or
-//! forbidden head, idleness, a client that takes nothing, age, drain.
+//! hyper serves the requests; [`drive`](super::drive) polls it and ends what must end.
 
 use std::cell::{Cell, RefCell};
-use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::StatusCode;
@@ -18,8 +14,9 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::time::Instant;
 
+use super::drive::{Over, Wish, drive};
 use super::farewell::{linger, refuse};
-use super::framing::{Limits, Scanner, Violation};
+use super::framing::{Limits, Scanner};
 use super::headers::forwarded::{Connection as Asker, ConnectionHeaders};
 use super::io::{ClientIo, ClientStream, IoState, Peer, RawStream};
 use super::permit::Permit;
@@ -27,7 +24,7 @@ use super::timer::Timer;
 use super::tls::{self, Settled};
 use super::tunnel;
 use super::worker::Worker;
-use super::{error, service};
+use super::{error, record, service};
 use crate::state::{Listener, Snapshot, SocketId};
 use crate::upstream::http2::LocalExecutor;
 
@@ -41,9 +38,6 @@ const H2_SEND_BUFFER_BYTES: usize = 64 * 1024;
 const H2_PING: Duration = Duration::from_secs(30);
 /// hyper's buffers, for a head that is being read or bodies that are being written.
 const H1_BUFFER_BYTES: usize = 64 * 1024;
-/// A new connection that is to close waits so long for its first request: it was just opened, so
-/// one is probably on its way.
-const LAST_CHANCE: Duration = Duration::from_secs(1);
 
 /// What the requests of a connection, and the worker, share about it.
 #[derive(Debug)]
@@ -58,28 +52,17 @@ pub struct ConnectionState {
     pub tls: Option<Settled>,
     /// A protocol switch that was agreed on: what the connection becomes when hyper lets go of it.
     pub tunnel: RefCell<Option<tunnel::Start>>,
-    listener: RefCell<Arc<Listener>>,
+    pub(super) listener: RefCell<Arc<Listener>>,
     headers: RefCell<(u64, Rc<ConnectionHeaders>)>,
-    io: Rc<IoState>,
-    timer: Timer,
     opened: Instant,
-    idle_since: Cell<Instant>,
-    active: Cell<u32>,
-    spoken: Cell<bool>,
+    pub(super) io: Rc<IoState>,
+    pub(super) timer: Timer,
+    pub(super) idle_since: Cell<Instant>,
+    pub(super) active: Cell<u32>,
+    pub(super) spoken: Cell<bool>,
     /// A request was answered before its body had come in full.
     unread: Cell<bool>,
-    closing: Cell<bool>,
-}
-
-enum Over {
-    /// hyper is done with it.
-    Done(Result<(), hyper::Error>),
-    /// Something came that is not to be passed on.
-    Refused(Violation),
-    /// A head took too long.
-    SlowHead,
-    /// Nothing is to be said any more.
-    Drop,
+    pub(super) closing: Cell<bool>,
 }
 
 /// Serves a connection from its first byte to its last.
@@ -105,7 +88,7 @@ pub async fn serve(
         state.drain();
     }
     // Boxed apart, so that a connection holds the state of its own HTTP version only.
-    if state.tls.as_ref().is_some_and(|tls| tls.h2) {
+    if state.is_h2() {
         Box::pin(serve_h2(&state, stream)).await;
     } else {
         Box::pin(serve_h1(&state, stream)).await;
@@ -196,69 +179,6 @@ async fn serve_h2(state: &Rc<ConnectionState>, stream: ClientStream) {
     }
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Wish {
-    GoOn,
-    /// Finish what has begun, then close. Said once.
-    Close,
-}
-
-/// Polls hyper, and in between whatever may end the connection from our side.
-async fn drive(
-    state: &ConnectionState,
-    mut poll: impl FnMut(&mut Context<'_>, Wish) -> Poll<Result<(), hyper::Error>>,
-) -> Over {
-    let mut told = false;
-    state.arm();
-    poll_fn(|cx| {
-        loop {
-            // What has already arrived is read before a close is asked for, so that a request
-            // which crossed our wish on its way is served.
-            if let Poll::Ready(result) = poll(cx, Wish::GoOn) {
-                return Poll::Ready(Over::Done(result));
-            }
-            if state.active.get() == 0
-                && state.io.blocked_since.get().is_none()
-                && let Some(violation) = state.io.violation.get()
-            {
-                return Poll::Ready(Over::Refused(violation));
-            }
-            if state.closing.get() && !told && state.may_be_told_to_close() {
-                told = true;
-                if let Poll::Ready(result) = poll(cx, Wish::Close) {
-                    return Poll::Ready(Over::Done(result));
-                }
-            }
-            state.arm_for_io();
-            if state.timer.poll_expired(cx).is_pending() {
-                return Poll::Pending;
-            }
-            match state.overdue(Instant::now()) {
-                Some(Overdue::Head) => return Poll::Ready(Over::SlowHead),
-                Some(Overdue::Write) => return Poll::Ready(Over::Drop),
-                Some(Overdue::Silence) => return Poll::Ready(Over::Drop),
-                Some(Overdue::Idle) if told => return Poll::Ready(Over::Drop),
-                Some(Overdue::Idle) => {
-                    state.closing.set(true);
-                    // Should the close itself hang, the next expiry ends it.
-                    state.idle_since.set(Instant::now());
-                    state.arm();
-                }
-                None => state.arm(),
-            }
-        }
-    })
-    .await
-}
-
-enum Overdue {
-    Head,
-    Write,
-    /// A new connection that has not sent a byte.
-    Silence,
-    Idle,
-}
-
 impl ConnectionState {
     fn new(
         worker: &Rc<Worker>,
@@ -317,25 +237,6 @@ impl ConnectionState {
         self.timer.arm(Instant::now());
     }
 
-    /// Whether hyper may be told to close now. Under HTTP/1.1 it closes a connection of which it has
-    /// seen no whole request, whatever is on its way; so a new one keeps its first request, and
-    /// one whose next head has begun to come keeps that. Under HTTP/2 a GOAWAY loses nothing.
-    fn may_be_told_to_close(&self) -> bool {
-        let h2 = self.tls.as_ref().is_some_and(|tls| tls.h2);
-        h2 || (self.spoken.get() && self.io.head_since.get().is_none())
-    }
-
-    /// How long to wait for the first byte.
-    fn patience_for_first(&self) -> Duration {
-        let limit = self.listener.borrow().limits.header_timeout;
-        if self.closing.get() { limit.min(LAST_CHANCE) } else { limit }
-    }
-
-    /// Whether the next answer is to be the last.
-    pub fn is_closing(&self) -> bool {
-        self.closing.get()
-    }
-
     /// Whether it is older than its listener wants.
     pub fn is_aged(&self, listener: &Listener, now: Instant) -> bool {
         listener.limits.keepalive_max_age.is_some_and(|age| now - self.opened >= age)
@@ -344,6 +245,11 @@ impl ConnectionState {
     /// The TLS version, for the log.
     pub fn tls_version(&self) -> Option<&'static str> {
         self.tls.as_ref().map(|tls| tls.version)
+    }
+
+    /// Whether it speaks HTTP/2.
+    pub fn is_h2(&self) -> bool {
+        self.tls.as_ref().is_some_and(|tls| tls.h2)
     }
 
     /// A request has begun on it.
@@ -367,54 +273,6 @@ impl ConnectionState {
         }
     }
 
-    /// Sets the timer for what can become overdue next.
-    fn arm(&self) {
-        if let Some(deadline) = self.next_deadline() {
-            self.timer.arm(deadline);
-        }
-    }
-
-    /// The wrapper has no timer: what it saw during a poll is taken up here. Both facts are rare.
-    fn arm_for_io(&self) {
-        if self.io.head_since.get().is_some() || self.io.blocked_since.get().is_some() {
-            self.arm();
-        }
-    }
-
-    fn next_deadline(&self) -> Option<Instant> {
-        let limits = &self.listener.borrow().limits;
-        let head = self.io.head_since.get().map(|since| since + limits.header_timeout);
-        let write = self.io.blocked_since.get().map(|since| since + limits.write_timeout);
-        let idle = (self.active.get() == 0 && head.is_none()).then(|| {
-            let patience = if self.spoken.get() {
-                limits.keepalive_timeout
-            } else {
-                self.patience_for_first()
-            };
-            self.idle_since.get() + patience
-        });
-        [head, write, idle].into_iter().flatten().min()
-    }
-
-    fn overdue(&self, now: Instant) -> Option<Overdue> {
-        let limits = &self.listener.borrow().limits;
-        let over = |since: Option<Instant>, limit| since.is_some_and(|since| now - since >= limit);
-        if over(self.io.head_since.get(), limits.header_timeout) {
-            return Some(Overdue::Head);
-        }
-        if over(self.io.blocked_since.get(), limits.write_timeout) {
-            return Some(Overdue::Write);
-        }
-        if self.active.get() > 0 || self.io.head_since.get().is_some() {
-            return None;
-        }
-        let idle = now - self.idle_since.get();
-        if !self.spoken.get() {
-            return (idle >= self.patience_for_first()).then_some(Overdue::Silence);
-        }
-        (idle >= limits.keepalive_timeout).then_some(Overdue::Idle)
-    }
-
     fn note_error(&self, error: &hyper::Error) {
         if error.is_parse() {
             self.note_refusal(error::unreadable(error), "malformed");
@@ -428,6 +286,7 @@ impl ConnectionState {
         let cells = listener.state.cells.cell(self.worker.id);
         cells.malformed.add(1);
         cells.codes.count(status);
+        record::log_malformed(self, &listener, status, reason);
         tracing::debug!(listener = %listener.name, peer = ?self.peer, %status, reason,
             "refused what a client sent");
     }

@@ -5,6 +5,7 @@
 
 pub mod body;
 pub mod connection;
+pub mod drive;
 pub mod error;
 pub mod farewell;
 pub mod forward;

@@ -70,6 +70,9 @@ impl Drop for Permit {
         self.worker.shared.connections.fetch_sub(1, Ordering::Relaxed);
         let port = &self.worker.shared.workers[self.worker.id.index()];
         port.connections.fetch_sub(1, Ordering::Relaxed);
+        if std::thread::panicking() {
+            port.cells.panics.add(1);
+        }
         self.worker.something_ended();
     }
 }

@@ -215,6 +215,41 @@ impl RequestRecord {
     }
 }
 
+/// Logs what did not parse and so never became a request.
+pub fn log_malformed(
+    connection: &ConnectionState,
+    listener: &Listener,
+    status: StatusCode,
+    reason: &'static str,
+) {
+    let Some(log) = &connection.worker.access_log else { return };
+    log.log(&Entry {
+        time: SystemTime::now(),
+        client: connection.peer.ip(),
+        method: "",
+        target: "",
+        http_version: Version::HTTP_11,
+        host: "",
+        status: status.as_u16(),
+        bytes_sent: 0,
+        bytes_received: 0,
+        duration: std::time::Duration::ZERO,
+        head: None,
+        request_id: "",
+        referer: None,
+        user_agent: None,
+        listener: &listener.name,
+        route: "",
+        pool: "",
+        version: "",
+        backend: "",
+        attempts: 0,
+        retry_reasons: "",
+        reason,
+        tls: connection.tls_version(),
+    });
+}
+
 impl Drop for RequestRecord {
     fn drop(&mut self) {
         let status = self.status.unwrap_or_else(error::client_left);
@@ -222,7 +257,12 @@ impl Drop for RequestRecord {
         if let Some(line) = &self.line {
             self.log(line, status);
         }
-        self.connection.worker.shared.requests.fetch_sub(1, Ordering::Relaxed);
+        let worker = &self.connection.worker;
+        worker.shared.requests.fetch_sub(1, Ordering::Relaxed);
+        if std::thread::panicking() && self.connection.is_h2() {
+            // It ends this stream only; where it ends a connection, the permit counts it.
+            worker.shared.workers[worker.id.index()].cells.panics.add(1);
+        }
         let unread = self.upload.as_ref().is_some_and(|upload| upload.finished().is_none());
         self.connection.request_ended(unread);
     }

@@ -140,8 +140,8 @@ fn find_route(
             return Err(Failure::Target("the path does not begin with a slash"));
         }
     }
-    let route =
-        snapshot.routes.lookup(record.listener.index, host, path).ok_or(Failure::NoRoute)?;
+    let listener = snapshot.index_of(&record.listener);
+    let route = snapshot.routes.lookup(listener, host, path).ok_or(Failure::NoRoute)?;
     record.route = Some(Arc::clone(route));
     Ok(Arc::clone(route))
 }

@@ -197,7 +197,9 @@ impl Worker {
                 }
             }
             if self.is_drained() {
-                return;
+                // A connection may have been handed over at the last moment.
+                let Ok(mail) = mail.try_recv() else { return };
+                self.handle(mail, sockets);
             }
         }
     }

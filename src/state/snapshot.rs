@@ -55,6 +55,14 @@ impl Snapshot {
     pub fn listener_at(&self, socket: SocketId) -> Option<&Arc<Listener>> {
         self.listeners.iter().find(|listener| listener.sockets.contains(&socket))
     }
+
+    /// The index under which this snapshot's routes know a listener. One that has left the
+    /// configuration, with connections still open, has none that a route could name.
+    pub fn index_of(&self, listener: &Arc<Listener>) -> u16 {
+        let known = self.listeners.get(usize::from(listener.index));
+        let is_same = known.is_some_and(|known| Arc::ptr_eq(known, listener));
+        if is_same { listener.index } else { u16::MAX }
+    }
 }
 
 /// A listener: where we accept, and how we treat who comes.

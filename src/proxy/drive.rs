@@ -1,0 +1,156 @@
+//! Driving a connection: hyper is polled, and between polls everything that may end the connection
+//! from our side is looked at. A slow or forbidden head, a client that takes nothing, idleness, a
+//! wish to close.
+
+use std::future::poll_fn;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::connection::ConnectionState;
+use super::framing::Violation;
+
+/// A new connection that is to close waits so long for its first request: it was just opened, so
+/// one is probably on its way.
+const LAST_CHANCE: Duration = Duration::from_secs(1);
+
+/// How a connection's HTTP came to its end.
+pub enum Over {
+    /// hyper is done with it.
+    Done(Result<(), hyper::Error>),
+    /// Something came that is not to be passed on.
+    Refused(Violation),
+    /// A head took too long.
+    SlowHead,
+    /// Nothing is to be said any more.
+    Drop,
+}
+
+/// What hyper is told with a poll.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Wish {
+    /// Nothing new.
+    GoOn,
+    /// Finish what has begun, then close. Said once.
+    Close,
+}
+
+/// Polls hyper, and in between whatever may end the connection from our side.
+pub async fn drive(
+    state: &ConnectionState,
+    mut poll: impl FnMut(&mut Context<'_>, Wish) -> Poll<Result<(), hyper::Error>>,
+) -> Over {
+    let mut told = false;
+    state.arm();
+    poll_fn(|cx| {
+        loop {
+            // What has already arrived is read before a close is asked for, so that a request
+            // which crossed our wish on its way is served.
+            if let Poll::Ready(result) = poll(cx, Wish::GoOn) {
+                return Poll::Ready(Over::Done(result));
+            }
+            if state.active.get() == 0
+                && state.io.blocked_since.get().is_none()
+                && let Some(violation) = state.io.violation.get()
+            {
+                return Poll::Ready(Over::Refused(violation));
+            }
+            if state.closing.get() && !told && state.may_be_told_to_close() {
+                told = true;
+                if let Poll::Ready(result) = poll(cx, Wish::Close) {
+                    return Poll::Ready(Over::Done(result));
+                }
+            }
+            state.arm_for_io();
+            if state.timer.poll_expired(cx).is_pending() {
+                return Poll::Pending;
+            }
+            match state.overdue(Instant::now()) {
+                Some(Overdue::Head) => return Poll::Ready(Over::SlowHead),
+                Some(Overdue::Write) => return Poll::Ready(Over::Drop),
+                Some(Overdue::Silence) => return Poll::Ready(Over::Drop),
+                Some(Overdue::Idle) if told => return Poll::Ready(Over::Drop),
+                Some(Overdue::Idle) => {
+                    state.closing.set(true);
+                    // Should the close itself hang, the next expiry ends it.
+                    state.idle_since.set(Instant::now());
+                    state.arm();
+                }
+                None => state.arm(),
+            }
+        }
+    })
+    .await
+}
+
+enum Overdue {
+    Head,
+    Write,
+    /// A new connection that has not sent a byte.
+    Silence,
+    Idle,
+}
+
+impl ConnectionState {
+    /// Whether hyper may be told to close now. Under HTTP/1.1 it closes a connection of which it has
+    /// seen no whole request, whatever is on its way; so a new one keeps its first request, and
+    /// one whose next head has begun to come keeps that. Under HTTP/2 a GOAWAY loses nothing.
+    fn may_be_told_to_close(&self) -> bool {
+        self.is_h2() || (self.spoken.get() && self.io.head_since.get().is_none())
+    }
+
+    /// How long to wait for the first byte.
+    fn patience_for_first(&self) -> Duration {
+        let limit = self.listener.borrow().limits.header_timeout;
+        if self.closing.get() { limit.min(LAST_CHANCE) } else { limit }
+    }
+
+    /// Sets the timer for what can become overdue next.
+    pub(super) fn arm(&self) {
+        if let Some(deadline) = self.next_deadline() {
+            self.timer.arm(deadline);
+        }
+    }
+
+    /// The wrapper has no timer: what it saw during a poll is taken up here. Both facts are rare.
+    fn arm_for_io(&self) {
+        if self.io.head_since.get().is_some() || self.io.blocked_since.get().is_some() {
+            self.arm();
+        }
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        let limits = &self.listener.borrow().limits;
+        let head = self.io.head_since.get().map(|since| since + limits.header_timeout);
+        let write = self.io.blocked_since.get().map(|since| since + limits.write_timeout);
+        let idle = (self.active.get() == 0 && head.is_none()).then(|| {
+            let patience = if self.spoken.get() {
+                limits.keepalive_timeout
+            } else {
+                self.patience_for_first()
+            };
+            self.idle_since.get() + patience
+        });
+        [head, write, idle].into_iter().flatten().min()
+    }
+
+    fn overdue(&self, now: Instant) -> Option<Overdue> {
+        let limits = &self.listener.borrow().limits;
+        let over = |since: Option<Instant>, limit| since.is_some_and(|since| now - since >= limit);
+        if over(self.io.head_since.get(), limits.header_timeout) {
+            return Some(Overdue::Head);
+        }
+        if over(self.io.blocked_since.get(), limits.write_timeout) {
+            return Some(Overdue::Write);
+        }
+        if self.active.get() > 0 || self.io.head_since.get().is_some() {
+            return None;
+        }
+        let idle = now - self.idle_since.get();
+        if !self.spoken.get() {
+            return (idle >= self.patience_for_first()).then_some(Overdue::Silence);
+        }
+        (idle >= limits.keepalive_timeout).then_some(Overdue::Idle)
+    }
+}
