@@ -91,8 +91,8 @@ pub async fn forward(
 
 /// Whether another attempt is due; takes it out of the budget if so.
 fn may_go_on(cause: Cause, pool: &Pool, outgoing: &Outgoing, record: &RequestRecord) -> bool {
-    let (repeatable, unread) = (outgoing.is_repeatable(), outgoing.is_unread());
-    retry::is_due(cause, &pool.retries, record.attempts, repeatable, unread)
+    let (idempotent, replayable) = (outgoing.idempotent, outgoing.is_replayable());
+    retry::is_due(cause, &pool.retries, record.attempts, idempotent, replayable)
         && (!cause.is_charged() || spend(pool, record))
 }
 

@@ -68,13 +68,8 @@ impl Outgoing {
         Ok(request)
     }
 
-    /// Whether it may be sent twice: its method says so, and its body can begin anew.
-    pub fn is_repeatable(&self) -> bool {
-        self.idempotent && self.upload.as_ref().is_none_or(|upload| upload.can_be_sent_again())
-    }
-
-    /// Whether nothing of its body was read yet.
-    pub fn is_unread(&self) -> bool {
-        self.upload.as_ref().is_none_or(|upload| upload.received() == 0)
+    /// Whether its body, if any, can be sent again from its beginning.
+    pub fn is_replayable(&self) -> bool {
+        self.upload.as_ref().is_none_or(|upload| upload.can_be_sent_again())
     }
 }

@@ -97,16 +97,16 @@ impl Cause {
 
 /// Whether another attempt is both safe and wanted, budget aside.
 ///
-/// `repeatable` is whether the request may be sent twice: an idempotent method whose body, if any,
-/// can be sent again from its beginning. `unread` is whether nothing of its body was read yet.
+/// `idempotent` is whether the method may be carried out twice; `replayable`, whether the body, if
+/// any, can be sent again from its beginning.
 pub fn is_due(
     cause: Cause,
     policy: &RetryPolicy,
     attempts: u32,
-    repeatable: bool,
-    unread: bool,
+    idempotent: bool,
+    replayable: bool,
 ) -> bool {
-    let safe = repeatable || (cause.is_unsent() && unread);
+    let safe = replayable && (idempotent || cause.is_unsent());
     safe && attempts < policy.attempts && cause.is_wanted(policy)
 }
 
@@ -148,14 +148,14 @@ mod tests {
     }
 
     #[test]
-    fn what_was_sent_is_sent_again_only_if_repeatable() {
+    fn what_was_sent_is_sent_again_only_if_idempotent() {
         assert!(!is_due(Cause::Reset, &policy(), 1, false, true));
-        assert!(is_due(Cause::Reset, &policy(), 1, true, false));
+        assert!(is_due(Cause::Reset, &policy(), 1, true, true));
     }
 
     #[test]
     fn a_body_that_was_read_and_not_kept_is_not_sent_again() {
-        assert!(!is_due(Cause::RefusedStream, &policy(), 1, false, false));
+        assert!(!is_due(Cause::RefusedStream, &policy(), 1, true, false));
     }
 
     #[test]

@@ -31,6 +31,7 @@ use super::record::RequestRecord;
 use super::upgrade::{self, Wish};
 use super::{host, retry};
 use crate::balance::{Policy, stable_hash};
+use crate::state::pool::Protocol;
 use crate::state::{Pool, Redirect, Route, Snapshot, Target};
 
 /// Answers one request. Whatever happens, the record tells of it once.
@@ -193,7 +194,10 @@ fn prepare(
     let idempotent = retry::is_idempotent(&method);
     if !body.is_end_stream() {
         let pause = record.listener.limits.body_timeout;
-        let upload = Upload::new(body, idempotent, max_body, pause, &worker.wheel);
+        // A stream that an HTTP/2 backend refuses may be sent again whatever its method, and by
+        // then its body may have been read.
+        let replayable = idempotent || pool.upstream.protocol != Protocol::Http1;
+        let upload = Upload::new(body, replayable, max_body, pause, &worker.wheel);
         record.upload = Some(upload);
     }
     Ok(Outgoing {

@@ -67,8 +67,9 @@ pub struct Failed<R> {
 pub(super) fn classify(error: hyper::Error, reused: bool) -> Error {
     if let Some(h2) = find::<h2::Error>(&error) {
         let refused = h2.reason() == Some(h2::Reason::REFUSED_STREAM);
-        // NO_ERROR in a remote GOAWAY means that streams above its last id were not processed.
-        let gone = h2.is_remote() && h2.is_go_away() && h2.reason() == Some(h2::Reason::NO_ERROR);
+        // Only streams above its last id fail with a GOAWAY itself, and those were not processed,
+        // whatever the reason that it gives (RFC 9113 section 6.8).
+        let gone = h2.is_remote() && h2.is_go_away();
         if refused || gone {
             return Error::RefusedStream;
         }
