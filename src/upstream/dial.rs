@@ -100,7 +100,11 @@ pub async fn connect(
         return Ok(Dialled { stream: UpstreamStream::Plain(socket), h2 });
     };
     let stream = handshake(tls, address, socket, http1_only).await?;
-    let h2 = stream.get_ref().1.alpn_protocol() == Some(ALPN_H2);
+    let h2 = match stream.get_ref().1.alpn_protocol() {
+        Some(protocol) => protocol == ALPN_H2,
+        // The backend knows nothing of ALPN: it speaks what the pool says that it speaks.
+        None => !http1_only && settings.protocol == Protocol::H2,
+    };
     Ok(Dialled { stream: UpstreamStream::Tls(Box::new(stream)), h2 })
 }
 
