@@ -1,9 +1,11 @@
 //! One HTTP/2 connection to a backend, shared by many requests of one worker.
 
 use std::cell::Cell;
+use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -11,6 +13,8 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::Notify;
 
 use super::dial::UpstreamStream;
 use super::error::classify;
@@ -48,21 +52,37 @@ where
     B: http_body::Body<Data = Bytes> + Unpin + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    /// Speaks HTTP/2 on a fresh connection.
+    /// Speaks HTTP/2 on a fresh connection, and waits for the backend to do so: only its settings
+    /// tell how many streams it takes, and whoever sends none does not speak HTTP/2.
+    ///
+    /// # Errors
+    /// If the connection ends before that; nothing was sent.
     pub async fn open(
         stream: UpstreamStream,
         backend: &Arc<Backend>,
         worker: WorkerId,
     ) -> Result<Self, Error> {
+        let heard = Rc::new(Notify::new());
+        let stream = Listening { stream, heard: Rc::clone(&heard) };
         let (sender, mut connection) = http2::Builder::new(LocalExecutor)
             .timer(TokioTimer::new())
             .initial_stream_window_size(STREAM_WINDOW_BYTES)
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
             .keep_alive_interval(PING_INTERVAL)
             .keep_alive_timeout(PING_TIMEOUT)
+            .initial_max_send_streams(0)
             .handshake(TokioIo::new(stream))
             .await
-            .map_err(Error::Reset)?;
+            .map_err(|error| Error::Connect(io::Error::other(error)))?;
+        while connection.current_max_send_streams() == 0 {
+            tokio::select! {
+                () = heard.notified() => {}
+                ended = &mut connection => {
+                    let why = ended.map_or_else(io::Error::other, |()| io::ErrorKind::UnexpectedEof.into());
+                    return Err(Error::Connect(why));
+                }
+            }
+        }
         let status = Rc::new(Status {
             max_streams: Cell::new(connection.current_max_send_streams()),
             streams: Cell::new(0),
@@ -153,6 +173,59 @@ impl Drop for StreamGuard {
         if left == 0 {
             self.0.idle_since.set(Instant::now());
         }
+    }
+}
+
+/// A connection that says when something was read from it: hyper reads in a task of its own, and
+/// tells nobody that settings have come.
+#[derive(Debug)]
+struct Listening {
+    stream: UpstreamStream,
+    heard: Rc<Notify>,
+}
+
+impl AsyncRead for Listening {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let read = Pin::new(&mut self.stream).poll_read(cx, buf);
+        // Once the connection is open nobody else has the other end.
+        if read.is_ready() && Rc::strong_count(&self.heard) > 1 {
+            self.heard.notify_one();
+        }
+        read
+    }
+}
+
+impl AsyncWrite for Listening {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
     }
 }
 

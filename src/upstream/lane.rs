@@ -227,16 +227,18 @@ where
     async fn open(self: &Rc<Self>) -> Result<Connection<B>, Error> {
         let epoch = self.epoch.get();
         let settings = Arc::clone(&self.settings.borrow());
-        let dialled = match dial(&self.backend, &settings, false).await {
-            Ok(dialled) => dialled,
-            Err(error) => {
-                self.count_connect_error();
-                return Err(error);
-            }
-        };
+        let began = Instant::now();
+        let dialled = dial(&self.backend, &settings, false)
+            .await
+            .inspect_err(|_| self.count_connect_error())?;
         self.speaks_h2.set(Some(dialled.h2));
         let kind = if dialled.h2 {
-            let http2 = Http2::open(dialled.stream, &self.backend, self.worker).await?;
+            let left = settings.connect_timeout.saturating_sub(began.elapsed());
+            let opening = Http2::open(dialled.stream, &self.backend, self.worker);
+            let http2 = tokio::time::timeout(left, opening)
+                .await
+                .unwrap_or(Err(Error::ConnectTimeout))
+                .inspect_err(|_| self.count_connect_error())?;
             let stream = http2.stream();
             if epoch == self.epoch.get() {
                 self.http2.borrow_mut().push(http2);
