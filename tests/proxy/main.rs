@@ -11,9 +11,12 @@ mod support;
 
 mod affinity;
 mod balancing;
+mod grpc;
 mod health;
 mod http1;
+mod http2;
 mod reload;
 mod retries;
 mod routing;
 mod shutdown;
+mod upstream_h2;

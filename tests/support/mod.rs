@@ -1,13 +1,17 @@
 //! The test kit: honest fakes that the tests tell their stories with.
 //!
-//! A [`backend::Backend`] is a server that does what its script says, on the level of bytes; a
+//! A [`backend::Backend`] is a server that does what its script says, on the level of bytes, and
+//! an [`h2_backend::H2Backend`] one on the level of HTTP/2 streams; a
 //! [`wire::Wire`] is a client that says exactly what a test wants to say; a [`proxy::Proxy`] is a
 //! whole Tidegate on ports of its own. Nothing sleeps to wait for something: it waits for the thing.
 
 #![allow(dead_code, reason = "every test binary uses its own part of the kit")]
 
 pub mod backend;
+pub mod h2_backend;
+pub mod h2_client;
 pub mod proxy;
+pub mod tls;
 pub mod wire;
 
 use std::time::Duration;

@@ -6,18 +6,17 @@ use std::sync::Arc;
 
 use tempfile::TempDir;
 use tidegate::app::{self, Options, Running};
-use tidegate::certs::generate::{Authority, Validity};
+use tidegate::certs::generate::PemPair;
 use tidegate::control::{ReloadError, ReloadReport};
 
 use super::backend::Backend;
 use super::wire::Wire;
-use super::{eventually, in_time};
+use super::{eventually, in_time, tls};
 
 /// A running proxy; its files are removed with it.
 pub struct Proxy {
     running: Running,
     dir: TempDir,
-    ca: String,
 }
 
 /// The part of a configuration that all tests share: ports of its own, two workers.
@@ -42,21 +41,40 @@ tls = { certificates = [{ cert = "cert.pem", key = "key.pem" }] }
 
 /// One route to one pool named `app` of these backends, checked every 100 ms by a connect.
 pub fn pool_of(backends: &[&Backend]) -> String {
-    app(backends, "", "[pools.app.health]\ntype = \"tcp\"\ninterval = \"100ms\"\n")
+    app(backends, "", CHECKED_BY_CONNECT)
+}
+
+/// As [`pool_of`], for backends of any kind.
+pub fn pool_at(backends: &[SocketAddr]) -> String {
+    app_at(backends, "", CHECKED_BY_CONNECT)
 }
 
 /// One route to one pool named `app` of these backends, with `keys` of its own and then `sections`.
 pub fn app(backends: &[&Backend], keys: &str, sections: &str) -> String {
-    let addresses: Vec<String> =
-        backends.iter().map(|backend| format!("\"{}\"", backend.address)).collect();
+    let addresses: Vec<SocketAddr> = backends.iter().map(|backend| backend.address).collect();
+    app_at(&addresses, keys, sections)
+}
+
+/// As [`app`], for backends of any kind.
+pub fn app_at(backends: &[SocketAddr], keys: &str, sections: &str) -> String {
+    let addresses: Vec<String> = backends.iter().map(|address| format!("\"{address}\"")).collect();
     format!(
         "[[routes]]\npool = \"app\"\n[pools.app]\nbackends = [{}]\n{keys}\n{sections}\n",
         addresses.join(", ")
     )
 }
 
+/// Probes by a connect every 100 ms.
+const CHECKED_BY_CONNECT: &str = "[pools.app.health]\ntype = \"tcp\"\ninterval = \"100ms\"\n";
+
 /// Probes by a GET for `/health` every 100 ms, and two of them make a verdict.
 pub const HEALTH: &str = "[pools.app.health]\npath = \"/health\"\ninterval = \"100ms\"\n";
+
+/// Puts a certificate and its key where a configuration finds them.
+pub fn write_pair(dir: &Path, name: &str, pair: &PemPair) {
+    std::fs::write(dir.join(format!("{name}cert.pem")), &pair.cert).unwrap();
+    std::fs::write(dir.join(format!("{name}key.pem")), &pair.key).unwrap();
+}
 
 impl Proxy {
     /// Starts a proxy with [`BASE`] and this configuration behind it, and waits until it is ready.
@@ -78,14 +96,18 @@ impl Proxy {
 
     /// Starts a proxy with a whole configuration, whatever is known of its backends.
     pub async fn start_unready(config: &str) -> Proxy {
-        let dir = TempDir::new().unwrap();
-        let now = std::time::SystemTime::now();
-        let authority = Authority::new("test", Validity::of_days(now, 1)).unwrap();
         let names = ["localhost", "127.0.0.1", "app.example.com", "*.example.org"];
-        let pair = authority.issue(&names, Validity::of_days(now, 1)).unwrap();
-        std::fs::write(dir.path().join("cert.pem"), pair.cert).unwrap();
-        std::fs::write(dir.path().join("key.pem"), pair.key).unwrap();
-        std::fs::write(dir.path().join("ca.pem"), authority.pem()).unwrap();
+        Proxy::start_as(config, &[("", tls::issue(&names))]).await
+    }
+
+    /// Starts a proxy with a whole configuration and these certificates, each in `NAMEcert.pem`
+    /// and `NAMEkey.pem`.
+    pub async fn start_as(config: &str, certificates: &[(&str, PemPair)]) -> Proxy {
+        let dir = TempDir::new().unwrap();
+        for (name, pair) in certificates {
+            write_pair(dir.path(), name, pair);
+        }
+        std::fs::write(dir.path().join("ca.pem"), tls::authority().pem()).unwrap();
         let path = dir.path().join("tidegate.toml");
         std::fs::write(&path, config).unwrap();
         let options = Options { config_path: path, ..Options::default() };
@@ -93,7 +115,7 @@ impl Proxy {
             .await
             .unwrap()
             .unwrap_or_else(|error| panic!("{error}\n{config}"));
-        Proxy { running, dir, ca: authority.pem() }
+        Proxy { running, dir }
     }
 
     /// Waits until every pool has had a verdict.
@@ -137,9 +159,7 @@ impl Proxy {
 
     /// Client settings that trust this proxy's certificates.
     pub fn client_tls(&self, alpn: &[&[u8]]) -> Arc<rustls::ClientConfig> {
-        let roots = tidegate::state::tls::authorities(self.ca.as_bytes()).unwrap();
-        let trust = tidegate::state::tls::Trust::Authorities(roots);
-        tidegate::state::tls::ClientTls::new(None, trust, alpn).unwrap().config
+        tls::client(alpn)
     }
 
     /// Reloads with [`BASE`] and this configuration behind it.
@@ -171,8 +191,13 @@ impl Proxy {
 
     /// Requests in flight on a backend, over all pools.
     pub fn in_flight(&self, backend: &Backend) -> u32 {
+        self.in_flight_at(backend.address)
+    }
+
+    /// As [`in_flight`](Self::in_flight), for a backend of any kind.
+    pub fn in_flight_at(&self, address: SocketAddr) -> u32 {
         let snapshot = self.running.shared().snapshot.load();
-        let label = backend.address.to_string();
+        let label = address.to_string();
         snapshot
             .pools
             .values()
@@ -181,6 +206,11 @@ impl Proxy {
             .filter(|member| *member.backend.label == *label)
             .map(|member| member.backend.in_flight())
             .sum()
+    }
+
+    /// Requests that were recorded on a listener.
+    pub fn recorded(&self, listener: &str) -> f64 {
+        self.metric("tidegate_listener_requests_total", &[&format!("listener=\"{listener}\"")])
     }
 
     /// What Prometheus would read.
