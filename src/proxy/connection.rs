@@ -233,6 +233,10 @@ impl ConnectionState {
     /// Finish what has begun, then close.
     pub fn drain(&self) {
         self.closing.set(true);
+        if !self.spoken.get() {
+            // What it has sent may be known to the kernel only.
+            self.idle_since.set(Instant::now());
+        }
         // Wakes the task, at the next tick.
         self.timer.arm(Instant::now());
     }

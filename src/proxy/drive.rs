@@ -11,8 +11,8 @@ use tokio::time::Instant;
 use super::connection::ConnectionState;
 use super::framing::Violation;
 
-/// A new connection that is to close waits so long for its first request: it was just opened, so
-/// one is probably on its way.
+/// A new connection that is to close gets so long for its first request, which is probably on its
+/// way.
 const LAST_CHANCE: Duration = Duration::from_secs(1);
 
 /// How a connection's HTTP came to its end.

@@ -15,7 +15,6 @@ use std::time::Duration;
 use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::Notify;
-use tokio::time::Instant;
 
 use super::connection;
 use super::io::RawStream;
@@ -80,7 +79,6 @@ impl Acceptor {
 }
 
 async fn accept(worker: Rc<Worker>, id: SocketId, socket: Socket, state: Rc<State>) {
-    let mut complaints = Complaints::default();
     while !state.closing.get() {
         wait_for_room(&worker, &state).await;
         let accepted = tokio::select! {
@@ -92,7 +90,7 @@ async fn accept(worker: Rc<Worker>, id: SocketId, socket: Socket, state: Rc<Stat
             Err(error) if concerns_one_connection(&error) => {}
             Err(error) => {
                 worker.shared.workers[worker.id.index()].cells.accept_errors.add(1);
-                complaints.about(&error);
+                complain(&worker, &error);
                 tokio::time::sleep(PAUSE).await;
             }
         }
@@ -235,24 +233,12 @@ fn concerns_one_connection(error: &io::Error) -> bool {
     )
 }
 
-/// Says what is wrong, at most once a second.
-#[derive(Debug, Default)]
-struct Complaints {
-    last: Option<Instant>,
-    held_back: u64,
-}
-
-impl Complaints {
-    fn about(&mut self, error: &io::Error) {
-        let now = Instant::now();
-        if self.last.is_some_and(|last| now - last < Duration::from_secs(1)) {
-            self.held_back += 1;
-            return;
-        }
-        self.last = Some(now);
+/// Says what is wrong, at most once a second for the whole process.
+fn complain(worker: &Worker, error: &io::Error) {
+    if let Some(also) = worker.shared.accept_complaints.admit(worker.shared.uptime()) {
         tracing::error!(
             %error,
-            also = std::mem::take(&mut self.held_back),
+            also,
             "cannot accept connections; if the open files ran out, raise LimitNOFILE or lower \
              server.max_connections"
         );

@@ -11,6 +11,7 @@ pub mod budget;
 pub mod counters;
 pub mod history;
 pub mod mail;
+pub mod once_a_second;
 pub mod pool;
 pub mod route;
 pub mod shared;

@@ -9,6 +9,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::mpsc;
 
 use super::counters::Counter;
+use super::once_a_second::OnceASecond;
 use super::{Mail, Notice, Snapshot};
 
 /// Index of a worker.
@@ -121,6 +122,8 @@ pub struct Shared {
     pub connections: AtomicUsize,
     /// Requests in flight now, over all workers.
     pub requests: AtomicUsize,
+    /// How often it is told that connections cannot be accepted.
+    pub accept_complaints: OnceASecond,
     /// How reloads went.
     pub reloads: ReloadCounters,
     /// Tells this process from others in a loop of proxies; random, never shown as anything else.
@@ -161,6 +164,7 @@ impl Shared {
             lifecycle: Lifecycle::default(),
             connections: AtomicUsize::new(0),
             requests: AtomicUsize::new(0),
+            accept_complaints: OnceASecond::default(),
             reloads: ReloadCounters::default(),
             instance,
             started: Instant::now(),
