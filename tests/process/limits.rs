@@ -1,0 +1,113 @@
+//! Ports that are taken, file descriptors that run out, backends that are killed.
+
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use crate::program::{Program, run};
+use crate::support::backend::Backend;
+use crate::support::eventually;
+use crate::support::proxy::pool_of;
+use crate::support::wire::Wire;
+
+#[tokio::test]
+async fn a_second_instance_on_the_same_port_is_an_error_in_words() {
+    let backend = Backend::named("one").await;
+    let program = Program::start("", &pool_of(&[&backend])).await;
+    let address = program.http().await;
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("second.toml");
+    let text = format!(
+        "[admin]\nbind = \"unix:second.sock\"\n[listeners.http]\nbind = \"{address}\"\n{}",
+        pool_of(&[&backend])
+    );
+    std::fs::write(&path, text).unwrap();
+    let second = move || run(&["run", "-c", path.to_str().unwrap()]);
+    let output = tokio::task::spawn_blocking(second).await.unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(told.contains(&format!("{address} is already in use")), "{told}");
+    for _ in 0..10 {
+        assert_eq!(Wire::connect(address).await.get("/").await.status(), 200);
+    }
+}
+
+#[tokio::test]
+async fn file_descriptors_that_run_out_are_survived_and_told_once_a_second() {
+    let backend = Backend::named("one").await;
+    let mut limited = Command::new("sh");
+    let program = env!("CARGO_BIN_EXE_tidegate");
+    limited.args(["-c", "ulimit -n 64; exec \"$@\"", "sh", program, "run"]);
+    let mut program =
+        Program::start_by(limited, "max_connections = 1000", &pool_of(&[&backend])).await;
+    let address = program.http().await;
+    let mut clients = Vec::new();
+    for _ in 0..100 {
+        clients.push(Wire::connect(address).await);
+    }
+    let complaints = || program.log().matches("cannot accept connections").count();
+    eventually("it is told", async || complaints() > 0).await;
+    let (told, span) = (complaints(), Duration::from_secs(2));
+    tokio::time::sleep(span).await;
+    // From both workers together; the one more is for where the span begins.
+    let more = complaints() - told;
+    assert!((1..=3).contains(&more), "{more} lines in {span:?}");
+
+    drop(clients);
+    let mut client = Wire::connect(address).await;
+    assert_eq!(client.get("/").await.text(), "one");
+    assert!(program.runs());
+}
+
+#[tokio::test]
+async fn no_get_fails_while_a_backend_process_is_killed() {
+    // Each backend is a real process: a proxy that answers everything with a redirect.
+    let redirect = "[[routes]]\nredirect = { path = \"/elsewhere\", status = 302 }\n";
+    let mut backends = Vec::new();
+    for _ in 0..3 {
+        backends.push(Program::start("", redirect).await);
+    }
+    let mut addresses = Vec::new();
+    for backend in &backends {
+        addresses.push(backend.http().await);
+    }
+    let members: Vec<String> = addresses.iter().map(|address| format!("\"{address}\"")).collect();
+    let pool = format!(
+        "[[routes]]\npool = \"app\"\n[pools.app]\nbackends = [{}]\n\
+         [pools.app.health]\npath = \"/\"\ninterval = \"100ms\"\n",
+        members.join(", ")
+    );
+    let program = Program::start("", &pool).await;
+    for address in &addresses {
+        eventually("well", async || program.state_of(*address).await == "healthy").await;
+    }
+    let address = program.http().await;
+    let (stop, served) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let clients: Vec<_> = (0..32)
+        .map(|_| {
+            let (stop, served) = (Arc::clone(&stop), Arc::clone(&served));
+            tokio::spawn(async move {
+                let mut client = Wire::connect(address).await;
+                while !stop.load(Ordering::SeqCst) {
+                    assert_eq!(client.get("/").await.status(), 302);
+                    served.fetch_add(1, Ordering::SeqCst);
+                }
+            })
+        })
+        .collect();
+    let more = async |count: usize| {
+        let goal = served.load(Ordering::SeqCst) + count;
+        eventually("more were served", async || served.load(Ordering::SeqCst) >= goal).await;
+    };
+    more(500).await;
+    backends[1].signal(Signal::KILL);
+    eventually("judged", async || program.state_of(addresses[1]).await == "unhealthy").await;
+    more(500).await;
+    stop.store(true, Ordering::SeqCst);
+    for client in clients {
+        client.await.expect("no GET failed");
+    }
+}

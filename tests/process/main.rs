@@ -1,0 +1,14 @@
+//! The real program as a process: signals, exit codes, limits of the system.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that cannot go on should say where"
+)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod limits;
+mod program;
+mod signals;

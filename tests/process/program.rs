@@ -1,0 +1,142 @@
+//! A `tidegate run` of its own, with its configuration in a folder of its own.
+
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Arc, Mutex};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+use tokio::net::UnixStream;
+
+use crate::support::wire::{Message, Wire};
+use crate::support::{PATIENCE, eventually};
+
+/// A running program. Dropped, it is killed.
+pub struct Program {
+    child: Child,
+    dir: TempDir,
+    log: Arc<Mutex<Vec<String>>>,
+}
+
+impl Program {
+    /// Starts it with these keys of `[server]` and this configuration, and waits until it is ready.
+    pub async fn start(server: &str, config: &str) -> Program {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+        command.arg("run");
+        Program::start_by(command, server, config).await
+    }
+
+    /// The same by another command, which `-c FILE` is added to.
+    pub async fn start_by(mut command: Command, server: &str, config: &str) -> Program {
+        let dir = TempDir::new().unwrap();
+        write(dir.path(), server, config);
+        command.arg("-c").arg(dir.path().join("tidegate.toml"));
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let lines = Arc::clone(&log);
+        std::thread::spawn(move || {
+            for line in stderr.lines().map_while(Result::ok) {
+                lines.lock().unwrap().push(line);
+            }
+        });
+        let program = Program { child, dir, log };
+        eventually("ready", async || program.ready().await == Some(200)).await;
+        program
+    }
+
+    /// Writes another configuration, for the next reload.
+    pub fn configure(&self, server: &str, config: &str) {
+        write(self.dir.path(), server, config);
+    }
+
+    /// The status of `/readyz`, if anybody answers.
+    pub async fn ready(&self) -> Option<u16> {
+        Some(self.admin("/readyz").await?.status())
+    }
+
+    /// What the admin API answers.
+    pub async fn admin(&self, path: &str) -> Option<Message> {
+        let stream = UnixStream::connect(self.dir.path().join("admin.sock")).await.ok()?;
+        let mut wire = Wire::over(stream);
+        let request =
+            format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+        wire.try_send(request).await.ok()?;
+        wire.response().await.ok()
+    }
+
+    /// Where the listener `http` accepts.
+    pub async fn http(&self) -> SocketAddr {
+        let status = self.admin("/api/status").await.unwrap();
+        let status: serde_json::Value = serde_json::from_slice(&status.body).unwrap();
+        status["listeners"]["http"]["addresses"][0].as_str().unwrap().parse().unwrap()
+    }
+
+    /// The state of a backend of the pool `app`.
+    pub async fn state_of(&self, backend: SocketAddr) -> String {
+        let status = self.admin("/api/status").await.unwrap();
+        let status: serde_json::Value = serde_json::from_slice(&status.body).unwrap();
+        let backends = &status["pools"]["app"]["versions"][""]["backends"];
+        backends[backend.to_string()]["state"].as_str().unwrap_or_default().to_owned()
+    }
+
+    /// Sends a signal.
+    pub fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(i32::try_from(self.child.id()).unwrap()).unwrap();
+        kill_process(pid, signal).unwrap();
+    }
+
+    /// Waits for its end, and gives its exit code.
+    pub async fn exit_code(&mut self) -> Option<i32> {
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status.code();
+            }
+            assert!(tokio::time::Instant::now() < deadline, "it does not end:\n{}", self.log());
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    }
+
+    /// Whether it still runs.
+    pub fn runs(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
+    /// What it has logged so far.
+    pub fn log(&self) -> String {
+        self.log.lock().unwrap().join("\n")
+    }
+
+    /// Its configuration file.
+    pub fn config_path(&self) -> PathBuf {
+        self.dir.path().join("tidegate.toml")
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Runs the program to its end.
+pub fn run(arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+    command.args(arguments).env_remove("TIDEGATE_ADMIN").env_remove("TIDEGATE_TOKEN");
+    command.output().unwrap()
+}
+
+fn write(dir: &Path, server: &str, config: &str) {
+    let text = format!(
+        "[server]\nworkers = 2\n{server}\n[admin]\nbind = \"unix:admin.sock\"\n\
+         [listeners.http]\nbind = \"127.0.0.1:0\"\n{config}"
+    );
+    // Under another name first: a reload must not see half of it.
+    std::fs::write(dir.join("new.toml"), text).unwrap();
+    std::fs::rename(dir.join("new.toml"), dir.join("tidegate.toml")).unwrap();
+}
