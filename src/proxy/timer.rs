@@ -227,9 +227,13 @@ impl Timer {
         }
     }
 
-    /// Whether a deadline is set that has not expired.
+    /// Whether a deadline is set whose passing has not been taken note of: whoever arms a timer
+    /// that is not armed cannot lose an expiry.
     pub fn is_armed(&self) -> bool {
-        self.key.get().is_some_and(|key| self.wheel.inner.borrow().entries[key].deadline.is_some())
+        self.key.get().is_some_and(|key| {
+            let entry = &self.wheel.inner.borrow().entries[key];
+            entry.deadline.is_some() || entry.expired
+        })
     }
 
     /// Ready once the deadline has passed; ready again only after the next [`Timer::arm`].
@@ -317,6 +321,18 @@ mod tests {
             expired(&timer).await;
             let late = start.elapsed() - Duration::from_millis(333);
             assert!(late <= TICK, "{late:?} late");
+        });
+    }
+
+    #[test]
+    fn counts_as_armed_until_its_expiry_is_taken_note_of() {
+        turning(async |wheel| {
+            let timer = wheel.timer();
+            timer.arm(Instant::now() + Duration::from_millis(20));
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            assert!(timer.is_armed());
+            expired(&timer).await;
+            assert!(!timer.is_armed());
         });
     }
 
