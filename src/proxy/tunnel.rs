@@ -59,6 +59,7 @@ pub async fn run(start: Start, mut client: ClientEnd, early: Vec<u8>) {
     let mut to_upstream = Direction::new(early.into());
     let mut to_client = Direction::new(answered);
     let mut moved = 0;
+    let mut left = false;
     let ended = poll_fn(|cx| {
         let scratch = &mut worker.scratch.borrow_mut()[..];
         let up = to_upstream.poll(cx, &mut client, &mut upstream, scratch);
@@ -67,6 +68,16 @@ pub async fn run(start: Start, mut client: ClientEnd, early: Vec<u8>) {
             (Poll::Ready(Err(_)), _) => return Poll::Ready(End::Incomplete),
             (_, Poll::Ready(Err(_))) => return Poll::Ready(End::BackendBrokeOff),
             (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => return Poll::Ready(End::Complete),
+            // hyper tells the end of a stream and its cancellation alike. Only the way back knows
+            // better, one turn later: the task behind it was woken with this one.
+            (Poll::Ready(Ok(())), Poll::Pending) if !std::mem::replace(&mut left, true) => {
+                cx.waker().wake_by_ref();
+            }
+            (Poll::Ready(Ok(())), Poll::Pending) => {
+                if let Poll::Ready(Err(_)) = Pin::new(&mut client).poll_flush(cx) {
+                    return Poll::Ready(End::Incomplete);
+                }
+            }
             _ => {}
         }
         let total = to_upstream.moved + to_client.moved;
