@@ -19,4 +19,6 @@ mod reload;
 mod retries;
 mod routing;
 mod shutdown;
+mod tls;
 mod upstream_h2;
+mod websocket;

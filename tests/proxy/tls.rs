@@ -1,0 +1,301 @@
+//! TLS on both sides.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use rustls::pki_types::CertificateDer;
+use rustls::version::{TLS12, TLS13};
+use rustls::{ClientConfig, HandshakeKind, SupportedProtocolVersion};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use super::upstream_h2::http1_over_tls;
+use crate::support::backend::{Backend, Reply, Step};
+use crate::support::proxy::{BASE, HTTPS, Proxy, pool_at, pool_of, write_pair};
+use crate::support::wire::Wire;
+use crate::support::{eventually, in_time, tls};
+
+const HTTP1: &[&[u8]] = &[b"http/1.1"];
+
+async fn proxy_before(backend: &Backend) -> Proxy {
+    Proxy::start(&format!("{HTTPS}{}", pool_of(&[backend]))).await
+}
+
+async fn shake_hands(
+    address: SocketAddr,
+    config: &Arc<ClientConfig>,
+    name: &str,
+) -> std::io::Result<TlsStream<TcpStream>> {
+    let tcp = in_time("connecting", TcpStream::connect(address)).await?;
+    tcp.set_nodelay(true)?;
+    let name = name.to_owned().try_into().unwrap();
+    in_time("a handshake", TlsConnector::from(Arc::clone(config)).connect(name, tcp)).await
+}
+
+fn certificate(stream: &TlsStream<TcpStream>) -> CertificateDer<'static> {
+    stream.get_ref().1.peer_certificates().unwrap()[0].clone().into_owned()
+}
+
+/// A listener with the certificates `a` (the first), `wild` and `www`.
+const THREE: &str = r#"
+[listeners.https]
+bind = "127.0.0.1:0"
+tls = { certificates = [
+    { cert = "acert.pem", key = "akey.pem" },
+    { cert = "wildcert.pem", key = "wildkey.pem" },
+    { cert = "wwwcert.pem", key = "wwwkey.pem" },
+] }
+"#;
+
+#[tokio::test]
+async fn the_certificate_is_chosen_by_server_name() {
+    let backend = Backend::named("one").await;
+    let pairs = [
+        ("a", tls::issue(&["a.test", "other.test"])),
+        ("wild", tls::issue(&["*.example.org"])),
+        ("www", tls::issue(&["www.example.org"])),
+    ];
+    let proxy = Proxy::start_as(&format!("{BASE}{THREE}{}", pool_of(&[&backend])), &pairs).await;
+    let config = tls::client(HTTP1);
+    for (name, pair) in
+        [("a.test", 0), ("other.test", 0), ("x.example.org", 1), ("www.example.org", 2)]
+    {
+        let stream = shake_hands(proxy.address("https"), &config, name).await.unwrap();
+        assert_eq!(certificate(&stream), tls::der(&pairs[pair].1), "{name}");
+    }
+    // Whoever asks for a name that nobody has gets the first, and sees that it does not fit.
+    assert!(shake_hands(proxy.address("https"), &config, "unknown.test").await.is_err());
+}
+
+#[tokio::test]
+async fn a_host_of_another_certificate_is_misdirected() {
+    let backend = Backend::named("one").await;
+    let pairs = [
+        ("a", tls::issue(&["a.test", "b.test"])),
+        ("wild", tls::issue(&["*.example.org"])),
+        ("www", tls::issue(&["www.example.org"])),
+    ];
+    let proxy = Proxy::start_as(&format!("{BASE}{THREE}{}", pool_of(&[&backend])), &pairs).await;
+    proxy.ready().await;
+    let stream = shake_hands(proxy.address("https"), &tls::client(HTTP1), "a.test").await.unwrap();
+    let mut client = Wire::over(stream);
+    for (host, status) in
+        [("a.test", 200), ("b.test", 200), ("x.example.org", 421), ("a.test", 200)]
+    {
+        client.send(format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n")).await;
+        assert_eq!(client.response().await.unwrap().status(), status, "{host}");
+    }
+    assert_eq!(backend.requests().len(), 3);
+}
+
+#[tokio::test]
+async fn both_versions_are_spoken() {
+    let backend = Backend::named("one").await;
+    let proxy = proxy_before(&backend).await;
+    for version in [&TLS12, &TLS13] {
+        let config = tls::client_of(version, HTTP1);
+        let stream = shake_hands(proxy.address("https"), &config, "localhost").await.unwrap();
+        assert_eq!(stream.get_ref().1.protocol_version(), Some(version.version));
+        assert_eq!(Wire::over(stream).get("/").await.text(), "one");
+    }
+}
+
+#[tokio::test]
+async fn http_1_is_settled_on_without_alpn() {
+    let backend = Backend::named("one").await;
+    let proxy = proxy_before(&backend).await;
+    let stream = shake_hands(proxy.address("https"), &tls::client(&[]), "localhost").await.unwrap();
+    assert_eq!(Wire::over(stream).get("/").await.text(), "one");
+}
+
+/// Connects again and again, leaving every connection open so that both workers get some; gives
+/// the kinds of the handshakes.
+async fn visits(
+    proxy: &Proxy,
+    config: &Arc<ClientConfig>,
+    kept: &mut Vec<Wire>,
+    count: usize,
+) -> Vec<HandshakeKind> {
+    let mut kinds = Vec::new();
+    for _ in 0..count {
+        let stream = shake_hands(proxy.address("https"), config, "localhost").await.unwrap();
+        kinds.push(stream.get_ref().1.handshake_kind().unwrap());
+        let mut client = Wire::over(stream);
+        // Under TLS 1.3 the ticket comes behind the handshake.
+        assert_eq!(client.get("/").await.status(), 200);
+        kept.push(client);
+    }
+    kinds
+}
+
+async fn resumes(version: &'static SupportedProtocolVersion) {
+    let backend = Backend::named("one").await;
+    let proxy = proxy_before(&backend).await;
+    let config = tls::client_of(version, HTTP1);
+    let mut kept = Vec::new();
+    let first = visits(&proxy, &config, &mut kept, 1).await;
+    assert_eq!(first, [HandshakeKind::Full]);
+    let kinds = visits(&proxy, &config, &mut kept, 20).await;
+    assert_eq!(kinds, [HandshakeKind::Resumed; 20]);
+    for worker in ["worker=\"0\"", "worker=\"1\""] {
+        assert!(proxy.metric("tidegate_worker_connections", &[worker]) > 4.0, "{worker}");
+    }
+    let reloaded =
+        format!("{HTTPS}[listeners.https.limits]\nmax_headers = 99\n{}", pool_of(&[&backend]));
+    proxy.reload(&reloaded).await.unwrap();
+    let kinds = visits(&proxy, &config, &mut kept, 20).await;
+    assert_eq!(kinds, [HandshakeKind::Resumed; 20]);
+}
+
+#[tokio::test]
+async fn tls_1_2_resumes_on_every_worker_and_after_a_reload() {
+    resumes(&TLS12).await;
+}
+
+#[tokio::test]
+async fn tls_1_3_resumes_on_every_worker_and_after_a_reload() {
+    resumes(&TLS13).await;
+}
+
+fn handshake_errors(proxy: &Proxy, reason: &str) -> f64 {
+    let reason = format!("reason=\"{reason}\"");
+    proxy.metric("tidegate_listener_handshake_errors_total", &[&reason])
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_shake_hands_is_dropped_in_time() {
+    let backend = Backend::named("one").await;
+    let limits = "[listeners.https.limits]\nhandshake_timeout = \"100ms\"\n";
+    let proxy = Proxy::start(&format!("{HTTPS}{limits}{}", pool_of(&[&backend]))).await;
+    let mut silent = Wire::connect(proxy.address("https")).await;
+    assert_eq!(silent.rest().await, b"");
+    eventually("counted", async || handshake_errors(&proxy, "timeout") == 1.0).await;
+}
+
+#[tokio::test]
+async fn a_client_that_speaks_plain_http_to_tls_is_dropped_and_counted() {
+    let backend = Backend::named("one").await;
+    let proxy = proxy_before(&backend).await;
+    let mut client = Wire::connect(proxy.address("https")).await;
+    client.send("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
+    let answer = client.rest().await;
+    assert!(!answer.starts_with(b"HTTP"), "{answer:?}");
+    eventually("counted", async || handshake_errors(&proxy, "protocol") == 1.0).await;
+    eventually("gone", async || proxy.metric("tidegate_listener_connections", &["https"]) == 0.0)
+        .await;
+}
+
+#[tokio::test]
+async fn a_renewed_certificate_serves_new_connections_and_leaves_the_old() {
+    let backend = Backend::named("one").await;
+    let proxy = proxy_before(&backend).await;
+    let config = tls::client(HTTP1);
+    let old = shake_hands(proxy.address("https"), &config, "localhost").await.unwrap();
+    let before = certificate(&old);
+    let renewed = tls::issue(&["localhost"]);
+    write_pair(proxy.dir(), "", &renewed);
+    proxy.reload(&format!("{HTTPS}{}", pool_of(&[&backend]))).await.unwrap();
+    // A fresh client, since a resumed session keeps the certificate that it began with.
+    let config = tls::client(HTTP1);
+    let new = shake_hands(proxy.address("https"), &config, "localhost").await.unwrap();
+    assert_ne!(before, certificate(&new));
+    assert_eq!(certificate(&new), tls::der(&renewed));
+    assert_eq!(Wire::over(old).get("/").await.text(), "one");
+}
+
+#[tokio::test]
+async fn a_certificate_that_does_not_fit_its_key_changes_nothing() {
+    let backend = Backend::named("one").await;
+    let proxy = proxy_before(&backend).await;
+    let mut wrong = tls::issue(&["localhost"]);
+    wrong.key = tls::issue(&["localhost"]).key;
+    write_pair(proxy.dir(), "", &wrong);
+    let refused = proxy.reload(&format!("{HTTPS}{}", pool_of(&[&backend]))).await;
+    assert!(refused.is_err());
+    let stream = shake_hands(proxy.address("https"), &tls::client(HTTP1), "localhost").await;
+    assert_eq!(Wire::over(stream.unwrap()).get("/").await.text(), "one");
+}
+
+#[tokio::test]
+async fn a_handshake_that_a_shutdown_meets_is_served() {
+    let backend = Backend::named("one").await;
+    let proxy = proxy_before(&backend).await;
+    let address = proxy.address("https");
+    let tcp = TcpStream::connect(address).await.unwrap();
+    eventually("accepted", async || {
+        proxy.metric("tidegate_listener_connections", &["https"]) == 1.0
+    })
+    .await;
+    let shared = Arc::clone(proxy.running().shared());
+    let stopping = tokio::spawn(proxy.stop());
+    // Not accepting any more, that is: the sockets are closed.
+    eventually("closed", async || TcpStream::connect(address).await.is_err()).await;
+    assert!(shared.lifecycle.draining());
+    let name = "localhost".try_into().unwrap();
+    let connector = TlsConnector::from(tls::client(HTTP1));
+    let stream = in_time("a handshake", connector.connect(name, tcp)).await.unwrap();
+    assert_eq!(Wire::over(stream).get("/").await.text(), "one");
+    in_time("the stop", stopping).await.unwrap();
+}
+
+/// A proxy in front of a backend that speaks TLS as `backend.test`, with these settings.
+async fn before_tls(upstream: &str) -> Proxy {
+    let address = http1_over_tls(tls::server(&["backend.test"], HTTP1)).await;
+    let pool = pool_at(&[address]);
+    Proxy::start(&format!("{pool}[pools.app.upstream]\n{upstream}\n")).await
+}
+
+#[tokio::test]
+async fn a_backend_is_verified_by_the_name_that_is_set() {
+    let proxy = before_tls("tls = { ca = \"ca.pem\", server_name = \"backend.test\" }").await;
+    assert_eq!(proxy.connect().await.get("/").await.text(), "old");
+}
+
+#[tokio::test]
+async fn a_backend_of_another_name_is_refused() {
+    for upstream in [
+        // Its address, by default.
+        "tls = { ca = \"ca.pem\" }",
+        "tls = { ca = \"ca.pem\", server_name = \"other.test\" }",
+    ] {
+        let proxy = before_tls(upstream).await;
+        assert_eq!(proxy.connect().await.get("/").await.status(), 502, "{upstream}");
+    }
+}
+
+#[tokio::test]
+async fn a_backend_of_an_unknown_authority_is_refused_unless_anyone_is_believed() {
+    // The system's authorities do not know the tests' own.
+    let own = tidegate::certs::generate::self_signed(
+        &["other.test"],
+        tidegate::certs::generate::Validity::of_days(std::time::SystemTime::now(), 1),
+    )
+    .unwrap();
+    let address = http1_over_tls(tls::server(&["backend.test"], HTTP1)).await;
+    for (verify, status) in [(true, 502), (false, 200)] {
+        let config = format!(
+            "{BASE}{}[pools.app.upstream]\n\
+             tls = {{ ca = \"othercert.pem\", server_name = \"backend.test\", verify = {verify} }}\n",
+            pool_at(&[address])
+        );
+        let config = if verify { config } else { config.replace("ca = \"othercert.pem\", ", "") };
+        let proxy = Proxy::start_as(&config, &[("other", own.clone())]).await;
+        proxy.ready().await;
+        assert_eq!(proxy.connect().await.get("/").await.status(), status, "verify = {verify}");
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_breaks_off_is_no_clean_end() {
+    let backend = Backend::start(|_| {
+        Reply::raw("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc").then(Step::Close)
+    })
+    .await;
+    let proxy = proxy_before(&backend).await;
+    let stream =
+        shake_hands(proxy.address("https"), &tls::client(HTTP1), "localhost").await.unwrap();
+    let mut client = Wire::over(stream);
+    client.send("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
+    assert!(client.response().await.is_err());
+}
