@@ -4,7 +4,8 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use tidegate::proxy::framing::{Limits, Scanner};
+use tidegate::framing::Limits;
+use tidegate::proxy::framing::Scanner;
 
 const BROWSER: &[u8] = b"GET /assets/app-3f9c2a.js?v=17 HTTP/1.1\r\n\
 Host: shop.example.com\r\n\

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 use super::drive::{Over, Wish, drive};
 use super::farewell::{linger, refuse};
-use super::framing::{Limits, Scanner};
+use super::framing::Scanner;
 use super::headers::forwarded::{Connection as Asker, ConnectionHeaders};
 use super::io::{ClientIo, ClientStream, IoState, Peer, RawStream};
 use super::permit::Permit;
@@ -25,6 +25,7 @@ use super::tls::{self, Settled};
 use super::tunnel;
 use super::worker::Worker;
 use super::{error, record, service};
+use crate::framing::Limits;
 use crate::state::{Listener, Snapshot, SocketId};
 use crate::upstream::http2::LocalExecutor;
 

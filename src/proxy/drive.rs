@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::connection::ConnectionState;
-use super::framing::Violation;
+use crate::framing::Violation;
 
 /// A new connection that is to close gets so long for its first request, which is probably on its
 /// way.

@@ -7,40 +7,24 @@
 //! by chunks, next head), so that it knows at every byte whether it looks at a head, also when
 //! requests are pipelined and however reads split them.
 //!
-//! Its shape follows from two wishes. The answer must not hang on how the bytes were split: so a
-//! line is judged when its LF has come, and only then. And a request that arrives in one read, as
-//! nearly all do, must cost no copy: so lines are checked in place, and only a line that is still
-//! without its end is kept, in a buffer that is given back with the head's end.
+//! The answer does not hang on how the bytes were split, and a request that arrives in one read
+//! costs no copy: see [`Lines`].
 
-mod bytes;
-mod chunked;
-mod field;
 mod head;
 mod request_line;
 #[cfg(test)]
 mod tests;
-mod violation;
 
-use memchr::memchr;
-
-use self::chunked::{Chunked, Outcome};
 pub(crate) use self::head::is_upgradable;
 use self::head::{Body, Head};
 pub(crate) use self::request_line::check_path;
-pub use self::violation::Violation;
+use crate::framing::chunked::{Chunked, Outcome};
+use crate::framing::line::Lines;
+use crate::framing::{Limits, Violation, field};
 
 /// Empty lines that may stand before a request line: some old clients send one after a POST
 /// (RFC 9112 section 2.2).
 const MAX_EMPTY_LINES: u8 = 2;
-
-/// How much a client may send in one head, or in one set of trailers.
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    /// From the request line's first byte to the empty line's LF.
-    pub max_header_bytes: u32,
-    /// Field lines.
-    pub max_headers: u16,
-}
 
 /// What a client's connection is in the middle of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -141,7 +125,7 @@ impl Scanner {
     /// What the connection is in the middle of.
     pub fn phase(&self) -> Phase {
         match &self.state {
-            State::Start { .. } if !self.has_partial() => Phase::Idle,
+            State::Start { .. } if self.partial().is_empty() => Phase::Idle,
             State::Start { .. } | State::Head(_) => Phase::Head,
             State::Length(_) | State::Chunked(_) | State::Trailers => Phase::Body,
             State::Upgrade => Phase::Upgrade,
@@ -212,69 +196,6 @@ impl Scanner {
         }
     }
 
-    /// Takes in a line, or the part of it that is there.
-    fn line(&mut self, bytes: &[u8]) -> Result<usize, Violation> {
-        if self.has_partial() {
-            return self.rest_of_line(bytes);
-        }
-        match self.judge(bytes) {
-            Ok(Some(len)) => Ok(len),
-            Ok(None) => self.keep(bytes),
-            Err(violation) => match memchr(b'\n', bytes) {
-                Some(end) => Err(self.over_limit(end + 1).unwrap_or(violation)),
-                None => self.keep(bytes),
-            },
-        }
-    }
-
-    /// Goes on with a line that an earlier read began.
-    #[cold]
-    fn rest_of_line(&mut self, bytes: &[u8]) -> Result<usize, Violation> {
-        let Some(end) = memchr(b'\n', bytes) else {
-            return self.keep(bytes);
-        };
-        self.keep(&bytes[..=end])?;
-        let mut line = match &mut self.scratch {
-            Some(scratch) => std::mem::take(&mut scratch.partial),
-            None => Vec::new(),
-        };
-        self.judge(&line)?;
-        line.clear();
-        // Where the head goes on, its next line will probably come in parts too.
-        if let Some(scratch) = &mut self.scratch {
-            scratch.partial = line;
-        }
-        self.give_back();
-        Ok(end + 1)
-    }
-
-    /// Keeps the beginning of a line.
-    #[cold]
-    fn keep(&mut self, bytes: &[u8]) -> Result<usize, Violation> {
-        let kept = self.scratch.as_ref().map_or(0, |scratch| scratch.partial.len());
-        if let Some(violation) = self.over_limit(kept + bytes.len()) {
-            return Err(violation);
-        }
-        self.scratch.get_or_insert_default().partial.extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn has_partial(&self) -> bool {
-        self.scratch.as_ref().is_some_and(|scratch| !scratch.partial.is_empty())
-    }
-
-    /// Judges the line at the start of `bytes` and moves on behind it. `None` if its end is not
-    /// there. A violation counts only if the LF is there too.
-    fn judge(&mut self, bytes: &[u8]) -> Result<Option<usize>, Violation> {
-        match &self.state {
-            State::Start { empty_lines } => {
-                let empty_lines = *empty_lines;
-                self.request_line(bytes, empty_lines)
-            }
-            _ => self.field_line(bytes),
-        }
-    }
-
     fn request_line(&mut self, bytes: &[u8], empty_lines: u8) -> Result<Option<usize>, Violation> {
         match request_line::parse(bytes)? {
             request_line::Line::Partial => Ok(None),
@@ -328,11 +249,6 @@ impl Scanner {
         Ok(Some(field.len))
     }
 
-    /// The violation of a line that is, or already has, this many bytes, if it is over the limit.
-    fn over_limit(&self, line_bytes: usize) -> Option<Violation> {
-        self.within_limit(line_bytes).err()
-    }
-
     fn within_limit(&self, line_bytes: usize) -> Result<(), Violation> {
         let at_start = matches!(self.state, State::Start { .. });
         let before = if at_start { 0 } else { self.head_bytes as usize };
@@ -371,11 +287,37 @@ impl Scanner {
             if self.wants_upgrade { State::Upgrade } else { State::Start { empty_lines: 0 } };
         self.scratch = None;
     }
+}
 
-    /// Frees the buffer where nothing of a head is left to remember.
-    fn give_back(&mut self) {
+impl Lines for Scanner {
+    fn judge(&mut self, bytes: &[u8]) -> Result<Option<usize>, Violation> {
+        match &self.state {
+            State::Start { empty_lines } => {
+                let empty_lines = *empty_lines;
+                self.request_line(bytes, empty_lines)
+            }
+            _ => self.field_line(bytes),
+        }
+    }
+
+    fn over_limit(&self, line_bytes: usize) -> Option<Violation> {
+        self.within_limit(line_bytes).err()
+    }
+
+    fn partial(&self) -> &[u8] {
+        self.scratch.as_ref().map_or(&[], |scratch| &scratch.partial)
+    }
+
+    fn partial_mut(&mut self) -> &mut Vec<u8> {
+        &mut self.scratch.get_or_insert_default().partial
+    }
+
+    fn give_back(&mut self, buffer: Vec<u8>) {
         if matches!(self.state, State::Start { .. }) {
+            // Nothing of a head is left to remember.
             self.scratch = None;
+        } else if let Some(scratch) = &mut self.scratch {
+            scratch.partial = buffer;
         }
     }
 }

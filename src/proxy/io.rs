@@ -18,7 +18,8 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::time::Instant;
 use tokio_rustls::server::TlsStream;
 
-use super::framing::{Phase, Scanner, Violation};
+use super::framing::{Phase, Scanner};
+use crate::framing::Violation;
 use crate::state::mail::HandoverStream;
 
 /// Bytes that may wait behind a request to switch protocols until it is answered.

@@ -1,16 +1,15 @@
 //! What the fields of one request head say about where it ends and whether it may pass.
 
-use super::Violation;
-use super::bytes::trim;
-use super::field::same_but_underscores;
+use crate::framing::Violation;
+use crate::framing::bytes::trim;
+use crate::framing::field::same_but_underscores;
+use crate::framing::length::Length;
 use crate::proxy::host;
 
 /// A request head, as far as it was read.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Head {
-    content_length: u64,
-    has_length: bool,
-    chunked: bool,
+    length: Length,
     host: bool,
     http10: bool,
     asks_upgrade: bool,
@@ -50,11 +49,11 @@ impl Head {
                 Ok(())
             }
             14 if same_but_underscores(name, "content-length") => match name[7] {
-                b'-' => self.content_length(trim(value)),
+                b'-' => self.length.content_length(trim(value)),
                 _ => Err(Violation::ObscuredFraming),
             },
             17 if same_but_underscores(name, "transfer-encoding") => match name[8] {
-                b'-' => self.transfer_encoding(trim(value)),
+                b'-' => self.length.transfer_encoding(trim(value), self.http10),
                 _ => Err(Violation::ObscuredFraming),
             },
             _ => Ok(()),
@@ -77,44 +76,15 @@ impl Head {
         }
     }
 
-    fn content_length(&mut self, value: &[u8]) -> Result<(), Violation> {
-        if self.has_length {
-            return Err(Violation::RepeatedContentLength);
-        }
-        if self.chunked {
-            return Err(Violation::LengthAndCoding);
-        }
-        self.content_length = parse_length(value).ok_or(Violation::InvalidContentLength)?;
-        self.has_length = true;
-        Ok(())
-    }
-
-    fn transfer_encoding(&mut self, value: &[u8]) -> Result<(), Violation> {
-        if self.http10 {
-            return Err(Violation::CodingUnderHttp10);
-        }
-        if self.chunked {
-            return Err(Violation::RepeatedTransferEncoding);
-        }
-        if self.has_length {
-            return Err(Violation::LengthAndCoding);
-        }
-        if !value.eq_ignore_ascii_case(b"chunked") {
-            return Err(other_coding(value));
-        }
-        self.chunked = true;
-        Ok(())
-    }
-
     /// The head is complete: tells what follows.
     pub(super) fn end(&self) -> Result<Body, Violation> {
         if !self.host && !self.http10 {
             return Err(Violation::MissingHost);
         }
-        Ok(match (self.chunked, self.content_length) {
+        Ok(match (self.length.is_chunked(), self.length.bytes()) {
             (true, _) => Body::Chunked,
-            (false, 0) => Body::None,
-            (false, length) => Body::Length(length),
+            (false, None | Some(0)) => Body::None,
+            (false, Some(length)) => Body::Length(length),
         })
     }
 
@@ -123,35 +93,6 @@ impl Head {
     pub(super) fn wants_upgrade(&self) -> bool {
         self.asks_upgrade && self.names_protocol && !self.http10
     }
-}
-
-fn parse_length(value: &[u8]) -> Option<u64> {
-    if value.is_empty() {
-        return None;
-    }
-    let length = value.iter().try_fold(0_u64, |length, &byte| {
-        let digit = byte.is_ascii_digit().then(|| u64::from(byte - b'0'))?;
-        length.checked_mul(10)?.checked_add(digit)
-    })?;
-    (length <= i64::MAX as u64).then_some(length)
-}
-
-/// `chunked` must come last, once, and without parameters, or nobody knows where the body ends
-/// (RFC 9112 section 6.3, item 4); anything in front of it is a coding that we do not have.
-#[cold]
-fn other_coding(value: &[u8]) -> Violation {
-    let mut codings = value.rsplit(|&byte| byte == b',').map(trim);
-    if !codings.next().is_some_and(|last| last.eq_ignore_ascii_case(b"chunked")) {
-        return Violation::InvalidTransferEncoding;
-    }
-    for coding in codings {
-        let name = coding.split(|&byte| byte == b';').next().map_or(coding, trim);
-        let token = !name.is_empty() && name.iter().all(|&byte| super::bytes::TOKEN[byte as usize]);
-        if !token || name.eq_ignore_ascii_case(b"chunked") {
-            return Violation::InvalidTransferEncoding;
-        }
-    }
-    Violation::UnsupportedCoding
 }
 
 fn expect(value: &[u8]) -> Result<(), Violation> {

@@ -2,8 +2,8 @@
 
 use memchr::{memchr, memchr2};
 
-use super::Violation;
-use super::bytes::{TARGET, TOKEN, is_control, outside};
+use crate::framing::Violation;
+use crate::framing::bytes::{TARGET, TOKEN, is_control, outside};
 use crate::proxy::host;
 
 /// What stands at the start of some bytes.

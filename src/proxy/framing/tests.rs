@@ -7,6 +7,7 @@ use fastrand::Rng;
 
 use self::cases::{CASES, Case, Expect};
 use super::*;
+use crate::framing::bytes;
 
 const LIMITS: Limits = Limits { max_header_bytes: 1024, max_headers: 20 };
 

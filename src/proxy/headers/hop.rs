@@ -123,7 +123,8 @@ pub fn upgrade_of(parts: &request::Parts) -> Option<HeaderValue> {
 mod tests {
     use super::super::tests::{map, names};
     use super::*;
-    use crate::proxy::framing::{Limits, Phase, Scanner};
+    use crate::framing::Limits;
+    use crate::proxy::framing::{Phase, Scanner};
 
     fn stripped(lines: &[(&str, &str)], keep: Keep) -> Vec<String> {
         let mut headers = map(lines);

@@ -1,7 +1,8 @@
 //! The table: what comes over the wire, which clause (RFC number and section) speaks about it, and
 //! what we make of it.
 
-use super::super::{Phase, Violation as V};
+use super::super::Phase;
+use crate::framing::Violation as V;
 
 pub(super) struct Case {
     pub(super) name: &'static str,

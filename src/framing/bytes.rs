@@ -1,11 +1,11 @@
 //! Classes of bytes, and the search for the end of a line's text.
 
 /// Bytes of a token (RFC 9110 section 5.6.2).
-pub(super) const TOKEN: [bool; 256] = table(b"!#$%&'*+-.^_`|~");
+pub(crate) const TOKEN: [bool; 256] = table(b"!#$%&'*+-.^_`|~");
 
 /// Bytes that may stand in a request target: visible ASCII but for the fragment's `#` and for
 /// those that no client leaves bare and that backends disagree about (RFC 3986 section 2).
-pub(super) const TARGET: [bool; 256] = table(b"!$%&'()*+,-./:;=?@[\\]^_`{|}~");
+pub(crate) const TARGET: [bool; 256] = table(b"!$%&'()*+,-./:;=?@[\\]^_`{|}~");
 
 const fn table(marks: &[u8]) -> [bool; 256] {
     let mut table = [false; 256];
@@ -23,19 +23,19 @@ const fn table(marks: &[u8]) -> [bool; 256] {
 }
 
 /// Where the first byte stands, from `from` on, that `class` does not hold.
-pub(super) fn outside(class: &[bool; 256], bytes: &[u8], from: usize) -> Option<usize> {
+pub(crate) fn outside(class: &[bool; 256], bytes: &[u8], from: usize) -> Option<usize> {
     let rest = bytes.get(from..)?;
     Some(from + rest.iter().position(|&byte| !class[byte as usize])?)
 }
 
 /// True for control bytes but HTAB (RFC 9110 section 5.5).
-pub(super) fn is_control(byte: u8) -> bool {
+pub(crate) fn is_control(byte: u8) -> bool {
     (byte < b' ' && byte != b'\t') || byte == 0x7f
 }
 
 /// Where the first control byte stands, from `from` on. Eight bytes at a time: values are most of
 /// a head, and this one pass both ends the line and checks it.
-pub(super) fn control_byte(bytes: &[u8], from: usize) -> Option<usize> {
+pub(crate) fn control_byte(bytes: &[u8], from: usize) -> Option<usize> {
     const ONES: u64 = u64::MAX / 255;
     const TOPS: u64 = ONES * 0x80;
     let mut at = from;
@@ -61,7 +61,7 @@ pub(super) fn control_byte(bytes: &[u8], from: usize) -> Option<usize> {
 }
 
 /// Takes white space (RFC 9110 section 5.6.3) off both ends: only space and HTAB, no more.
-pub(super) fn trim(mut value: &[u8]) -> &[u8] {
+pub(crate) fn trim(mut value: &[u8]) -> &[u8] {
     while let [b' ' | b'\t', rest @ ..] = value {
         value = rest;
     }

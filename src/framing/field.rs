@@ -4,7 +4,7 @@ use super::Violation;
 use super::bytes::{TOKEN, control_byte, is_control, outside};
 
 /// What stands at the start of some bytes.
-pub(super) enum Line<'a> {
+pub(crate) enum Line<'a> {
     /// Less than a line.
     Partial,
     /// The empty line that ends the fields.
@@ -13,16 +13,16 @@ pub(super) enum Line<'a> {
     Field(Field<'a>),
 }
 
-pub(super) struct Field<'a> {
-    pub(super) name: &'a [u8],
+pub(crate) struct Field<'a> {
+    pub(crate) name: &'a [u8],
     /// With the white space around it.
-    pub(super) value: &'a [u8],
+    pub(crate) value: &'a [u8],
     /// Bytes of the line with its CRLF.
-    pub(super) len: usize,
+    pub(crate) len: usize,
 }
 
 /// Reads one field line (RFC 9112 section 5).
-pub(super) fn parse(bytes: &[u8]) -> Result<Line<'_>, Violation> {
+pub(crate) fn parse(bytes: &[u8]) -> Result<Line<'_>, Violation> {
     let Some(name_end) = outside(&TOKEN, bytes, 0) else {
         return Ok(Line::Partial);
     };
@@ -92,14 +92,14 @@ const NOT_IN_TRAILERS: [&str; 24] = [
 ];
 
 /// True if a field may come after the body.
-pub(super) fn may_be_trailer(name: &[u8]) -> bool {
+pub(crate) fn may_be_trailer(name: &[u8]) -> bool {
     let forwarded = name.get(..12).is_some_and(|start| same_but_underscores(start, "x-forwarded-"));
     !forwarded && !NOT_IN_TRAILERS.iter().any(|listed| same_but_underscores(name, listed))
 }
 
 /// Compares without regard to case, and with `_` for `-`: backends behind CGI-like interfaces
 /// cannot tell the two spellings apart.
-pub(super) fn same_but_underscores(name: &[u8], listed: &str) -> bool {
+pub(crate) fn same_but_underscores(name: &[u8], listed: &str) -> bool {
     name.len() == listed.len()
         && name.iter().zip(listed.bytes()).all(|(&byte, wanted)| {
             byte.to_ascii_lowercase() == wanted || (byte == b'_' && wanted == b'-')

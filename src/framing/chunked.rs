@@ -11,7 +11,7 @@ const MAX_EXTENSIONS_BYTES: u16 = 16 * 1024;
 
 /// Where in a chunked body we stand, up to the last chunk.
 #[derive(Debug, Default)]
-pub(super) struct Chunked {
+pub(crate) struct Chunked {
     /// The chunk's size while it is read, then what is left of its data, in bytes.
     remaining: u64,
     extension_bytes: u16,
@@ -38,7 +38,7 @@ impl Default for Step {
 
 /// How far [`Chunked::feed`] came.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Outcome {
+pub(crate) enum Outcome {
     /// All bytes belong to the chunks.
     More,
     /// The last chunk's line ends here; trailers follow.
@@ -48,7 +48,7 @@ pub(super) enum Outcome {
 
 impl Chunked {
     /// Looks at further bytes. Gives the number of those that are in order, and what stands then.
-    pub(super) fn feed(&mut self, bytes: &[u8]) -> (usize, Outcome) {
+    pub(crate) fn feed(&mut self, bytes: &[u8]) -> (usize, Outcome) {
         let mut at = 0;
         while at < bytes.len() {
             if matches!(self.step, Step::Data) {
