@@ -1,22 +1,28 @@
 //! A scripted backend: it answers with exactly the bytes that its script says, and can be killed.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use socket2::SockRef;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 
-use super::wire::{Message, read_message};
+use super::wire::{Message, read_head, read_message};
 
 /// One thing that a backend does on a connection.
 #[derive(Clone, Debug)]
 pub enum Step {
     /// Sends these bytes.
     Send(Vec<u8>),
+    /// Sends so many bytes as fast as they are taken; [`Backend::poured`] counts them.
+    Pour(u64),
+    /// Reads so many bytes; [`Backend::taken`] counts them.
+    Take(u64),
+    /// Reads, until the other side closes; [`Backend::taken`] counts the bytes.
+    Swallow,
     /// Waits.
     Wait(Duration),
     /// Waits until [`Backend::release`] is called once for it.
@@ -76,8 +82,18 @@ pub struct Backend {
 
 type Script = dyn Fn(&Message) -> Reply + Send + Sync;
 
+/// How much of a request a script waits for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Begin {
+    AtHead,
+    AtEnd,
+}
+
 struct Shared {
     script: Box<Script>,
+    begin: Begin,
+    poured: AtomicU64,
+    taken: AtomicU64,
     requests: Mutex<Vec<Message>>,
     connections: AtomicUsize,
     open: AtomicUsize,
@@ -87,10 +103,23 @@ struct Shared {
 impl Backend {
     /// Starts a backend; `script` says what to do with each request.
     pub async fn start(script: impl Fn(&Message) -> Reply + Send + Sync + 'static) -> Backend {
+        Backend::begin(Box::new(script), Begin::AtEnd).await
+    }
+
+    /// Starts a backend that acts as soon as the head of a request is there; what the body is, its
+    /// steps decide.
+    pub async fn at_head(script: impl Fn(&Message) -> Reply + Send + Sync + 'static) -> Backend {
+        Backend::begin(Box::new(script), Begin::AtHead).await
+    }
+
+    async fn begin(script: Box<Script>, begin: Begin) -> Backend {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared {
-            script: Box::new(script),
+            script,
+            begin,
+            poured: AtomicU64::new(0),
+            taken: AtomicU64::new(0),
             requests: Mutex::default(),
             connections: AtomicUsize::new(0),
             open: AtomicUsize::new(0),
@@ -129,6 +158,16 @@ impl Backend {
     /// Connections that are open now.
     pub fn open_connections(&self) -> usize {
         self.shared.open.load(Ordering::SeqCst)
+    }
+
+    /// Bytes that [`Step::Pour`] got rid of.
+    pub fn poured(&self) -> u64 {
+        self.shared.poured.load(Ordering::SeqCst)
+    }
+
+    /// Bytes that [`Step::Take`] and [`Step::Swallow`] read.
+    pub fn taken(&self) -> u64 {
+        self.shared.taken.load(Ordering::SeqCst)
     }
 
     /// Lets one [`Step::Hold`] go on.
@@ -189,31 +228,86 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>, mut alive: watch::Re
 
 async fn serve(stream: &mut TcpStream, shared: &Shared) {
     let mut read = Vec::new();
-    while let Ok(request) = read_message(stream, &mut read, true).await {
+    loop {
+        let request = match shared.begin {
+            Begin::AtHead => read_head(stream, &mut read).await,
+            Begin::AtEnd => read_message(stream, &mut read, true).await,
+        };
+        let Ok(request) = request else { return };
         let reply = (shared.script)(&request);
         shared.requests.lock().unwrap().push(request);
         for step in reply.0 {
-            match step {
-                Step::Send(bytes) => {
-                    if stream.write_all(&bytes).await.is_err() {
-                        return;
-                    }
-                }
-                Step::Wait(time) => tokio::time::sleep(time).await,
-                Step::Hold => shared.holds.acquire().await.unwrap().forget(),
-                Step::Reset => return reset(stream),
-                Step::Close => return,
-                Step::Hang => std::future::pending().await,
-                Step::Echo => {
-                    let _ = stream.write_all(&read).await;
-                    let (mut from, mut to) = stream.split();
-                    let _ = tokio::io::copy(&mut from, &mut to).await;
-                    let _ = to.shutdown().await;
-                    return;
-                }
+            if act(step, stream, &mut read, shared).await.is_none() {
+                return;
             }
         }
     }
+}
+
+/// Does one step. `None` ends the connection.
+async fn act(
+    step: Step,
+    stream: &mut TcpStream,
+    read: &mut Vec<u8>,
+    shared: &Shared,
+) -> Option<()> {
+    match step {
+        Step::Send(bytes) => stream.write_all(&bytes).await.ok()?,
+        Step::Pour(count) => pour(stream, count, &shared.poured).await?,
+        Step::Take(count) => take(stream, read, count, &shared.taken).await?,
+        Step::Swallow => return take(stream, read, u64::MAX, &shared.taken).await,
+        Step::Wait(time) => tokio::time::sleep(time).await,
+        Step::Hold => shared.holds.acquire().await.unwrap().forget(),
+        Step::Reset => {
+            reset(stream);
+            return None;
+        }
+        Step::Close => return None,
+        Step::Hang => std::future::pending().await,
+        Step::Echo => {
+            let _ = stream.write_all(read).await;
+            let (mut from, mut to) = stream.split();
+            let _ = tokio::io::copy(&mut from, &mut to).await;
+            let _ = to.shutdown().await;
+            return None;
+        }
+    }
+    Some(())
+}
+
+async fn pour(stream: &mut TcpStream, count: u64, poured: &AtomicU64) -> Option<()> {
+    let piece = [b'x'; 64 * 1024];
+    let mut left = count;
+    while left > 0 {
+        let length = left.min(piece.len() as u64) as usize;
+        let written = stream.write(&piece[..length]).await.ok()?;
+        poured.fetch_add(written as u64, Ordering::SeqCst);
+        left -= written as u64;
+    }
+    Some(())
+}
+
+async fn take(
+    stream: &mut TcpStream,
+    read: &mut Vec<u8>,
+    count: u64,
+    taken: &AtomicU64,
+) -> Option<()> {
+    let mut left = count;
+    let mut piece = vec![0; 64 * 1024];
+    while left > 0 {
+        let length = if read.is_empty() {
+            let limit = left.min(piece.len() as u64) as usize;
+            stream.read(&mut piece[..limit]).await.ok().filter(|length| *length > 0)?
+        } else {
+            let length = left.min(read.len() as u64) as usize;
+            read.drain(..length);
+            length
+        };
+        taken.fetch_add(length as u64, Ordering::SeqCst);
+        left -= length as u64;
+    }
+    Some(())
 }
 
 /// What follows is a close with a reset.

@@ -76,10 +76,21 @@ pub fn write_pair(dir: &Path, name: &str, pair: &PemPair) {
     std::fs::write(dir.join(format!("{name}key.pem")), &pair.key).unwrap();
 }
 
+/// As [`pool_of`], but checked only once, so that each further connection is for a request.
+pub fn quiet_pool_of(backends: &[&Backend]) -> String {
+    pool_of(backends).replace("100ms", "1h")
+}
+
 impl Proxy {
     /// Starts a proxy with [`BASE`] and this configuration behind it, and waits until it is ready.
     pub async fn start(config: &str) -> Proxy {
         Proxy::start_whole(&format!("{BASE}{config}")).await
+    }
+
+    /// Starts a proxy with more keys of `[server]`, and a configuration behind that.
+    pub async fn start_with(server: &str, config: &str) -> Proxy {
+        let base = BASE.replace("[server]", &format!("[server]\n{server}"));
+        Proxy::start_whole(&format!("{base}{config}")).await
     }
 
     /// Starts a proxy in front of these backends.

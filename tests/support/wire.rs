@@ -147,6 +147,21 @@ impl Wire {
         self.read.drain(..count).collect()
     }
 
+    /// Reads until this text has come, and gives everything up to its end.
+    pub async fn until(&mut self, text: &str) -> String {
+        let found = |read: &[u8]| read.windows(text.len()).position(|w| w == text.as_bytes());
+        let end = loop {
+            if let Some(start) = found(&self.read) {
+                break start + text.len();
+            }
+            let Wire { stream, read } = self;
+            if in_time(text, more(stream, read)).await.is_err() {
+                panic!("ended before {text:?}: {:?}", String::from_utf8_lossy(read));
+            }
+        };
+        String::from_utf8_lossy(&self.read.drain(..end).collect::<Vec<u8>>()).into_owned()
+    }
+
     /// Reads to the end; a reset ends it too.
     pub async fn rest(&mut self) -> Vec<u8> {
         let mut rest = std::mem::take(&mut self.read);
