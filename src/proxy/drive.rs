@@ -62,8 +62,9 @@ pub async fn drive(
                     return Poll::Ready(Over::Done(result));
                 }
             }
-            state.arm_for_io();
+            // Asked before anything is armed: that would take an expiry back.
             if state.timer.poll_expired(cx).is_pending() {
+                state.arm_for_io();
                 return Poll::Pending;
             }
             match state.overdue(Instant::now()) {
