@@ -76,9 +76,10 @@ impl Failure {
                 StatusCode::PAYLOAD_TOO_LARGE
             }
             Failure::Upload(UploadFailure::TooSlow) => StatusCode::REQUEST_TIMEOUT,
-            Failure::Upload(UploadFailure::Broken | UploadFailure::GivenUp) => {
+            Failure::Upload(UploadFailure::Malformed | UploadFailure::GivenUp) => {
                 StatusCode::BAD_REQUEST
             }
+            Failure::Upload(UploadFailure::Left) => client_left(),
             Failure::Loop => StatusCode::LOOP_DETECTED,
             Failure::Overload | Failure::NoBackend => StatusCode::SERVICE_UNAVAILABLE,
             Failure::Deadline | Failure::ResponseTimeout => StatusCode::GATEWAY_TIMEOUT,
@@ -98,7 +99,8 @@ impl Failure {
             Failure::Protocol => "connect_protocol",
             Failure::TooLarge | Failure::Upload(UploadFailure::TooLarge) => "body_too_large",
             Failure::Upload(UploadFailure::TooSlow) => "body_timeout",
-            Failure::Upload(UploadFailure::Broken | UploadFailure::GivenUp) => "body_broken",
+            Failure::Upload(UploadFailure::Malformed | UploadFailure::GivenUp) => "body_malformed",
+            Failure::Upload(UploadFailure::Left) => "client_left",
             Failure::Loop => "loop",
             Failure::Overload => "overload",
             Failure::NoBackend => "no_backend",

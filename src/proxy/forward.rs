@@ -2,10 +2,8 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Poll;
-use std::time::Duration;
 
-use http::header::{CONTENT_LENGTH, COOKIE, SEC_WEBSOCKET_KEY, SET_COOKIE};
+use http::header::{CONTENT_LENGTH, COOKIE, SEC_WEBSOCKET_KEY, SET_COOKIE, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderValue, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use smallvec::SmallVec;
@@ -15,10 +13,10 @@ use super::body::{Hold, Relay, RequestBody, ResponseBody};
 use super::error::{Failure, upstream_reason};
 use super::headers::hop::{self, Keep};
 use super::outgoing::Outgoing;
+use super::patience::{Late, Patience, in_time};
 use super::record::RequestRecord;
 use super::retry::{self, Cause};
 use super::service::{Answer, mark};
-use super::timer::Timer;
 use super::upgrade::{Switching, Wish};
 use super::websocket;
 use crate::state::pool::SecureCookie;
@@ -35,6 +33,15 @@ enum Missed {
     Answered(StatusCode),
     /// Or in a way that no other attempt would change.
     Final(Failure),
+}
+
+impl From<Late> for Missed {
+    fn from(late: Late) -> Missed {
+        match late {
+            Late::Backend => Missed::Again(Cause::Timeout, Failure::ResponseTimeout),
+            Late::Deadline => Missed::Final(Failure::Deadline),
+        }
+    }
 }
 
 /// Sends a request to a backend of the pool, and to another if that fails and may be repeated.
@@ -163,7 +170,11 @@ async fn exchange(
             .map_err(Missed::Final)?;
         let reused = connection.is_reused();
         let sending = connection.send(request);
-        match in_time(&timer, pool.upstream.response_timeout, outgoing, sending).await {
+        let patience = Patience {
+            head: pool.upstream.response_timeout,
+            upload: pool.upstream.body_idle_timeout,
+        };
+        match in_time(&timer, patience, outgoing, sending).await {
             Ok(Ok(answer)) => return Ok(answer),
             // It was closed before anything was written: not even a stale connection, only an idle
             // one that is gone. The next one is this same attempt.
@@ -175,7 +186,7 @@ async fn exchange(
                     None => missed(error, outgoing),
                 });
             }
-            Err(late) => return Err(late),
+            Err(late) => return Err(late.into()),
         }
     }
 }
@@ -199,7 +210,8 @@ async fn switch(
         request.headers_mut().insert(SEC_WEBSOCKET_KEY, key.clone());
     }
     // The time to connect has its own limit; it is short against the one for an answer.
-    let patience = pool.upstream.response_timeout.map(|time| time + pool.upstream.connect_timeout);
+    let head = pool.upstream.response_timeout.map(|time| time + pool.upstream.connect_timeout);
+    let patience = Patience { head, upload: None };
     let answer = in_time(&timer, patience, outgoing, lane.upgrade(request))
         .await?
         .map_err(|failed| missed(failed.error, outgoing))?;
@@ -242,52 +254,6 @@ fn missed(error: upstream::Error, outgoing: &Outgoing) -> Missed {
     }
 }
 
-/// Waits for a response head: so long after the request was sent in full, and not beyond the
-/// route's total time.
-async fn in_time<F: Future>(
-    timer: &Timer,
-    patience: Option<Duration>,
-    outgoing: &Outgoing,
-    sending: F,
-) -> Result<F::Output, Missed> {
-    let mut sending = std::pin::pin!(sending);
-    let sent = Instant::now();
-    let next = |from: Instant| {
-        [patience.map(|patience| from + patience), outgoing.deadline].into_iter().flatten().min()
-    };
-    if let Some(next) = next(sent) {
-        timer.arm(next);
-    }
-    let result = std::future::poll_fn(|cx| {
-        loop {
-            if let Poll::Ready(output) = sending.as_mut().poll(cx) {
-                return Poll::Ready(Ok(output));
-            }
-            if timer.poll_expired(cx).is_pending() {
-                return Poll::Pending;
-            }
-            let now = Instant::now();
-            if outgoing.deadline.is_some_and(|deadline| deadline <= now) {
-                return Poll::Ready(Err(Missed::Final(Failure::Deadline)));
-            }
-            // While the client is still sending, its own pauses are what is limited.
-            let since = match &outgoing.upload {
-                None => sent,
-                Some(upload) => upload.finished().map_or(now, |finished| finished.max(sent)),
-            };
-            if patience.is_some_and(|patience| now >= since + patience) {
-                return Poll::Ready(Err(Missed::Again(Cause::Timeout, Failure::ResponseTimeout)));
-            }
-            if let Some(next) = next(since) {
-                timer.arm(next);
-            }
-        }
-    })
-    .await;
-    timer.disarm();
-    result
-}
-
 fn count_answer(
     backend: &Backend,
     response: &Response<Incoming>,
@@ -314,6 +280,11 @@ fn relay(
     record.answered(parts.status);
     parts.version = Version::HTTP_11;
     parts.extensions.clear();
+    if parts.headers.contains_key(TRANSFER_ENCODING) {
+        // Beside a coding the length means nothing (RFC 9112 section 6.3), and behind us there is
+        // no coding to say so.
+        parts.headers.remove(CONTENT_LENGTH);
+    }
     hop::strip_hop_by_hop(&mut parts.headers, Keep::default());
     bind(pool, choice, &mut parts.headers, record);
     mark(&mut parts.headers, record);

@@ -15,6 +15,7 @@ pub mod host;
 pub mod io;
 pub mod listener;
 pub mod outgoing;
+pub mod patience;
 pub mod permit;
 pub mod record;
 pub mod retry;

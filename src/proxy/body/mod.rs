@@ -7,5 +7,5 @@
 mod request;
 mod response;
 
-pub use request::{RequestBody, Upload, UploadFailure};
+pub use request::{Progress, RequestBody, Upload, UploadFailure};
 pub use response::{Hold, Relay, ResponseBody};

@@ -4,6 +4,7 @@
 //! one reader at a time. What has been read is kept for replay as long as that is little.
 
 use std::cell::{Cell, RefCell};
+use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -29,12 +30,26 @@ pub enum UploadFailure {
     /// The client sent nothing for `body_timeout`.
     #[error("the client stopped sending its request body")]
     TooSlow,
-    /// The client left, or what it sent is no valid body.
+    /// What the client sent is no valid body.
+    #[error("the request body is malformed")]
+    Malformed,
+    /// The client left.
     #[error("the request body broke off")]
-    Broken,
+    Left,
     /// The attempt that was reading it was given up.
     #[error("the attempt was given up")]
     GivenUp,
+}
+
+/// How far an upload has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// The last byte was read from the client, then.
+    Finished(Instant),
+    /// The client is waited for.
+    Awaited,
+    /// Nobody has asked for more since.
+    Untaken(Instant),
 }
 
 /// The body of one request, whatever the number of attempts.
@@ -47,6 +62,10 @@ pub struct Upload {
     reader: Cell<u32>,
     received: Cell<u64>,
     finished: Cell<Option<Instant>>,
+    /// The last look at the client found nothing.
+    awaited: Cell<bool>,
+    /// When something was last read from the client.
+    moved: Cell<Instant>,
     failure: Cell<Option<UploadFailure>>,
 }
 
@@ -83,6 +102,8 @@ impl Upload {
             reader: Cell::new(0),
             received: Cell::new(0),
             finished: Cell::new(None),
+            awaited: Cell::new(false),
+            moved: Cell::new(Instant::now()),
             failure: Cell::new(None),
         })
     }
@@ -110,6 +131,15 @@ impl Upload {
     /// When the last byte was read from the client.
     pub fn finished(&self) -> Option<Instant> {
         self.finished.get()
+    }
+
+    /// Whom it is waiting for, if it is not finished.
+    pub fn progress(&self) -> Progress {
+        match self.finished.get() {
+            Some(at) => Progress::Finished(at),
+            None if self.awaited.get() => Progress::Awaited,
+            None => Progress::Untaken(self.moved.get()),
+        }
     }
 
     /// What went wrong on the client's side.
@@ -149,6 +179,7 @@ impl Upload {
         let source = &mut *self.source.borrow_mut();
         let frame = match Pin::new(&mut source.incoming).poll_frame(cx) {
             Poll::Pending => {
+                self.awaited.set(true);
                 if !source.timer.is_armed() {
                     source.timer.arm(Instant::now() + self.pause);
                 }
@@ -159,10 +190,12 @@ impl Upload {
                 self.finish(source);
                 return Poll::Ready(None);
             }
-            Poll::Ready(Some(Err(_))) => return self.fail(UploadFailure::Broken),
+            Poll::Ready(Some(Err(error))) => return self.fail(failure_of(&error)),
             Poll::Ready(Some(Ok(frame))) => frame,
         };
         source.timer.disarm();
+        self.awaited.set(false);
+        self.moved.set(Instant::now());
         if let Some(data) = frame.data_ref() {
             let received = self.received.get() + data.len() as u64;
             self.received.set(received);
@@ -187,6 +220,27 @@ impl Upload {
         }
         Poll::Ready(Some(Ok(frame)))
     }
+}
+
+/// Tells a client that left from one that sends nonsense.
+fn failure_of(error: &hyper::Error) -> UploadFailure {
+    let mut cause = std::error::Error::source(error);
+    while let Some(inner) = cause {
+        let malformed = match (inner.downcast_ref::<io::Error>(), inner.downcast_ref::<h2::Error>())
+        {
+            // Ours, of the scanner, among them.
+            (Some(io), _) => {
+                matches!(io.kind(), io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput)
+            }
+            (_, Some(h2)) => !h2.is_remote() && !h2.is_io(),
+            _ => false,
+        };
+        if malformed {
+            return UploadFailure::Malformed;
+        }
+        cause = inner.source();
+    }
+    UploadFailure::Left
 }
 
 /// The body of one attempt.

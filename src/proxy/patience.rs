@@ -1,0 +1,91 @@
+//! How long a backend is waited for: for the head of its answer from when it has the whole request,
+//! and until then for it to take more of the request. What a client's own pauses cost is not held
+//! against the backend.
+
+use std::task::{Poll, ready};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::body::Progress;
+use super::outgoing::Outgoing;
+use super::timer::Timer;
+
+/// What was waited for too long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Late {
+    /// The backend.
+    Backend,
+    /// All of it: the route's total time is over.
+    Deadline,
+}
+
+/// How long a backend may leave us waiting.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// For the head of its answer, from the request fully sent.
+    pub head: Option<Duration>,
+    /// For it to take more of the request body.
+    pub upload: Option<Duration>,
+}
+
+impl Patience {
+    /// Whether it is over, and if not, when to look again at the latest.
+    fn look(self, outgoing: &Outgoing, sent: Instant, now: Instant) -> Result<Option<Instant>, ()> {
+        let progress = match &outgoing.upload {
+            Some(upload) => upload.progress(),
+            None => Progress::Finished(sent),
+        };
+        let since = |moved: Instant, limit: Option<Duration>| limit.map(|l| moved.max(sent) + l);
+        let (end, may_finish) = match progress {
+            Progress::Finished(at) => (since(at, self.head), false),
+            Progress::Untaken(moved) => (since(moved, self.upload), true),
+            // The client's own pauses are limited by whoever reads from it.
+            Progress::Awaited => (None, true),
+        };
+        if end.is_some_and(|end| end <= now) {
+            return Err(());
+        }
+        let again = [self.head, self.upload].into_iter().flatten().min().filter(|_| may_finish);
+        Ok([end, again.map(|pause| now + pause)].into_iter().flatten().min())
+    }
+}
+
+/// Waits for a response head, as long as there is patience, and not beyond the route's total time.
+///
+/// # Errors
+/// Who was late.
+pub async fn in_time<F: Future>(
+    timer: &Timer,
+    patience: Patience,
+    outgoing: &Outgoing,
+    sending: F,
+) -> Result<F::Output, Late> {
+    let mut sending = std::pin::pin!(sending);
+    let sent = Instant::now();
+    let mut now = sent;
+    let result = std::future::poll_fn(|cx| {
+        if let Poll::Ready(output) = sending.as_mut().poll(cx) {
+            return Poll::Ready(Ok(output));
+        }
+        loop {
+            if timer.is_armed() {
+                ready!(timer.poll_expired(cx));
+                now = Instant::now();
+            }
+            if outgoing.deadline.is_some_and(|deadline| deadline <= now) {
+                return Poll::Ready(Err(Late::Deadline));
+            }
+            let Ok(next) = patience.look(outgoing, sent, now) else {
+                return Poll::Ready(Err(Late::Backend));
+            };
+            match [next, outgoing.deadline].into_iter().flatten().min() {
+                Some(next) => timer.arm(next),
+                None => return Poll::Pending,
+            }
+        }
+    })
+    .await;
+    timer.disarm();
+    result
+}
