@@ -64,6 +64,7 @@ pub struct ConnectionState {
     /// A request was answered before its body had come in full.
     unread: Cell<bool>,
     pub(super) closing: Cell<bool>,
+    cut: Cell<bool>,
 }
 
 /// Serves a connection from its first byte to its last.
@@ -131,7 +132,9 @@ async fn serve_h1(state: &Rc<ConnectionState>, stream: ClientStream) {
                 }
                 return;
             }
-            if state.unread.get() {
+            if state.cut.get() {
+                connection.into_parts().io.into_inner().reset();
+            } else if state.unread.get() {
                 linger(connection.into_parts().io.into_inner()).await;
             }
             if let Err(error) = result {
@@ -206,6 +209,7 @@ impl ConnectionState {
             spoken: Cell::new(false),
             unread: Cell::new(false),
             closing: Cell::new(false),
+            cut: Cell::new(false),
             worker: Rc::clone(worker),
         })
     }
@@ -276,6 +280,11 @@ impl ConnectionState {
             self.idle_since.set(Instant::now());
             self.arm();
         }
+    }
+
+    /// A response broke off whose end only the connection's can tell: it is to end with a reset.
+    pub fn cut(&self) {
+        self.cut.set(true);
     }
 
     fn note_error(&self, error: &hyper::Error) {

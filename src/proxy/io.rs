@@ -12,7 +12,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::Instant;
@@ -183,6 +185,15 @@ impl ClientIo {
     /// Gives the connection up to a tunnel: the bytes that came early, and the stream.
     pub fn into_tunnel(self) -> (Vec<u8>, ClientStream) {
         (self.held, self.stream)
+    }
+
+    /// Closes the connection with a reset. One with TLS ends without its last word, which says the
+    /// same.
+    pub fn reset(self) {
+        if let ClientStream::Plain(RawStream::Tcp(stream, _)) = self.stream {
+            // If it fails, it is a close like any other.
+            let _ = SockRef::from(&stream).set_linger(Some(Duration::ZERO));
+        }
     }
 
     /// Shows new bytes to the scanner; gives how many may be passed on.

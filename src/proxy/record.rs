@@ -9,6 +9,7 @@ use std::time::SystemTime;
 
 use http::header::{HOST, REFERER, USER_AGENT};
 use http::{HeaderValue, Method, Request, StatusCode, Uri, Version};
+use http_body::Body;
 use tokio::time::Instant;
 
 use super::body::Upload;
@@ -71,8 +72,11 @@ pub struct RequestRecord {
     pub reason: &'static str,
     /// The time to the response head.
     pub head_after: Option<std::time::Duration>,
-    /// The request body.
+    /// The request body, once somebody may read it.
     pub upload: Option<Rc<Upload>>,
+    /// Whether there is a request body at all.
+    has_body: bool,
+    http10: bool,
     status: Option<StatusCode>,
     from_backend: bool,
     sent: u64,
@@ -94,7 +98,7 @@ struct Line {
 
 impl RequestRecord {
     /// Begins the record of a request whose head has arrived.
-    pub fn begin<B>(
+    pub fn begin<B: Body>(
         connection: &Rc<ConnectionState>,
         listener: Arc<Listener>,
         request: &Request<B>,
@@ -128,6 +132,8 @@ impl RequestRecord {
             reason: "",
             head_after: None,
             upload: None,
+            has_body: !request.body().is_end_stream(),
+            http10: request.version() == Version::HTTP_10,
             status: None,
             from_backend: false,
             sent: 0,
@@ -149,6 +155,14 @@ impl RequestRecord {
         self.from_backend = false;
         self.reason = reason;
         self.head_after = Some(self.began.elapsed());
+    }
+
+    /// Whether something of the request body may still come.
+    pub fn is_upload_open(&self) -> bool {
+        match &self.upload {
+            Some(upload) => upload.finished().is_none(),
+            None => self.has_body,
+        }
     }
 
     /// So many bytes of the body went to the client.
@@ -263,7 +277,10 @@ impl Drop for RequestRecord {
             // It ends this stream only; where it ends a connection, the permit counts it.
             worker.shared.workers[worker.id.index()].cells.panics.add(1);
         }
-        let unread = self.upload.as_ref().is_some_and(|upload| upload.finished().is_none());
-        self.connection.request_ended(unread);
+        let broken = !matches!(self.end, End::Complete | End::Incomplete);
+        if broken && self.http10 {
+            self.connection.cut();
+        }
+        self.connection.request_ended(self.is_upload_open());
     }
 }

@@ -40,14 +40,19 @@ use crate::state::{Pool, Redirect, Route, Snapshot, Target};
 /// Never: a failure is an answer.
 pub async fn handle(
     connection: Rc<ConnectionState>,
-    request: Request<Incoming>,
+    mut request: Request<Incoming>,
 ) -> Result<Response<ResponseBody>, Infallible> {
     let snapshot = connection.worker.snapshot();
     let listener = connection.listener(&snapshot);
     let mut record = RequestRecord::begin(&connection, listener, &request);
+    let headers = request.headers_mut();
+    record.request_id = Some(connection.worker.with_rng(|rng| identity::request_id(headers, rng)));
     let json = wants_json(request.headers());
-    let http1 = request.version() != Version::HTTP_2;
-    let mut response = match serve(&snapshot, request, &mut record).await {
+    let version = request.version();
+    let outcome = serve(&snapshot, request, &mut record).await;
+    let upload_open = record.is_upload_open();
+    let mut last = connection.is_aged(&connection.listener(&snapshot), Instant::now());
+    let mut response = match outcome {
         Ok(Answer::Backend(response)) => response.map(|body| body.with_record(record)),
         Ok(Answer::Ours(response)) => {
             record.answered_by_us(response.status(), "redirect");
@@ -56,24 +61,32 @@ pub async fn handle(
         // The record goes with the tunnel.
         Ok(Answer::Switching(switching)) => return Ok(switching.begin(record)),
         Err(failure) => {
-            let abandoned =
-                record.upload.as_ref().is_some_and(|upload| upload.finished().is_none());
-            let mut response = error::answer(&failure, json, record);
-            if http1 && (abandoned || matches!(failure, Failure::Connect)) {
-                // What may still come is not read as another request.
-                error::close_after(&mut response);
-            }
-            response
+            // What may follow a CONNECT is no request.
+            last |= version != Version::HTTP_2 && matches!(failure, Failure::Connect);
+            error::answer(&failure, json, record)
         }
     };
-    if connection.is_aged(&connection.listener(&snapshot), Instant::now()) {
-        if http1 {
-            error::close_after(&mut response);
-        } else {
+    if version == Version::HTTP_2 {
+        if last {
             connection.drain();
         }
+    } else if last || ends_connection(version, &response, upload_open) {
+        error::close_after(&mut response);
     }
     Ok(response)
+}
+
+/// Whether an HTTP/1 connection cannot go on after this answer.
+fn ends_connection(version: Version, answer: &Response<ResponseBody>, upload_open: bool) -> bool {
+    let length_is_known = answer.body().size_hint().exact().is_some();
+    if length_is_known {
+        // What may still come of the upload is not read as another request. An answer without an
+        // end in sight may run beside its upload for as long as both sides like.
+        upload_open
+    } else {
+        // Its end is the connection's.
+        version == Version::HTTP_10
+    }
 }
 
 /// What a request comes to when nothing fails.
@@ -183,7 +196,6 @@ fn prepare(
     }
     connection.headers(snapshot, &record.listener).apply(&mut headers, host.as_ref());
     identity::add_hop(&mut headers, &worker.instance);
-    record.request_id = Some(worker.with_rng(|rng| identity::request_id(&mut headers, rng)));
     let method = match &wish {
         Some(Wish::WebSocketOverHttp2 { .. }) => Method::GET,
         _ => parts.method.clone(),
