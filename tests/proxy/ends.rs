@@ -1,0 +1,160 @@
+//! However an exchange ends, its slot is let go and it is told once, with the right status.
+
+use crate::support::backend::{Backend, Reply, Step};
+use crate::support::eventually;
+use crate::support::proxy::{Proxy, quiet_pool_of};
+use crate::support::wire::Wire;
+
+const GET: &str = "GET / HTTP/1.1\r\nHost: test\r\n\r\n";
+const CHUNKED: &str = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n";
+
+/// What the client does after it has sent its request.
+enum Client {
+    /// Reads the whole answer.
+    Reads,
+    /// Reads the head, which is all there is.
+    ReadsHead,
+    /// Reads to the end of the connection.
+    ReadsToEnd,
+    /// Leaves as soon as the backend has the request.
+    LeavesBeforeHead,
+    /// Leaves when the head of the answer has come.
+    LeavesAfterHead,
+}
+
+/// Lets one exchange happen and checks that both of its guards are gone, and what was told.
+async fn ends_once(request: &str, reply: Reply, client: Client, status: &str) {
+    let backend = Backend::at_head(move |_| reply.clone()).await;
+    let proxy = Proxy::start(&quiet_pool_of(&[&backend])).await;
+    let mut wire = proxy.connect().await;
+    wire.send(request).await;
+    eventually("asked", async || backend.requests().len() == 1).await;
+    act(wire, client).await;
+
+    let code = format!("code=\"{status}\"");
+    let told = |name: &str| proxy.metric(name, &[]);
+    eventually("the slot is free", async || proxy.in_flight(&backend) == 0).await;
+    eventually("told", async || told("tidegate_listener_requests_total") >= 1.0).await;
+    assert_eq!(proxy.metric("tidegate_listener_requests_total", &[&code]), 1.0, "{status}");
+    assert_eq!(told("tidegate_listener_requests_total"), 1.0, "told once");
+    assert_eq!(proxy.metric("tidegate_pool_requests_total", &[&code]), 1.0);
+    assert_eq!(told("tidegate_pool_requests_total"), 1.0, "told once");
+    eventually("the process is idle", async || {
+        proxy.running().shared().requests.load(std::sync::atomic::Ordering::SeqCst) == 0
+    })
+    .await;
+}
+
+async fn act(mut wire: Wire, client: Client) {
+    match client {
+        Client::Reads => drop(wire.response().await.unwrap()),
+        Client::ReadsHead | Client::LeavesAfterHead => drop(wire.head().await.unwrap()),
+        Client::ReadsToEnd => drop(wire.rest().await),
+        Client::LeavesBeforeHead => {}
+    }
+}
+
+#[tokio::test]
+async fn a_get_with_a_length() {
+    ends_once(GET, Reply::ok("hello"), Client::Reads, "200").await;
+}
+
+#[tokio::test]
+async fn a_get_of_nothing() {
+    ends_once(GET, Reply::ok(""), Client::Reads, "200").await;
+}
+
+#[tokio::test]
+async fn a_head() {
+    let reply = Reply::raw("HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n");
+    ends_once("HEAD / HTTP/1.1\r\nHost: test\r\n\r\n", reply, Client::ReadsHead, "200").await;
+}
+
+#[tokio::test]
+async fn no_content() {
+    let reply = Reply::raw("HTTP/1.1 204 No Content\r\n\r\n");
+    ends_once(GET, reply, Client::ReadsHead, "204").await;
+}
+
+#[tokio::test]
+async fn not_modified() {
+    let reply = Reply::raw("HTTP/1.1 304 Not Modified\r\nContent-Length: 5000\r\n\r\n");
+    ends_once(GET, reply, Client::ReadsHead, "304").await;
+}
+
+#[tokio::test]
+async fn a_chunked_answer() {
+    let reply = Reply::raw(format!("{CHUNKED}\r\n5\r\nhello\r\n0\r\n\r\n"));
+    ends_once(GET, reply, Client::Reads, "200").await;
+}
+
+#[tokio::test]
+async fn an_answer_that_ends_with_its_connection() {
+    let reply = Reply::raw("HTTP/1.1 200 OK\r\n\r\nhello").then(Step::Close);
+    ends_once(GET, reply, Client::Reads, "200").await;
+}
+
+#[tokio::test]
+async fn an_answer_with_trailers_that_the_client_takes() {
+    let reply =
+        Reply::raw(format!("{CHUNKED}Trailer: X-Sum\r\n\r\n5\r\nhello\r\n0\r\nX-Sum: 1\r\n\r\n"));
+    let request = "GET / HTTP/1.1\r\nHost: test\r\nTE: trailers\r\nConnection: TE\r\n\r\n";
+    ends_once(request, reply, Client::Reads, "200").await;
+}
+
+#[tokio::test]
+async fn an_answer_with_trailers_that_the_client_does_not_take() {
+    let reply =
+        Reply::raw(format!("{CHUNKED}Trailer: X-Sum\r\n\r\n5\r\nhello\r\n0\r\nX-Sum: 1\r\n\r\n"));
+    ends_once(GET, reply, Client::Reads, "200").await;
+}
+
+#[tokio::test]
+async fn an_upload() {
+    let reply = Reply::ok("done").after(Step::Take(5));
+    let request = "POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 5\r\n\r\nhello";
+    ends_once(request, reply, Client::Reads, "200").await;
+}
+
+#[tokio::test]
+async fn an_early_answer() {
+    let request = "POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 5000\r\n\r\nhello";
+    ends_once(request, Reply::status(403, "no"), Client::Reads, "403").await;
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_before_the_head() {
+    let reply = Reply::default().then(Step::Swallow);
+    ends_once(GET, reply, Client::LeavesBeforeHead, "499").await;
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_in_the_middle_of_the_body() {
+    let reply = Reply::raw("HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\nhello");
+    ends_once(GET, reply.then(Step::Swallow), Client::LeavesAfterHead, "200").await;
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_in_the_middle_of_its_upload() {
+    let request = "POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 5000\r\n\r\nhello";
+    let reply = Reply::default().then(Step::Swallow);
+    ends_once(request, reply, Client::LeavesBeforeHead, "499").await;
+}
+
+#[tokio::test]
+async fn a_backend_that_leaves_before_the_head() {
+    let request = "POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 0\r\n\r\n";
+    ends_once(request, Reply::default().then(Step::Close), Client::Reads, "502").await;
+}
+
+#[tokio::test]
+async fn a_backend_that_leaves_in_the_middle_of_the_body() {
+    let reply = Reply::raw("HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\nhello");
+    ends_once(GET, reply.then(Step::Reset), Client::ReadsToEnd, "200").await;
+}
+
+#[tokio::test]
+async fn a_backend_that_talks_nonsense() {
+    let reply = Reply::raw("nonsense\r\n\r\n").then(Step::Close);
+    ends_once(GET, reply, Client::Reads, "502").await;
+}

@@ -1,0 +1,299 @@
+//! Whoever keeps the other waiting too long: slow clients, slow backends, idle connections.
+
+use std::time::Duration;
+
+use crate::support::backend::{Backend, Reply, Step};
+use crate::support::eventually;
+use crate::support::proxy::{Proxy, pool_of, quiet_pool_of};
+use crate::support::wire::Wire;
+
+/// A proxy with these limits on its listener.
+async fn with_limits(backend: &Backend, limits: &str) -> Proxy {
+    Proxy::start(&format!("[listeners.http.limits]\n{limits}\n{}", quiet_pool_of(&[backend]))).await
+}
+
+/// A proxy with these settings towards its backend, which is asked once.
+async fn with_upstream(backend: &Backend, settings: &str) -> Proxy {
+    let pool = quiet_pool_of(&[backend]);
+    let once = "[pools.app.retries]\nattempts = 1\n";
+    Proxy::start(&format!("{pool}[pools.app.upstream]\n{settings}\n{once}")).await
+}
+
+#[tokio::test]
+async fn a_head_that_stops_halfway_is_408() {
+    let backend = Backend::named("one").await;
+    let proxy = with_limits(&backend, "header_timeout = \"200ms\"").await;
+    let mut client = proxy.connect().await;
+    client.send("GET / HTTP/1.1\r\nHo").await;
+    let response = client.response().await.unwrap();
+    assert_eq!(response.status(), 408);
+    assert_eq!(response.field("connection"), Some("close"));
+    assert_eq!(client.rest().await, b"");
+}
+
+#[tokio::test]
+async fn a_head_that_drips_in_is_408() {
+    let backend = Backend::named("one").await;
+    let proxy = with_limits(&backend, "header_timeout = \"200ms\"").await;
+    let (mut from, mut to) = tokio::io::split(proxy.connect().await.into_stream().0);
+    let dripping = tokio::spawn(async move {
+        use tokio::io::AsyncWriteExt;
+        let _ = to.write_all(b"GET / HTTP/1.1\r\nX: ").await;
+        while to.write_all(b"x").await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+    let mut status = [0; 12];
+    let read = tokio::io::AsyncReadExt::read_exact(&mut from, &mut status);
+    crate::support::in_time("the answer", read).await.unwrap();
+    assert_eq!(&status, b"HTTP/1.1 408");
+    dripping.abort();
+}
+
+#[tokio::test]
+async fn a_second_head_has_its_time_from_its_own_first_byte() {
+    let backend = Backend::named("one").await;
+    let proxy = with_limits(&backend, "header_timeout = \"1s\"").await;
+    let mut client = proxy.connect().await;
+    client.get("/").await;
+    tokio::time::sleep(Duration::from_millis(1200)).await;
+    assert_eq!(client.get("/").await.status(), 200, "an idle client is not a slow one");
+    client.send("GET / HT").await;
+    assert_eq!(client.response().await.unwrap().status(), 408);
+}
+
+#[tokio::test]
+async fn a_connection_that_says_nothing_is_closed_without_an_answer() {
+    let backend = Backend::named("one").await;
+    let proxy = with_limits(&backend, "header_timeout = \"200ms\"").await;
+    assert_eq!(proxy.connect().await.rest().await, b"");
+}
+
+#[tokio::test]
+async fn a_body_that_stops_halfway_is_408() {
+    let backend = Backend::at_head(|_| Reply::default().then(Step::Swallow)).await;
+    let proxy = with_limits(&backend, "body_timeout = \"200ms\"").await;
+    let mut client = proxy.connect().await;
+    client.send("POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 10\r\n\r\nabc").await;
+    assert_eq!(client.response().await.unwrap().status(), 408);
+    assert_eq!(client.rest().await, b"", "closed, since the rest may still come");
+    eventually("the backend is let go", async || backend.open_connections() == 0).await;
+    assert_eq!(backend.requests().len(), 1, "nobody else is asked: it is the client's fault");
+}
+
+#[tokio::test]
+async fn a_slow_body_that_keeps_coming_is_waited_for() {
+    let backend = Backend::named("one").await;
+    let proxy = with_limits(&backend, "body_timeout = \"1s\"").await;
+    let mut client = proxy.connect().await;
+    client.send("POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 8\r\n\r\n").await;
+    for _ in 0..8 {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        client.send("x").await;
+    }
+    assert_eq!(client.response().await.unwrap().status(), 200);
+}
+
+#[tokio::test]
+async fn an_idle_connection_is_closed_in_time() {
+    let backend = Backend::named("one").await;
+    let proxy = with_limits(&backend, "keepalive_timeout = \"200ms\"").await;
+    let mut client = proxy.connect().await;
+    assert_eq!(client.get("/").await.status(), 200);
+    assert_eq!(client.rest().await, b"", "without a word");
+}
+
+#[tokio::test]
+async fn a_connection_that_waits_for_its_answer_is_not_idle() {
+    let reply = Reply::ok("late").after(Step::Wait(Duration::from_millis(800)));
+    let backend = Backend::start(move |_| reply.clone()).await;
+    let limits = "keepalive_timeout = \"200ms\"\nheader_timeout = \"200ms\"";
+    let proxy = with_limits(&backend, limits).await;
+    assert_eq!(proxy.connect().await.get("/").await.text(), "late");
+}
+
+#[tokio::test]
+async fn without_keep_alive_every_answer_is_the_last() {
+    let backend = Backend::named("one").await;
+    let proxy = with_limits(&backend, "keepalive_timeout = \"0s\"").await;
+    let mut client = proxy.connect().await;
+    assert_eq!(client.get("/").await.field("connection"), Some("close"));
+    assert_eq!(client.rest().await, b"");
+}
+
+#[tokio::test]
+async fn an_old_connection_ends_with_an_answer() {
+    let backend = Backend::named("one").await;
+    let proxy = with_limits(&backend, "keepalive_max_age = \"200ms\"").await;
+    let mut client = proxy.connect().await;
+    assert_eq!(client.get("/").await.field("connection"), None);
+    tokio::time::sleep(Duration::from_millis(250)).await;
+    let last = client.get("/").await;
+    assert_eq!((last.status(), last.field("connection")), (200, Some("close")));
+    assert_eq!(client.rest().await, b"");
+}
+
+#[tokio::test]
+async fn a_client_that_takes_nothing_is_cut() {
+    let much = 256 * 1024 * 1024;
+    let backend = Backend::start(move |_| {
+        Reply::raw(format!("HTTP/1.1 200 OK\r\nContent-Length: {much}\r\n\r\n"))
+            .then(Step::Pour(much))
+    })
+    .await;
+    let proxy = with_limits(&backend, "write_timeout = \"300ms\"").await;
+    let mut client = proxy.connect().await;
+    client.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n").await;
+    eventually("it has begun", async || proxy.in_flight(&backend) == 1).await;
+    eventually("the slot is free", async || proxy.in_flight(&backend) == 0).await;
+    eventually("the backend is let go", async || backend.open_connections() == 0).await;
+    assert!(client.rest().await.len() < much as usize);
+}
+
+#[tokio::test]
+async fn a_client_that_takes_a_little_now_and_then_is_not_cut() {
+    let much = 8 * 1024 * 1024;
+    let backend = Backend::start(move |_| {
+        Reply::raw(format!("HTTP/1.1 200 OK\r\nContent-Length: {much}\r\n\r\n"))
+            .then(Step::Pour(much))
+    })
+    .await;
+    let proxy = with_limits(&backend, "write_timeout = \"1s\"").await;
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(256 * 1024).unwrap();
+    let mut client = Wire::over(socket.connect(proxy.http()).await.unwrap());
+    client.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n").await;
+    client.head().await.unwrap();
+    for _ in 0..8 {
+        client.bytes(1024 * 1024).await;
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_backend_that_does_not_answer_in_time_is_504() {
+    let backend = Backend::at_head(|_| Reply::default().then(Step::Swallow)).await;
+    let proxy = with_upstream(&backend, "response_timeout = \"200ms\"").await;
+    let mut client = proxy.connect().await;
+    assert_eq!(client.get("/").await.status(), 504);
+    eventually("the backend is let go", async || backend.open_connections() == 0).await;
+    assert_eq!(client.get("/").await.status(), 504, "the client's connection goes on");
+}
+
+#[tokio::test]
+async fn the_time_to_answer_begins_when_the_request_is_sent() {
+    let backend = Backend::named("one").await;
+    let proxy = with_upstream(&backend, "response_timeout = \"400ms\"").await;
+    let mut client = proxy.connect().await;
+    client.send("POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 4\r\n\r\n").await;
+    for _ in 0..4 {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        client.send("x").await;
+    }
+    assert_eq!(client.response().await.unwrap().status(), 200);
+}
+
+#[tokio::test]
+async fn a_backend_that_does_not_take_the_upload_is_504() {
+    let backend = Backend::at_head(|_| Reply::default().then(Step::Hang)).await;
+    let proxy = with_upstream(&backend, "body_idle_timeout = \"300ms\"").await;
+    let much = 64 * 1024 * 1024;
+    let mut client = proxy.connect().await;
+    client.send(format!("POST / HTTP/1.1\r\nHost: test\r\nContent-Length: {much}\r\n\r\n")).await;
+    let (mut from, mut to) = tokio::io::split(client.into_stream().0);
+    let sending = tokio::spawn(async move {
+        let _ = tokio::io::AsyncWriteExt::write_all(&mut to, &vec![b'x'; much]).await;
+    });
+    let mut status = [0; 12];
+    let read = tokio::io::AsyncReadExt::read_exact(&mut from, &mut status);
+    crate::support::in_time("the answer", read).await.unwrap();
+    assert_eq!(&status, b"HTTP/1.1 504");
+    sending.abort();
+}
+
+#[tokio::test]
+async fn a_backend_that_stops_in_the_middle_of_its_answer_is_cut() {
+    let backend = Backend::start(|_| {
+        Reply::raw("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello").then(Step::Swallow)
+    })
+    .await;
+    let proxy = with_upstream(&backend, "body_idle_timeout = \"200ms\"").await;
+    let mut client = proxy.connect().await;
+    client.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n").await;
+    assert!(client.rest().await.ends_with(b"\r\n\r\nhello"), "then the connection ends");
+    eventually("the backend is let go", async || backend.open_connections() == 0).await;
+}
+
+/// A proxy whose route has this timeout.
+async fn with_route_timeout(backend: &Backend, timeout: &str) -> Proxy {
+    let with = format!("pool = \"app\"\ntimeout = \"{timeout}\"");
+    Proxy::start(&pool_of(&[backend]).replace("pool = \"app\"", &with)).await
+}
+
+#[tokio::test]
+async fn a_request_over_its_routes_time_is_504() {
+    let backend = Backend::at_head(|_| Reply::default().then(Step::Swallow)).await;
+    let proxy = with_route_timeout(&backend, "200ms").await;
+    assert_eq!(proxy.connect().await.get("/").await.status(), 504);
+    assert_eq!(backend.requests().len(), 1, "there is no time for another attempt");
+}
+
+#[tokio::test]
+async fn an_answer_over_its_routes_time_is_cut_however_busy_it_is() {
+    let piece = Step::Send(b"1\r\nx\r\n".to_vec());
+    let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let drip = (0..2000).fold(Reply::raw(head), |reply, _| {
+        reply.then(piece.clone()).then(Step::Wait(Duration::from_millis(5)))
+    });
+    let backend = Backend::start(move |_| drip.clone()).await;
+    let proxy = with_route_timeout(&backend, "300ms").await;
+    let mut client = proxy.connect().await;
+    client.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n").await;
+    let response = client.rest().await;
+    assert!(response.starts_with(b"HTTP/1.1 200 "));
+    assert!(!response.ends_with(b"0\r\n\r\n"), "cut off");
+    assert!(response.len() < 2000 * 6, "long before its end");
+}
+
+#[tokio::test]
+async fn a_backend_that_does_not_accept_in_time_is_504() {
+    let full = FullBacklog::new().await;
+    let config = format!(
+        "[[routes]]\npool = \"app\"\n[pools.app]\nbackends = [\"{}\"]\n\
+         [pools.app.health]\ntype = \"tcp\"\ntimeout = \"100ms\"\n\
+         [pools.app.upstream]\nconnect_timeout = \"200ms\"\n",
+        full.address
+    );
+    let proxy = Proxy::start(&config).await;
+    assert_eq!(proxy.connect().await.get("/").await.status(), 504);
+}
+
+/// A listening socket that accepts nothing and whose queue is full: connects to it hang.
+pub struct FullBacklog {
+    pub address: std::net::SocketAddr,
+    _listener: socket2::Socket,
+    _queued: Vec<socket2::Socket>,
+}
+
+impl FullBacklog {
+    pub async fn new() -> FullBacklog {
+        tokio::task::spawn_blocking(FullBacklog::fill).await.unwrap()
+    }
+
+    fn fill() -> FullBacklog {
+        use socket2::{Domain, Socket, Type};
+        let listener = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        let any: std::net::SocketAddr = "127.0.0.1:0".parse().unwrap();
+        listener.bind(&any.into()).unwrap();
+        listener.listen(0).unwrap();
+        let address = listener.local_addr().unwrap().as_socket().unwrap();
+        let mut queued = Vec::new();
+        loop {
+            let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+            if socket.connect_timeout(&address.into(), Duration::from_millis(200)).is_err() {
+                return FullBacklog { address, _listener: listener, _queued: queued };
+            }
+            queued.push(socket);
+        }
+    }
+}
