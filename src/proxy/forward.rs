@@ -77,7 +77,10 @@ pub async fn forward(
         if matches!(missed, Cause::Connect | Cause::Reset | Cause::Timeout) {
             worker.suspect(&backend);
         }
-        if missed != Cause::Stale {
+        if missed == Cause::Stale {
+            // Its siblings are probably as dead, and each would cost an attempt to find out.
+            worker.upstreams.close_idle(backend.id);
+        } else {
             tried.push(backend.id);
         }
         if !decided && !may_go_on(missed, pool, &outgoing, record) {
