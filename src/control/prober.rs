@@ -155,11 +155,13 @@ impl Prober {
             State::Unhealthy => Condition::Unhealthy,
             State::Ejected { .. } => Condition::Ejected,
         };
+        // Whoever sees the new condition is to find its reason.
+        self.backend.history.record(now, transition.clone());
         self.backend.set_condition(condition);
         self.publisher.changed(&self.backend.pool);
         if condition == Condition::Unhealthy {
             self.shared.broadcast(|| Mail::BackendDown(self.backend.id));
         }
-        events::backend_transition(&self.backend, now, transition);
+        events::backend_transition(&self.backend, transition);
     }
 }

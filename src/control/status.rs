@@ -122,10 +122,12 @@ fn backends(version: &Version, shared: &Shared) -> BTreeMap<Arc<str>, BackendSta
 }
 
 fn of_member(member: &Member, backend: &Backend, shared: &Shared) -> BackendStatus {
+    // Before its reason, which is recorded before it.
+    let state = backend.condition().label();
     let since = backend.health().since();
     let reason = backend.history.latest().map(|past| past.transition.reason.to_string());
     BackendStatus {
-        state: backend.condition().label(),
+        state,
         since_seconds: shared.uptime().saturating_sub(since).as_secs_f64(),
         reason: reason.unwrap_or_else(|| "no verdict yet".to_owned()),
         weight: member.weight,

@@ -2,19 +2,17 @@
 
 use std::fmt::{self, Display};
 use std::sync::atomic::Ordering;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::health::{State, Transition};
 use crate::state::counters::TransitionKey;
 use crate::state::{Backend, Shared};
 
-/// A backend's health changed `at` this time since the process started: a line, a count, and an entry
-/// in the backend's history.
-pub fn backend_transition(backend: &Backend, at: Duration, transition: &Transition) {
+/// A backend's health changed: a line and a count.
+pub fn backend_transition(backend: &Backend, transition: &Transition) {
     let (from, to) = (transition.from.label(), transition.to.label());
     let key = TransitionKey { from, to, reason: transition.reason.label() };
     backend.transitions.count(key);
-    backend.history.record(at, transition.clone());
     let (pool, address, reason) = (&*backend.pool, &*backend.label, &transition.reason);
     match transition.to {
         State::Healthy | State::Checking => {
@@ -57,6 +55,7 @@ impl Display for After<'_> {
 #[cfg(test)]
 mod tests {
     use std::net::SocketAddr;
+    use std::time::Duration;
 
     use super::*;
     use crate::health::{Health, Reason, Settings};
@@ -81,8 +80,8 @@ mod tests {
             to: State::Healthy,
             reason: Reason::Passed { passes: 1 },
         };
-        backend_transition(&backend, Duration::ZERO, &transition);
-        backend_transition(&backend, Duration::ZERO, &transition);
+        backend_transition(&backend, &transition);
+        backend_transition(&backend, &transition);
         let key = TransitionKey { from: "checking", to: "healthy", reason: "probe_passed" };
         assert_eq!(backend.transitions.counts(), [(key, 2)]);
     }
