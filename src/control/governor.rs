@@ -262,9 +262,10 @@ impl Governor {
         }
         let gone = self.probers.follow(&generation);
         for (id, sockets) in sockets.listen {
+            let Some(listener) = snapshot.listener_at(id) else { continue };
             for (worker, socket) in self.shared.workers.iter().zip(sockets) {
                 // A worker that has ended accepts nothing.
-                let _ = worker.send(Mail::Listen(id, socket));
+                let _ = worker.send(Mail::Listen(id, Arc::clone(listener), socket));
             }
         }
         self.shared.broadcast(|| Mail::SnapshotChanged);

@@ -31,13 +31,13 @@ const LAST_LOOK: Duration = Duration::from_millis(50);
 #[derive(Debug)]
 pub struct Acceptor(Rc<State>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
     closing: Cell<bool>,
     closed: Cell<bool>,
     wake: Notify,
     /// Kept for the last connections of a socket that left the configuration.
-    listener: RefCell<Option<Arc<Listener>>>,
+    listener: RefCell<Arc<Listener>>,
 }
 
 enum Socket {
@@ -50,7 +50,12 @@ impl Acceptor {
     ///
     /// # Errors
     /// If the socket cannot be shared with this thread's reactor.
-    pub fn start(worker: &Rc<Worker>, id: SocketId, socket: &ListeningSocket) -> io::Result<Self> {
+    pub fn start(
+        worker: &Rc<Worker>,
+        id: SocketId,
+        listener: Arc<Listener>,
+        socket: &ListeningSocket,
+    ) -> io::Result<Self> {
         let socket = match socket {
             ListeningSocket::Tcp(socket) => {
                 Socket::Tcp(TcpListener::from_std(socket.try_clone()?)?)
@@ -59,9 +64,12 @@ impl Acceptor {
                 Socket::Unix(UnixListener::from_std(socket.try_clone()?)?)
             }
         };
-        // Known before the first connection: by then it may have left.
-        let listener = RefCell::new(worker.snapshot().listener_at(id).cloned());
-        let state = Rc::new(State { listener, ..State::default() });
+        let state = Rc::new(State {
+            closing: Cell::new(false),
+            closed: Cell::new(false),
+            wake: Notify::new(),
+            listener: RefCell::new(listener),
+        });
         tokio::task::spawn_local(accept(Rc::clone(worker), id, socket, Rc::clone(&state)));
         Ok(Acceptor(state))
     }
@@ -132,9 +140,9 @@ fn take(worker: &Rc<Worker>, id: SocketId, state: &State, stream: RawStream) {
     }
     let snapshot = worker.snapshot();
     if let Some(listener) = snapshot.listener_at(id) {
-        state.listener.replace(Some(Arc::clone(listener)));
+        state.listener.replace(Arc::clone(listener));
     }
-    let Some(listener) = state.listener.borrow().clone() else { return };
+    let listener = Arc::clone(&state.listener.borrow());
     match less_busy(worker) {
         Some(other) => hand_over(worker, other, id, listener, stream),
         None => start(worker, id, listener, stream),

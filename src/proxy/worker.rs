@@ -23,7 +23,7 @@ use super::body::RequestBody;
 use super::connection::ConnectionState;
 use super::listener::{self, Acceptor};
 use super::timer::Wheel;
-use crate::state::{ListeningSocket, Mail, Notice, Shared, Snapshot, SocketId, WorkerId};
+use crate::state::{Listener, ListeningSocket, Mail, Notice, Shared, Snapshot, SocketId, WorkerId};
 use crate::telemetry::AccessLog;
 use crate::upstream::Upstreams;
 
@@ -129,7 +129,9 @@ fn live(
         let worker = Worker::new(id, Arc::clone(shared), access_log.cloned());
         tokio::task::spawn_local(Rc::clone(&worker.wheel).run());
         for (socket_id, socket) in sockets.iter() {
-            worker.listen(*socket_id, socket);
+            if let Some(listener) = worker.snapshot().listener_at(*socket_id) {
+                worker.listen(*socket_id, Arc::clone(listener), socket);
+            }
         }
         worker.run(mail, sockets).await;
     });
@@ -213,8 +215,8 @@ impl Worker {
 
     fn handle(self: &Rc<Self>, mail: Mail, sockets: &mut Vec<(SocketId, ListeningSocket)>) {
         match mail {
-            Mail::Listen(id, socket) => {
-                self.listen(id, &socket);
+            Mail::Listen(id, listener, socket) => {
+                self.listen(id, listener, &socket);
                 sockets.push((id, socket));
             }
             Mail::StopListening(id) => {
@@ -244,8 +246,8 @@ impl Worker {
         }
     }
 
-    fn listen(self: &Rc<Self>, id: SocketId, socket: &ListeningSocket) {
-        match Acceptor::start(self, id, socket) {
+    fn listen(self: &Rc<Self>, id: SocketId, listener: Arc<Listener>, socket: &ListeningSocket) {
+        match Acceptor::start(self, id, listener, socket) {
             Ok(acceptor) => self.acceptors.borrow_mut().push((id, acceptor)),
             Err(error) => tracing::error!(worker = %self.id, %error, "cannot accept on a socket"),
         }

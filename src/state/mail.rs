@@ -43,8 +43,9 @@ pub enum HandoverStream {
 /// What wakes a worker. Handled between polls, in small batches.
 #[derive(Debug)]
 pub enum Mail {
-    /// Accept on this socket too.
-    Listen(SocketId, ListeningSocket),
+    /// Accept on this socket too, for this listener. The snapshot may not know it any more by the
+    /// time that the mail is read, and what the kernel has accepted by then is to be served.
+    Listen(SocketId, Arc<Listener>, ListeningSocket),
     /// Empty the socket's queue, close it, and let its connections finish what they have begun.
     StopListening(SocketId),
     /// There is a new snapshot: let go of the old one even if no request comes.

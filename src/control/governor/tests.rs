@@ -116,7 +116,7 @@ async fn ready_once_the_pool_has_a_verdict() {
 async fn a_reload_tells_workers_and_caller_what_changed() {
     let mut plane = Plane::start(&config(&[("http", 0)], &[1]));
     let socket = plane.next_mail(|mail| match mail {
-        Mail::Listen(id, _) => Some(id),
+        Mail::Listen(id, ..) => Some(id),
         _ => None,
     });
     let socket = socket.await;
