@@ -31,6 +31,10 @@ pub enum Failure {
     /// CONNECT is for forward proxies.
     #[error("CONNECT is not supported")]
     Connect,
+    /// TRACE would show a web page the cookies and credentials that it may not see (RFC 9110 section
+    /// 9.3.8), and nobody needs it.
+    #[error("TRACE is not supported")]
+    Trace,
     /// An extended CONNECT for another protocol than WebSocket (RFC 8441 section 5).
     #[error("this protocol is not supported")]
     Protocol,
@@ -70,7 +74,7 @@ impl Failure {
             Failure::Host(_) | Failure::Target(_) => StatusCode::BAD_REQUEST,
             Failure::NoRoute => StatusCode::NOT_FOUND,
             Failure::Misdirected => StatusCode::MISDIRECTED_REQUEST,
-            Failure::Connect => StatusCode::METHOD_NOT_ALLOWED,
+            Failure::Connect | Failure::Trace => StatusCode::METHOD_NOT_ALLOWED,
             Failure::Protocol => StatusCode::NOT_IMPLEMENTED,
             Failure::TooLarge | Failure::Upload(UploadFailure::TooLarge) => {
                 StatusCode::PAYLOAD_TOO_LARGE
@@ -96,6 +100,7 @@ impl Failure {
             Failure::NoRoute => "no_route",
             Failure::Misdirected => "misdirected",
             Failure::Connect => "connect_method",
+            Failure::Trace => "trace_method",
             Failure::Protocol => "connect_protocol",
             Failure::TooLarge | Failure::Upload(UploadFailure::TooLarge) => "body_too_large",
             Failure::Upload(UploadFailure::TooSlow) => "body_timeout",
@@ -111,6 +116,10 @@ impl Failure {
         }
     }
 }
+
+/// Methods that everybody knows; others pass too.
+const METHODS: HeaderValue =
+    HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
 
 /// The status for a head that did not come in time.
 pub const SLOW_HEAD: StatusCode = StatusCode::REQUEST_TIMEOUT;
@@ -173,11 +182,15 @@ pub fn answer(failure: &Failure, json: bool, mut record: RequestRecord) -> Respo
         headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
     }
     if status == StatusCode::METHOD_NOT_ALLOWED {
-        headers.insert(
-            ALLOW,
-            HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),
-        );
+        headers.insert(ALLOW, METHODS);
     }
+    response
+}
+
+/// The answer to an OPTIONS request that is to go no further than us (RFC 9110 section 7.6.2).
+pub fn options() -> Response<ResponseBody> {
+    let mut response = Response::new(ResponseBody::empty());
+    response.headers_mut().insert(ALLOW, METHODS);
     response
 }
 

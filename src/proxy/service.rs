@@ -54,8 +54,8 @@ pub async fn handle(
     let mut last = connection.is_aged(&connection.listener(&snapshot), Instant::now());
     let mut response = match outcome {
         Ok(Answer::Backend(response)) => response.map(|body| body.with_record(record)),
-        Ok(Answer::Ours(response)) => {
-            record.answered_by_us(response.status(), "redirect");
+        Ok(Answer::Ours(response, reason)) => {
+            record.answered_by_us(response.status(), reason);
             response.map(|body| body.with_record(record))
         }
         // The record goes with the tunnel.
@@ -93,8 +93,8 @@ fn ends_connection(version: Version, answer: &Response<ResponseBody>, upload_ope
 pub enum Answer {
     /// A backend's response.
     Backend(Response<ResponseBody>),
-    /// Our own, by configuration.
-    Ours(Response<ResponseBody>),
+    /// Our own, and why.
+    Ours(Response<ResponseBody>, &'static str),
     /// Another protocol from here on.
     Switching(Box<upgrade::Switching>),
 }
@@ -105,16 +105,22 @@ async fn serve(
     record: &mut RequestRecord,
 ) -> Result<Answer, Failure> {
     let (mut parts, body) = request.into_parts();
+    if parts.method == Method::TRACE {
+        return Err(Failure::Trace);
+    }
     let wish = upgrade::wish_of(&mut parts, &body)?;
     let connection = Rc::clone(&record.connection);
 
     // Route.
     let route = find_route(snapshot, &parts, record)?;
+    if parts.method == Method::OPTIONS && !hop::count_down(&mut parts.headers) {
+        return Ok(Answer::Ours(error::options(), "max_forwards"));
+    }
     let pool = match &route.target {
         Target::Pool(pool) => Arc::clone(pool),
         Target::Redirect(redirect) => {
             let secure = connection.tls.is_some();
-            return Ok(Answer::Ours(redirect_response(redirect, &parts, secure)?));
+            return Ok(Answer::Ours(redirect_response(redirect, &parts, secure)?, "redirect"));
         }
     };
     record.pool = Some(Arc::clone(&pool));
@@ -191,6 +197,7 @@ fn prepare(
     hop::strip_hop_by_hop(&mut headers, Keep { te_trailers: true, upgrade });
     headers.remove(EXPECT);
     headers.remove(HOST);
+    plain_length(&mut headers);
     if headers.get_all(COOKIE).iter().nth(1).is_some() {
         join_cookies(&mut headers);
     }
@@ -237,6 +244,16 @@ fn host_field(parts: &request::Parts) -> Option<HeaderValue> {
 fn target_of(parts: &request::Parts) -> PathAndQuery {
     let root = PathAndQuery::from_static("/");
     parts.uri.path_and_query().cloned().unwrap_or(root)
+}
+
+/// A length with leading zeros is a valid one, and octal to some.
+fn plain_length(headers: &mut http::HeaderMap) {
+    if let Some(value) = headers.get_mut(CONTENT_LENGTH)
+        && let [b'0', _, ..] = value.as_bytes()
+        && let Some(length) = value.to_str().ok().and_then(|digits| digits.parse::<u64>().ok())
+    {
+        *value = HeaderValue::from(length);
+    }
 }
 
 /// HTTP/2 may split cookies over several fields; HTTP/1.1 backends are to get one (RFC 9113

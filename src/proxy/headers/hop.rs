@@ -1,6 +1,6 @@
 //! Hop-by-hop fields (RFC 9110 section 7.6.1) and upgrades (section 7.8).
 
-use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TE, UPGRADE};
+use http::header::{CONNECTION, CONTENT_LENGTH, HOST, MAX_FORWARDS, TE, UPGRADE};
 use http::{HeaderMap, HeaderName, HeaderValue, Version, request};
 use smallvec::SmallVec;
 
@@ -84,6 +84,19 @@ fn is_protected(name: &HeaderName) -> bool {
         || *name == X_REQUEST_ID
         || *name == HOPS
         || is_forwarding(name.as_str())
+}
+
+/// Counts a hop of an OPTIONS request down (RFC 9110 section 7.6.2). False if it may go no further.
+/// What is no number counts nothing.
+pub fn count_down(headers: &mut HeaderMap) -> bool {
+    let Some(value) = headers.get_mut(MAX_FORWARDS) else { return true };
+    let hops: Option<u64> = value.to_str().ok().and_then(|digits| digits.parse().ok());
+    match hops {
+        Some(0) => return false,
+        Some(hops) => *value = HeaderValue::from(hops - 1),
+        None => {}
+    }
+    true
 }
 
 fn wants_trailers(headers: &HeaderMap) -> bool {
