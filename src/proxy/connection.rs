@@ -14,8 +14,9 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::time::Instant;
 
+use super::body::Upload;
 use super::drive::{Over, Wish, drive};
-use super::farewell::{linger, refuse};
+use super::farewell::{Leftovers, linger, refuse};
 use super::framing::Scanner;
 use super::headers::forwarded::{Connection as Asker, ConnectionHeaders};
 use super::io::{ClientIo, ClientStream, IoState, Peer, RawStream};
@@ -63,6 +64,8 @@ pub struct ConnectionState {
     pub(super) spoken: Cell<bool>,
     /// A request was answered before its body had come in full.
     unread: Cell<bool>,
+    /// The uploads of such requests, under HTTP/2.
+    leftovers: Leftovers,
     pub(super) closing: Cell<bool>,
     cut: Cell<bool>,
 }
@@ -175,6 +178,8 @@ async fn serve_h2(state: &Rc<ConnectionState>, stream: ClientStream) {
         if wish == Wish::Close {
             connection.as_mut().graceful_shutdown();
         }
+        // First, so that what it asks of the connection is done at once.
+        state.leftovers.poll(cx);
         connection.as_mut().poll(cx)
     })
     .await;
@@ -208,6 +213,7 @@ impl ConnectionState {
             active: Cell::new(0),
             spoken: Cell::new(false),
             unread: Cell::new(false),
+            leftovers: Leftovers::default(),
             closing: Cell::new(false),
             cut: Cell::new(false),
             worker: Rc::clone(worker),
@@ -268,10 +274,13 @@ impl ConnectionState {
         self.io.resumable.set(false);
     }
 
-    /// A request has ended, whatever way; `unread` if its body did not come in full.
-    pub fn request_ended(&self, unread: bool) {
-        if unread {
+    /// A request has ended, whatever way; `unread` is its body if that did not come in full.
+    pub fn request_ended(&self, unread: Option<Rc<Upload>>) {
+        if let Some(upload) = unread {
             self.unread.set(true);
+            if self.is_h2() {
+                self.leftovers.keep(upload, self.worker.wheel.timer());
+            }
         }
         let active = self.active.get() - 1;
         self.active.set(active);

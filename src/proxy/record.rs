@@ -74,8 +74,6 @@ pub struct RequestRecord {
     pub head_after: Option<std::time::Duration>,
     /// The request body, once somebody may read it.
     pub upload: Option<Rc<Upload>>,
-    /// Whether there is a request body at all.
-    has_body: bool,
     http10: bool,
     status: Option<StatusCode>,
     from_backend: bool,
@@ -132,7 +130,6 @@ impl RequestRecord {
             reason: "",
             head_after: None,
             upload: None,
-            has_body: !request.body().is_end_stream(),
             http10: request.version() == Version::HTTP_10,
             status: None,
             from_backend: false,
@@ -159,10 +156,7 @@ impl RequestRecord {
 
     /// Whether something of the request body may still come.
     pub fn is_upload_open(&self) -> bool {
-        match &self.upload {
-            Some(upload) => upload.finished().is_none(),
-            None => self.has_body,
-        }
+        self.upload.as_ref().is_some_and(|upload| upload.finished().is_none())
     }
 
     /// So many bytes of the body went to the client.
@@ -281,6 +275,7 @@ impl Drop for RequestRecord {
         if broken && self.http10 {
             self.connection.cut();
         }
-        self.connection.request_ended(self.is_upload_open());
+        let open = self.is_upload_open();
+        self.connection.request_ended(self.upload.take().filter(|_| open));
     }
 }

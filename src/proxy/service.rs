@@ -105,11 +105,15 @@ async fn serve(
     record: &mut RequestRecord,
 ) -> Result<Answer, Failure> {
     let (mut parts, body) = request.into_parts();
+    let connection = Rc::clone(&record.connection);
+    if !body.is_end_stream() {
+        let pause = record.listener.limits.body_timeout;
+        record.upload = Some(Upload::new(body, pause, &connection.worker.wheel));
+    }
     if parts.method == Method::TRACE {
         return Err(Failure::Trace);
     }
-    let wish = upgrade::wish_of(&mut parts, &body)?;
-    let connection = Rc::clone(&record.connection);
+    let wish = upgrade::wish_of(&mut parts, record.upload.is_some())?;
 
     // Route.
     let route = find_route(snapshot, &parts, record)?;
@@ -136,7 +140,7 @@ async fn serve(
     }
 
     // Prepare.
-    let outgoing = prepare(snapshot, &pool, parts, body, wish, record)?;
+    let outgoing = prepare(snapshot, &pool, parts, wish, record)?;
     forward::forward(&pool, outgoing, record).await
 }
 
@@ -175,7 +179,6 @@ fn prepare(
     snapshot: &Snapshot,
     pool: &Pool,
     mut parts: request::Parts,
-    body: Incoming,
     wish: Option<Wish>,
     record: &mut RequestRecord,
 ) -> Result<Outgoing, Failure> {
@@ -211,13 +214,11 @@ fn prepare(
     let max_body = route.and_then(|route| route.max_body);
     let deadline = route.and_then(|route| route.timeout).map(|timeout| record.began + timeout);
     let idempotent = retry::is_idempotent(&method);
-    if !body.is_end_stream() {
-        let pause = record.listener.limits.body_timeout;
+    if let Some(upload) = &record.upload {
         // A stream that an HTTP/2 backend refuses may be sent again whatever its method, and by
         // then its body may have been read.
         let replayable = idempotent || pool.upstream.protocol != Protocol::Http1;
-        let upload = Upload::new(body, replayable, max_body, pause, &worker.wheel);
-        record.upload = Some(upload);
+        upload.admit(replayable, max_body);
     }
     Ok(Outgoing {
         method,

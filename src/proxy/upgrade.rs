@@ -8,8 +8,6 @@ use std::time::Duration;
 
 use http::header::{CONTENT_LENGTH, SEC_WEBSOCKET_ACCEPT, UPGRADE};
 use http::{HeaderValue, Method, Response, StatusCode, Version, request};
-use http_body::Body;
-use hyper::body::Incoming;
 use hyper::ext::Protocol;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
@@ -53,12 +51,12 @@ impl Wish {
 ///
 /// # Errors
 /// CONNECT that is not for a WebSocket.
-pub fn wish_of(parts: &mut request::Parts, body: &Incoming) -> Result<Option<Wish>, Failure> {
+pub fn wish_of(parts: &mut request::Parts, has_body: bool) -> Result<Option<Wish>, Failure> {
     if parts.method == Method::CONNECT {
         return extended_connect(parts).map(Some);
     }
     // A body ahead of the switch is allowed and unheard of: such a request goes on without it.
-    if !parts.headers.contains_key(UPGRADE) || !body.is_end_stream() {
+    if !parts.headers.contains_key(UPGRADE) || has_body {
         return Ok(None);
     }
     Ok(upgrade_of(parts).map(|protocol| Wish::Http1 { protocol }))

@@ -56,7 +56,7 @@ pub enum Progress {
 #[derive(Debug)]
 pub struct Upload {
     source: RefCell<Source>,
-    max_bytes: u64,
+    max_bytes: Cell<u64>,
     pause: Duration,
     /// The reader of this number is the one that may read.
     reader: Cell<u32>,
@@ -81,23 +81,17 @@ struct Source {
 
 impl Upload {
     /// An upload that nobody has begun to read. `pause` is the longest time between two bytes.
-    pub fn new(
-        incoming: Incoming,
-        replayable: bool,
-        max_bytes: Option<u64>,
-        pause: Duration,
-        wheel: &Rc<Wheel>,
-    ) -> Rc<Self> {
+    pub fn new(incoming: Incoming, pause: Duration, wheel: &Rc<Wheel>) -> Rc<Self> {
         Rc::new(Upload {
             source: RefCell::new(Source {
                 incoming,
                 timer: wheel.timer(),
                 kept: Vec::new(),
                 kept_bytes: 0,
-                keeping: replayable,
+                keeping: false,
                 ended: false,
             }),
-            max_bytes: max_bytes.unwrap_or(u64::MAX),
+            max_bytes: Cell::new(u64::MAX),
             pause,
             reader: Cell::new(0),
             received: Cell::new(0),
@@ -106,6 +100,12 @@ impl Upload {
             moved: Cell::new(Instant::now()),
             failure: Cell::new(None),
         })
+    }
+
+    /// Lets it be read: `replayable` is whether what has been read is kept for another attempt.
+    pub fn admit(&self, replayable: bool, max_bytes: Option<u64>) {
+        self.source.borrow_mut().keeping = replayable;
+        self.max_bytes.set(max_bytes.unwrap_or(u64::MAX));
     }
 
     /// The body for the next attempt; the one before can read no more.
@@ -157,6 +157,20 @@ impl Upload {
         self.source.borrow().incoming.size_hint().exact().is_some()
     }
 
+    /// Reads on and throws away what the client still sends, up to so many bytes. Ready when
+    /// nothing more comes, or too much.
+    pub fn poll_discard(&self, cx: &mut Context<'_>, max_bytes: &mut usize) -> Poll<()> {
+        let incoming = &mut self.source.borrow_mut().incoming;
+        while let Some(Ok(frame)) = ready!(Pin::new(&mut *incoming).poll_frame(cx)) {
+            let length = frame.data_ref().map_or(0, Bytes::len);
+            match max_bytes.checked_sub(length) {
+                Some(left) => *max_bytes = left,
+                None => break,
+            }
+        }
+        Poll::Ready(())
+    }
+
     fn fail(&self, failure: UploadFailure) -> Poll<Option<Result<Frame<Bytes>, UploadFailure>>> {
         self.failure.set(Some(failure));
         Poll::Ready(Some(Err(failure)))
@@ -199,7 +213,7 @@ impl Upload {
         if let Some(data) = frame.data_ref() {
             let received = self.received.get() + data.len() as u64;
             self.received.set(received);
-            if received > self.max_bytes {
+            if received > self.max_bytes.get() {
                 return self.fail(UploadFailure::TooLarge);
             }
             if source.keeping && source.kept_bytes + data.len() <= REPLAY_BYTES {
