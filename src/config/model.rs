@@ -54,7 +54,7 @@ pub struct Server {
     /// Where swaps, reports and health survive a restart; `None`: nowhere. Falls back to the first
     /// directory in systemd's `STATE_DIRECTORY`.
     pub state_dir: Option<Located<PathBuf>>,
-    /// Peers whose `X-Forwarded-*` and PROXY headers are believed.
+    /// Peers whose `X-Forwarded-*` headers are believed.
     pub trusted_proxies: Vec<Network>,
     /// Open client connections of the process; `None`: derived from the open-files limit.
     pub max_connections: Option<usize>,

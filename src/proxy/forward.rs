@@ -16,7 +16,7 @@ use super::outgoing::Outgoing;
 use super::patience::{Late, Patience, in_time};
 use super::record::RequestRecord;
 use super::retry::{self, Cause};
-use super::service::{Answer, mark};
+use super::service::{Answer, is_event_stream, mark};
 use super::upgrade::{Switching, Wish};
 use super::websocket;
 use crate::state::pool::SecureCookie;
@@ -295,11 +295,16 @@ fn relay(
         // RFC 9110 section 8.6.
         parts.headers.remove(CONTENT_LENGTH);
     }
+    let pause = if is_event_stream(&parts.headers) {
+        pool.upstream.tunnel_idle_timeout
+    } else {
+        pool.upstream.body_idle_timeout
+    };
     let body = ResponseBody::relay(Relay {
         incoming,
         upload: outgoing.upload.clone(),
         timer: worker.wheel.timer(),
-        pause: pool.upstream.body_idle_timeout,
+        pause,
         deadline: outgoing.deadline,
         hold: Some(hold),
     });

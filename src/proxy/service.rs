@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use http::header::{CONTENT_LENGTH, COOKIE, EXPECT, HOST, LOCATION};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, COOKIE, EXPECT, HOST, LOCATION};
 use http::uri::{PathAndQuery, Scheme};
 use http::{HeaderValue, Method, Request, Response, Version, request};
 use http_body::Body;
@@ -218,7 +218,12 @@ fn prepare(
         // A stream that an HTTP/2 backend refuses may be sent again whatever its method, and by
         // then its body may have been read.
         let replayable = idempotent || pool.upstream.protocol != Protocol::Http1;
-        upload.admit(replayable, max_body);
+        let pause = if is_event_stream(&headers) {
+            pool.upstream.tunnel_idle_timeout
+        } else {
+            Some(record.listener.limits.body_timeout)
+        };
+        upload.admit(replayable, max_body, pause);
     }
     Ok(Outgoing {
         method,
@@ -231,6 +236,13 @@ fn prepare(
         client_hash,
         deadline,
     })
+}
+
+/// Whether a body is a stream of events that may be far apart, rather than a document: server-sent
+/// events, or the messages of gRPC. Its pauses are those of a tunnel.
+pub(super) fn is_event_stream(headers: &http::HeaderMap) -> bool {
+    let media = headers.get(CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
+    media.starts_with(b"text/event-stream") || media.starts_with(b"application/grpc")
 }
 
 /// The Host that backends get: the client's, from wherever its version puts it.

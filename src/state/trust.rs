@@ -1,4 +1,4 @@
-//! Whose word counts: the peers whose `X-Forwarded-*` fields and PROXY headers are believed.
+//! Whose word counts: the peers whose `X-Forwarded-*` fields are believed.
 
 use std::net::{IpAddr, Ipv6Addr};
 

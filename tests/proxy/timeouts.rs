@@ -224,6 +224,22 @@ async fn a_backend_that_stops_in_the_middle_of_its_answer_is_cut() {
     eventually("the backend is let go", async || backend.open_connections() == 0).await;
 }
 
+#[tokio::test]
+async fn an_event_stream_may_be_quiet_for_as_long_as_a_tunnel() {
+    let backend = Backend::start(|_| {
+        let head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n";
+        Reply::raw(head)
+            .then(Step::Wait(Duration::from_millis(600)))
+            .then(Step::Send(b"data: late\n\n".to_vec()))
+            .then(Step::Close)
+    })
+    .await;
+    let timeouts = "body_idle_timeout = \"200ms\"\ntunnel_idle_timeout = \"10s\"";
+    let proxy = with_upstream(&backend, timeouts).await;
+    let answer = proxy.connect().await.get("/").await;
+    assert_eq!(answer.text(), "data: late\n\n");
+}
+
 /// A proxy whose route has this timeout.
 async fn with_route_timeout(backend: &Backend, timeout: &str) -> Proxy {
     let with = format!("pool = \"app\"\ntimeout = \"{timeout}\"");

@@ -57,7 +57,7 @@ pub enum Progress {
 pub struct Upload {
     source: RefCell<Source>,
     max_bytes: Cell<u64>,
-    pause: Duration,
+    pause: Cell<Option<Duration>>,
     /// The reader of this number is the one that may read.
     reader: Cell<u32>,
     received: Cell<u64>,
@@ -92,7 +92,7 @@ impl Upload {
                 ended: false,
             }),
             max_bytes: Cell::new(u64::MAX),
-            pause,
+            pause: Cell::new(Some(pause)),
             reader: Cell::new(0),
             received: Cell::new(0),
             finished: Cell::new(None),
@@ -102,8 +102,10 @@ impl Upload {
         })
     }
 
-    /// Lets it be read: `replayable` is whether what has been read is kept for another attempt.
-    pub fn admit(&self, replayable: bool, max_bytes: Option<u64>) {
+    /// Lets it be read: `replayable` is whether what has been read is kept for another attempt,
+    /// `pause` the longest time between two bytes, if that is limited.
+    pub fn admit(&self, replayable: bool, max_bytes: Option<u64>, pause: Option<Duration>) {
+        self.pause.set(pause);
         self.source.borrow_mut().keeping = replayable;
         self.max_bytes.set(max_bytes.unwrap_or(u64::MAX));
     }
@@ -194,8 +196,10 @@ impl Upload {
         let frame = match Pin::new(&mut source.incoming).poll_frame(cx) {
             Poll::Pending => {
                 self.awaited.set(true);
-                if !source.timer.is_armed() {
-                    source.timer.arm(Instant::now() + self.pause);
+                if let Some(pause) = self.pause.get()
+                    && !source.timer.is_armed()
+                {
+                    source.timer.arm(Instant::now() + pause);
                 }
                 ready!(source.timer.poll_expired(cx));
                 return self.fail(UploadFailure::TooSlow);
