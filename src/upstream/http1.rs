@@ -158,9 +158,13 @@ where
     Ok((UpgradeOutcome::Switched(response.map(drop), upgraded), gauge))
 }
 
+/// The largest read, and so the largest head. hyper would read up to 400 KiB at once, and several
+/// such pieces wait in memory for every client that is slower than its backend.
+const BUFFER_BYTES: usize = 64 * 1024;
+
 fn builder() -> http1::Builder {
     let mut builder = http1::Builder::new();
-    builder.max_headers(256);
+    builder.max_headers(256).max_buf_size(BUFFER_BYTES);
     builder
 }
 
