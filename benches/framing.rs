@@ -1,4 +1,5 @@
-//! What the scanner of raw heads costs for a browser's request, alone and with a chunked body.
+//! What the scanners of raw heads cost: for a browser's request, alone and with a chunked body, and
+//! for a typical answer.
 #![allow(missing_docs)]
 
 use std::hint::black_box;
@@ -6,6 +7,7 @@ use std::hint::black_box;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use tidegate::framing::Limits;
 use tidegate::proxy::framing::Scanner;
+use tidegate::upstream::framing::{Asked, Scanner as ResponseScanner};
 
 const BROWSER: &[u8] = b"GET /assets/app-3f9c2a.js?v=17 HTTP/1.1\r\n\
 Host: shop.example.com\r\n\
@@ -21,6 +23,15 @@ const SMALL: &[u8] = b"GET / HTTP/1.1\r\nHost: 127.0.0.1:8080\r\n\r\n";
 
 const CHUNKED: &[u8] = b"POST /upload HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n\
 10\r\n0123456789abcdef\r\n10\r\n0123456789abcdef\r\n0\r\n\r\n";
+
+const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\n\
+Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n\
+Content-Type: text/html; charset=utf-8\r\n\
+Content-Length: 13\r\n\
+Cache-Control: private, max-age=0\r\n\
+Vary: Accept-Encoding\r\n\
+ETag: W/\"a-1b2c3d4e5f\"\r\n\
+Connection: keep-alive\r\n\r\nHello, world!";
 
 fn framing(c: &mut Criterion) {
     let limits = Limits { max_header_bytes: 32 * 1024, max_headers: 100 };
@@ -40,6 +51,15 @@ fn framing(c: &mut Criterion) {
             scanner.feed(black_box(two))
         });
     });
+    group.throughput(Throughput::Bytes(ANSWER.len() as u64));
+    let mut scanner = ResponseScanner::new(limits);
+    group.bench_function("answer", |b| {
+        b.iter(|| {
+            scanner.ask(Asked::Plain);
+            scanner.feed(black_box(ANSWER))
+        });
+    });
+    assert!(scanner.is_idle());
     group.finish();
 }
 

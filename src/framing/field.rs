@@ -1,7 +1,8 @@
 //! Field lines of heads and trailers.
 
 use super::Violation;
-use super::bytes::{TOKEN, control_byte, is_control, outside};
+use super::bytes::{TOKEN, is_control, outside};
+use super::line::text_end;
 
 /// What stands at the start of some bytes.
 pub(crate) enum Line<'a> {
@@ -29,20 +30,14 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Line<'_>, Violation> {
     if bytes[name_end] != b':' || name_end == 0 {
         return without_name(bytes, name_end);
     }
-    let Some(value_end) = control_byte(bytes, name_end + 1) else {
-        return Ok(Line::Partial);
-    };
-    match (bytes[value_end], bytes.get(value_end + 1)) {
-        (b'\r', Some(b'\n')) => Ok(Line::Field(Field {
+    Ok(match text_end(bytes, name_end + 1)? {
+        None => Line::Partial,
+        Some(value_end) => Line::Field(Field {
             name: &bytes[..name_end],
             value: &bytes[name_end + 1..value_end],
             len: value_end + 2,
-        })),
-        (b'\r', None) => Ok(Line::Partial),
-        (b'\r', Some(_)) => Err(Violation::BareCarriageReturn),
-        (b'\n', _) => Err(Violation::BareLineFeed),
-        _ => Err(Violation::ControlByte),
-    }
+        }),
+    })
 }
 
 /// A line whose leading token, `name_end` bytes long, is empty or has no colon behind it.

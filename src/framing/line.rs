@@ -3,6 +3,7 @@
 use memchr::memchr;
 
 use super::Violation;
+use super::bytes::control_byte;
 
 /// Takes a stream in line by line.
 ///
@@ -64,5 +65,19 @@ pub(crate) trait Lines {
         }
         self.partial_mut().extend_from_slice(bytes);
         Ok(bytes.len())
+    }
+}
+
+/// Where the CRLF stands that ends the text of a line, from `from` on; `None` if it is not there.
+pub(crate) fn text_end(bytes: &[u8], from: usize) -> Result<Option<usize>, Violation> {
+    let Some(end) = control_byte(bytes, from) else {
+        return Ok(None);
+    };
+    match (bytes[end], bytes.get(end + 1)) {
+        (b'\r', Some(b'\n')) => Ok(Some(end)),
+        (b'\r', None) => Ok(None),
+        (b'\r', Some(_)) => Err(Violation::BareCarriageReturn),
+        (b'\n', _) => Err(Violation::BareLineFeed),
+        _ => Err(Violation::ControlByte),
     }
 }

@@ -1,4 +1,4 @@
-//! What a client can get wrong on the wire, and what to call it.
+//! What a peer can get wrong on the wire, and what to call it.
 
 use http::StatusCode;
 
@@ -78,10 +78,25 @@ pub enum Violation {
     InvalidChunkEnd,
     /// A trailer that could change the meaning of the head (RFC 9110 section 6.5.1).
     ForbiddenTrailer,
+    /// A status line of another shape, HTTP/0.9 and other protocols among them (RFC 9112
+    /// section 4).
+    InvalidStatusLine,
+    /// A status outside 100 to 599 (RFC 9110 section 15).
+    InvalidStatus,
+    /// Bytes from a backend that has no request to answer: before it was asked, or behind the end
+    /// of its answer (RFC 9112 section 9.2).
+    Unsolicited,
+    /// 101 for a request that did not ask to switch protocols (RFC 9110 section 15.2.2).
+    UnaskedSwitch,
+    /// A length or a coding on a status that never has a body (RFC 9110 section 8.6, RFC 9112
+    /// section 6.1).
+    LengthWithoutBody,
+    /// More interim (1xx) answers than are tolerated (RFC 9110 section 15.2).
+    TooManyInterim,
 }
 
 impl Violation {
-    /// The status that describes it best.
+    /// The status that describes it best, where a client is to blame.
     pub fn status(self) -> StatusCode {
         match self {
             Self::RequestLineTooLong => StatusCode::URI_TOO_LONG,
@@ -132,6 +147,12 @@ impl Violation {
             Self::ChunkExtensionTooLong => "chunk_extension_too_long",
             Self::InvalidChunkEnd => "invalid_chunk_end",
             Self::ForbiddenTrailer => "forbidden_trailer",
+            Self::InvalidStatusLine => "invalid_status_line",
+            Self::InvalidStatus => "invalid_status",
+            Self::Unsolicited => "unsolicited",
+            Self::UnaskedSwitch => "unasked_switch",
+            Self::LengthWithoutBody => "length_without_body",
+            Self::TooManyInterim => "too_many_interim",
         }
     }
 
@@ -167,13 +188,19 @@ impl Violation {
             Self::LengthAndCoding => "both Transfer-Encoding and Content-Length",
             Self::UnsupportedExpectation => "Expect is not 100-continue",
             Self::RequestLineTooLong => "the request line is longer than max_header_bytes",
-            Self::HeadTooLarge => "the head is larger than max_header_bytes",
-            Self::TooManyFields => "more fields than max_headers",
+            Self::HeadTooLarge => "the head is larger than allowed",
+            Self::TooManyFields => "more fields than allowed",
             Self::InvalidChunkSize => "a chunk size that is not 1 to 16 hexadecimal digits",
             Self::InvalidChunkExtension => "a malformed chunk extension",
             Self::ChunkExtensionTooLong => "chunk extensions are too long",
             Self::InvalidChunkEnd => "chunk data is not followed by CRLF",
             Self::ForbiddenTrailer => "a trailer that belongs into the head",
+            Self::InvalidStatusLine => "the status line is malformed",
+            Self::InvalidStatus => "the status is not between 100 and 599",
+            Self::Unsolicited => "bytes that answer no request",
+            Self::UnaskedSwitch => "101 for a request that asked for no other protocol",
+            Self::LengthWithoutBody => "a body is announced where there can be none",
+            Self::TooManyInterim => "too many interim (1xx) answers",
         }
     }
 }

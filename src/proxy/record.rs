@@ -27,6 +27,8 @@ pub enum End {
     Complete,
     /// The backend broke its response off.
     BackendBrokeOff,
+    /// The backend went on with something that is not to be passed on.
+    BackendMalformed,
     /// The backend stopped sending.
     BackendStalled,
     /// The route's total time was over.
@@ -39,6 +41,7 @@ impl End {
             End::Complete => "",
             End::Incomplete => "client_left",
             End::BackendBrokeOff => "backend_broke_off",
+            End::BackendMalformed => "malformed_response",
             End::BackendStalled => "backend_stalled",
             End::Deadline => "timeout",
         }

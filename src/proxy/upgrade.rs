@@ -87,8 +87,8 @@ impl Switching {
     /// From the backend's 101 to what the client is told.
     ///
     /// # Errors
-    /// If the answer to our own WebSocket key is wrong: whoever gave it does not speak WebSocket
-    /// (RFC 6455 section 4.1).
+    /// If it switches to another protocol than was asked for, or if the answer to our own WebSocket
+    /// key is wrong: whoever gave it does not speak WebSocket (RFC 6455 section 4.1).
     pub fn agreed(
         answer: Response<()>,
         upstream: http1::Upgraded,
@@ -102,7 +102,11 @@ impl Switching {
         parts.extensions.clear();
         let protocol = parts.headers.get(UPGRADE).cloned();
         let (keep, stream) = match wish {
-            Wish::Http1 { protocol: asked } => (Some(protocol.unwrap_or(asked)), None),
+            Wish::Http1 { protocol: asked } => {
+                // RFC 9110 section 7.8: only to what was asked for, and by name.
+                let protocol = protocol.filter(|protocol| is_member(protocol, &asked));
+                (Some(protocol.ok_or(Failure::Handshake)?), None)
+            }
             Wish::WebSocketOverHttp2 { stream, .. } => {
                 let accept = parts.headers.remove(SEC_WEBSOCKET_ACCEPT);
                 if !key.is_some_and(|key| websocket::is_accepted(key, accept.as_ref())) {
@@ -143,4 +147,10 @@ impl Switching {
         }
         response
     }
+}
+
+/// Whether a list has this member.
+fn is_member(member: &HeaderValue, list: &HeaderValue) -> bool {
+    let mut members = list.as_bytes().split(|&byte| byte == b',').map(<[u8]>::trim_ascii);
+    members.any(|listed| listed.eq_ignore_ascii_case(member.as_bytes().trim_ascii()))
 }

@@ -74,6 +74,8 @@ pub struct BackendCells {
     pub reuses: Counter,
     /// Reused connections that turned out to be closed by the backend.
     pub stale: Counter,
+    /// Connections on which it broke the rules of HTTP.
+    pub malformed: Counter,
     /// Attempts on this backend that followed a failed one, by the reason of that failure.
     pub retries: RetryCounters,
     /// Body bytes received from the backend.

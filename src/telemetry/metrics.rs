@@ -121,6 +121,11 @@ const BACKEND_STALE: Family = counter(
     BACKEND,
     "Kept connections that the backend turned out to have closed.",
 );
+const BACKEND_MALFORMED: Family = counter(
+    "tidegate_backend_malformed_responses_total",
+    BACKEND,
+    "Connections closed because the backend sent what is no HTTP, or answers no request.",
+);
 const BACKEND_RETRIES: Family = counter(
     "tidegate_backend_retries_total",
     &["pool", "version", "backend", "reason"],

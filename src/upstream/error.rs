@@ -1,6 +1,7 @@
 //! Why an attempt failed, by type: what happened decides blame, status and whether another attempt
 //! is safe; the text is for people only.
 
+use std::borrow::Cow;
 use std::io;
 
 use thiserror::Error;
@@ -31,7 +32,7 @@ pub enum Error {
     RefusedStream,
     /// What came back is not HTTP, or not an answer that we may pass on.
     #[error("malformed answer: {0}")]
-    Malformed(String),
+    Malformed(Cow<'static, str>),
     /// The request could not be written because its own body failed: the client's doing.
     #[error("the request body failed")]
     RequestBody,
@@ -73,10 +74,14 @@ pub(super) fn classify(error: hyper::Error, reused: bool) -> Error {
         if refused || gone {
             return Error::RefusedStream;
         }
+        // Our end reset the stream for what came on it.
+        if h2.is_library() && h2.is_reset() {
+            return Error::Malformed(h2.to_string().into());
+        }
         return Error::Reset(error);
     }
     if error.is_parse() || error.is_parse_too_large() || error.is_parse_status() {
-        return Error::Malformed(error.to_string());
+        return Error::Malformed(error.to_string().into());
     }
     if error.is_user() || error.is_body_write_aborted() {
         return Error::RequestBody;

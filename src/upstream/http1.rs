@@ -6,15 +6,17 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::task::AbortHandle;
 
 use super::dial::UpstreamStream;
-use super::error::classify;
+use super::framing::Asked;
+use super::io::{Http1Io, LIMITS, Watch};
 use super::{Error, Failed};
+use crate::framing::Violation;
 use crate::state::{Backend, WorkerId};
 
 /// The sending end of an HTTP/1.1 connection whose driver runs as a task of the worker.
@@ -22,6 +24,7 @@ use crate::state::{Backend, WorkerId};
 pub struct Http1<B> {
     sender: http1::SendRequest<B>,
     driver: AbortHandle,
+    watch: Rc<Watch>,
     used: bool,
 }
 
@@ -45,8 +48,9 @@ where
         backend: &Arc<Backend>,
         worker: WorkerId,
     ) -> Result<Self, Error> {
-        let (sender, connection) =
-            builder().handshake(TokioIo::new(stream)).await.map_err(Error::Reset)?;
+        let watch = Rc::new(Watch::new(Arc::clone(backend), worker));
+        let io = TokioIo::new(Http1Io::new(stream, Rc::clone(&watch)));
+        let (sender, connection) = builder().handshake(io).await.map_err(Error::Reset)?;
         let gauge = ConnectionGauge::open(Arc::clone(backend), worker);
         let driver = tokio::task::spawn_local(async move {
             let _gauge = gauge;
@@ -55,7 +59,7 @@ where
             let _ = connection.await;
         })
         .abort_handle();
-        Ok(Http1 { sender, driver, used: false })
+        Ok(Http1 { sender, driver, watch, used: false })
     }
 
     /// Whether it has served a request before.
@@ -68,9 +72,10 @@ where
         self.sender.is_ready()
     }
 
-    /// Whether the backend has closed it.
+    /// Whether no further request can be sent on it: the backend has closed it, or has sent what
+    /// belongs to no answer.
     pub fn is_closed(&self) -> bool {
-        self.sender.is_closed()
+        self.sender.is_closed() || self.watch.is_over()
     }
 
     /// Sends a request and waits for the response head. Dropping the future closes the connection.
@@ -79,19 +84,13 @@ where
         request: Request<B>,
     ) -> Result<Response<Incoming>, Box<Failed<Request<B>>>> {
         let reused = std::mem::replace(&mut self.used, true);
-        match self.sender.try_send_request(request).await {
-            Ok(response) if response.status().is_informational() => {
-                // A 101 that nobody asked for (RFC 9110 section 15.2.2): what follows on the
-                // connection is not HTTP.
-                let error = Error::Malformed(format!("unexpected {}", response.status()));
-                Err(Box::new(Failed { error, request: None }))
-            }
-            Ok(response) => Ok(response),
-            Err(mut failure) => {
-                let request = failure.take_message();
-                Err(Box::new(Failed { error: classify(failure.into_error(), reused), request }))
-            }
-        }
+        let head = *request.method() == Method::HEAD;
+        self.watch.ask(if head { Asked::Head } else { Asked::Plain });
+        self.sender.try_send_request(request).await.map_err(|mut failure| {
+            let request = failure.take_message();
+            let error = self.watch.failed(failure.into_error(), reused);
+            Box::new(Failed { error, request })
+        })
     }
 }
 
@@ -99,6 +98,11 @@ impl<B> Http1<B> {
     /// Closes it now, whatever its driver is doing.
     pub fn abort(self) {
         self.driver.abort();
+    }
+
+    /// What the backend sent that is not to be passed on; the answer breaks off there.
+    pub fn violation(&self) -> Option<Violation> {
+        self.watch.violation()
     }
 }
 
@@ -122,26 +126,28 @@ where
     B: http_body::Body<Data = Bytes> + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let (mut sender, mut connection) =
-        builder().handshake(TokioIo::new(stream)).await.map_err(Error::Reset)?;
+    let watch = Rc::new(Watch::new(Arc::clone(backend), worker));
+    let io = TokioIo::new(Http1Io::new(stream, Rc::clone(&watch)));
+    let (mut sender, mut connection) = builder().handshake(io).await.map_err(Error::Reset)?;
     let gauge = ConnectionGauge::open(Arc::clone(backend), worker);
+    watch.ask(Asked::Upgrade);
     let mut sending = std::pin::pin!(sender.try_send_request(request));
     let mut ended = false;
     let response = std::future::poll_fn(|cx| {
         if !ended && let Poll::Ready(result) = Pin::new(&mut connection).poll(cx) {
             ended = true;
             if let Err(error) = result {
-                return Poll::Ready(Err(classify(error, false)));
+                return Poll::Ready(Err(watch.failed(error, false)));
             }
         }
-        sending.as_mut().poll(cx).map_err(|failure| classify(failure.into_error(), false))
+        sending.as_mut().poll(cx).map_err(|failure| watch.failed(failure.into_error(), false))
     })
     .await?;
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
-        let watch = gauge.clone();
+        let held = gauge.clone();
         if !ended {
             tokio::task::spawn_local(async move {
-                let _gauge = watch;
+                let _gauge = held;
                 let _ = connection.await;
             });
         }
@@ -151,10 +157,10 @@ where
         // The connection ends by itself right after the 101.
         std::future::poll_fn(|cx| Pin::new(&mut connection).poll(cx))
             .await
-            .map_err(|error| classify(error, false))?;
+            .map_err(|error| watch.failed(error, false))?;
     }
     let parts = connection.into_parts();
-    let upgraded = Upgraded { stream: parts.io.into_inner(), early: parts.read_buf };
+    let upgraded = Upgraded { stream: parts.io.into_inner().into_stream(), early: parts.read_buf };
     Ok((UpgradeOutcome::Switched(response.map(drop), upgraded), gauge))
 }
 
@@ -164,7 +170,7 @@ const BUFFER_BYTES: usize = 64 * 1024;
 
 fn builder() -> http1::Builder {
     let mut builder = http1::Builder::new();
-    builder.max_headers(256).max_buf_size(BUFFER_BYTES);
+    builder.max_headers(LIMITS.max_headers.into()).max_buf_size(BUFFER_BYTES);
     builder
 }
 

@@ -20,6 +20,7 @@ use super::dial::UpstreamStream;
 use super::error::classify;
 use super::http1::ConnectionGauge;
 use super::{Error, Failed};
+use crate::framing::Violation;
 use crate::state::{Backend, WorkerId};
 
 /// Stream and connection windows: large enough that one stream fills a fast network, small enough
@@ -152,6 +153,11 @@ where
         request: Request<B>,
     ) -> Result<(Response<Incoming>, StreamGuard), Box<Failed<Request<B>>>> {
         match self.sender.try_send_request(request).await {
+            Ok(response) if response.status().as_u16() > 599 => {
+                // RFC 9110 section 15. Over HTTP/1.1 the scanner refuses it.
+                let error = Error::Malformed(Violation::InvalidStatus.reason().into());
+                Err(Box::new(Failed { error, request: None }))
+            }
             Ok(response) => Ok((response, self.guard)),
             Err(mut failure) => {
                 let request = failure.take_message();

@@ -14,6 +14,7 @@ use super::dial::dial;
 use super::http1::{self, ConnectionGauge, Http1, UpgradeOutcome};
 use super::http2::{Http2, Http2Stream, StreamGuard};
 use super::{Error, Failed};
+use crate::framing::Violation;
 use crate::state::pool::{Protocol, UpstreamSettings};
 use crate::state::{Backend, WorkerId};
 
@@ -293,6 +294,7 @@ where
         request: Request<B>,
     ) -> Result<(Response<Incoming>, Lease<B>), Box<Failed<Request<B>>>> {
         let reused = self.is_reused();
+        let h2 = self.is_h2();
         let Connection { lane, epoch, kind } = self;
         let cells = lane.cells();
         if reused {
@@ -310,8 +312,11 @@ where
         match sent {
             Ok((response, held)) => Ok((response, Lease(Some(held)))),
             Err(failed) => {
-                if matches!(failed.error, Error::Stale) {
-                    lane.cells().stale.add(1);
+                match failed.error {
+                    Error::Stale => lane.cells().stale.add(1),
+                    // On HTTP/1.1 the connection counts for itself, between answers too.
+                    Error::Malformed(_) if h2 => lane.cells().malformed.add(1),
+                    _ => {}
                 }
                 Err(failed)
             }
@@ -327,6 +332,14 @@ where
     pub fn give_back(mut self) {
         if let Some(Held::Http1 { lane, epoch, connection }) = self.0.take() {
             lane.put_back(connection, epoch);
+        }
+    }
+
+    /// What the backend sent that is not to be passed on; the answer breaks off there.
+    pub fn violation(&self) -> Option<Violation> {
+        match &self.0 {
+            Some(Held::Http1 { connection, .. }) => connection.violation(),
+            _ => None,
         }
     }
 }

@@ -8,8 +8,10 @@
 
 pub mod dial;
 pub mod error;
+pub mod framing;
 pub mod http1;
 pub mod http2;
+mod io;
 mod lane;
 
 use std::cell::RefCell;

@@ -16,6 +16,8 @@ use thiserror::Error;
 use tokio::time::Instant;
 
 use super::{RequestBody, Upload};
+use crate::framing::Violation;
+use crate::proxy::headers::hop;
 use crate::proxy::record::{End, RequestRecord};
 use crate::proxy::timer::Timer;
 use crate::state::{Backend, Slot, WorkerId};
@@ -74,6 +76,9 @@ pub enum BrokenOff {
     /// The backend broke it off.
     #[error("the backend broke off its response: {0}")]
     Backend(#[source] hyper::Error),
+    /// The backend went on with something that is not to be passed on.
+    #[error("the backend's response is malformed: {}", .0.reason())]
+    Malformed(Violation),
     /// The backend sent nothing for `body_idle_timeout`.
     #[error("the backend stopped sending its response")]
     Stalled,
@@ -166,6 +171,7 @@ impl Relay {
         self.timer.disarm();
         match frame {
             Some(Ok(frame)) => {
+                let frame = without_forbidden_trailers(frame);
                 if let (Some(data), Some(hold)) = (frame.data_ref(), &self.hold) {
                     hold.backend().cells.cell(hold.worker).bytes_in.add(data.len() as u64);
                 }
@@ -174,7 +180,12 @@ impl Relay {
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
-            Some(Err(error)) => Poll::Ready(Some(Err(BrokenOff::Backend(error)))),
+            Some(Err(error)) => {
+                let lease = self.hold.as_ref().and_then(|hold| hold.lease.as_ref());
+                let violation = lease.and_then(Lease::violation);
+                let why = violation.map_or(BrokenOff::Backend(error), BrokenOff::Malformed);
+                Poll::Ready(Some(Err(why)))
+            }
             None => {
                 self.complete();
                 Poll::Ready(None)
@@ -186,6 +197,18 @@ impl Relay {
         if let Some(hold) = self.hold.take() {
             hold.complete(self.upload.as_ref());
         }
+    }
+}
+
+/// Leaves out the trailers that could change the meaning of the head (RFC 9110 section 6.5.1), which
+/// is with the client already.
+fn without_forbidden_trailers(frame: Frame<Bytes>) -> Frame<Bytes> {
+    match frame.into_trailers() {
+        Ok(mut trailers) => {
+            hop::strip_forbidden_trailers(&mut trailers);
+            Frame::trailers(trailers)
+        }
+        Err(frame) => frame,
     }
 }
 
@@ -218,6 +241,7 @@ impl Body for ResponseBody {
                     record.add_sent(frame.data_ref().map_or(0, Bytes::len));
                 }
                 Some(Err(BrokenOff::Backend(_))) => record.end(End::BackendBrokeOff),
+                Some(Err(BrokenOff::Malformed(_))) => record.end(End::BackendMalformed),
                 Some(Err(BrokenOff::Stalled)) => record.end(End::BackendStalled),
                 Some(Err(BrokenOff::Deadline)) => record.end(End::Deadline),
                 None => record.end(End::Complete),

@@ -5,6 +5,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Version, request};
 use smallvec::SmallVec;
 
 use super::{HOPS, X_REQUEST_ID, is_forwarding, members, remove, split};
+use crate::framing::field::may_be_trailer;
 use crate::proxy::framing::is_upgradable;
 
 /// What is put back after stripping.
@@ -34,6 +35,11 @@ pub fn strip_hop_by_hop(headers: &mut HeaderMap, keep: Keep) {
         headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
         headers.insert(UPGRADE, protocol);
     }
+}
+
+/// Takes out of trailers what must stand in a head (RFC 9110 section 6.5.1).
+pub fn strip_forbidden_trailers(trailers: &mut HeaderMap) {
+    remove(trailers, |name| !may_be_trailer(name.as_bytes()));
 }
 
 fn is_hop_by_hop(name: &str) -> bool {
@@ -228,6 +234,20 @@ mod tests {
         for (name, lines, left) in table {
             assert_eq!(stripped(lines, Keep::default()), left, "{name}");
         }
+    }
+
+    #[test]
+    fn trailers_that_belong_into_the_head_go() {
+        let mut trailers = map(&[
+            ("grpc-status", "0"),
+            ("content-length", "5"),
+            ("set-cookie", "a=b"),
+            ("x-sum", "1"),
+            ("transfer-encoding", "chunked"),
+            ("connection", "x-sum"),
+        ]);
+        strip_forbidden_trailers(&mut trailers);
+        assert_eq!(names(&trailers), ["grpc-status", "x-sum"]);
     }
 
     #[test]

@@ -174,6 +174,9 @@ fn connections(rows: &[Row], text: &mut Text) {
     });
     each(rows, text, &metric::BACKEND_REUSES, |backend| total(backend, |cells| &cells.reuses));
     each(rows, text, &metric::BACKEND_STALE, |backend| total(backend, |cells| &cells.stale));
+    each(rows, text, &metric::BACKEND_MALFORMED, |backend| {
+        total(backend, |cells| &cells.malformed)
+    });
     each(rows, text, &metric::TUNNELS, |backend| {
         let closed = total(backend, |cells| &cells.tunnels_closed);
         total(backend, |cells| &cells.tunnels_opened).saturating_sub(closed)

@@ -1,0 +1,286 @@
+//! A scanner over the raw bytes that a backend sends on an HTTP/1.1 connection.
+//!
+//! hyper parses after us, and forgives what a proxy must not: a Content-Length beside a
+//! Transfer-Encoding, equal duplicates, a bare LF as a line end, codings that it does not know. It
+//! also cannot tell an answer from what came before its question. So the IO wrapper shows every byte
+//! to a [`Scanner`] before hyper gets it, and tells it of each request as it is written. The scanner
+//! follows the answer (interim heads, head, body by length, by chunks or to the end) and knows at
+//! every byte whether there is anything that it may belong to.
+//!
+//! The answer does not hang on how the bytes were split, and a head that arrives in one read costs
+//! no copy: see [`Lines`].
+
+mod status_line;
+#[cfg(test)]
+mod tests;
+
+use crate::framing::bytes::trim;
+use crate::framing::chunked::{Chunked, Outcome};
+use crate::framing::length::Length;
+use crate::framing::line::Lines;
+use crate::framing::{Limits, Violation, field};
+
+/// Interim answers that may come before the answer. Some backends send one every few seconds to say
+/// that they are still at it.
+const MAX_INTERIM: u8 = 100;
+
+/// What a request says about the form of its answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// Nothing.
+    Plain,
+    /// It is HEAD: the answer has no body, whatever its fields say.
+    Head,
+    /// It asks for another protocol: the answer may be 101.
+    Upgrade,
+}
+
+/// Follows one connection. Small, and without heap but in the middle of a line.
+#[derive(Debug)]
+pub struct Scanner {
+    state: State,
+    limits: Limits,
+    asked: Asked,
+    head_bytes: u32,
+    fields: u16,
+    interim: u8,
+    spent: bool,
+    /// A line without its end.
+    partial: Vec<u8>,
+}
+
+#[derive(Debug)]
+enum State {
+    /// Nothing was asked that has not been answered.
+    Idle,
+    Start,
+    Head(Head),
+    Length(u64),
+    Chunked(Chunked),
+    Trailers,
+    /// A body that only the end of the connection ends.
+    UntilClose,
+    Tunnel,
+    Refused(Violation),
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Head {
+    status: u16,
+    http10: bool,
+    length: Length,
+}
+
+impl Scanner {
+    /// A scanner for a fresh connection.
+    pub fn new(limits: Limits) -> Scanner {
+        Scanner {
+            state: State::Idle,
+            limits,
+            asked: Asked::Plain,
+            head_bytes: 0,
+            fields: 0,
+            interim: 0,
+            spent: false,
+            partial: Vec::new(),
+        }
+    }
+
+    /// A request begins to be written: what comes from now on may be its answer.
+    pub fn ask(&mut self, asked: Asked) {
+        if matches!(self.state, State::Idle) {
+            self.state = State::Start;
+            self.asked = asked;
+            self.interim = 0;
+        }
+    }
+
+    /// Looks at the next bytes from the backend. Gives how many of them may be passed on, and what
+    /// stands behind those if that is not all. Nothing more is accepted from then on.
+    pub fn feed(&mut self, bytes: &[u8]) -> (usize, Option<Violation>) {
+        let mut accepted = 0;
+        while accepted < bytes.len() {
+            match self.step(&bytes[accepted..]) {
+                (passed, Ok(())) => accepted += passed,
+                (passed, Err(violation)) => {
+                    self.state = State::Refused(violation);
+                    self.partial = Vec::new();
+                    return (accepted + passed, Some(violation));
+                }
+            }
+        }
+        (accepted, None)
+    }
+
+    /// Whether everything that was asked has been answered in full.
+    pub fn is_idle(&self) -> bool {
+        matches!(self.state, State::Idle)
+    }
+
+    /// Whether the connection is not to be used again although nothing was refused: the backend
+    /// may believe that its last answer has a body, and would send it in front of the next one.
+    pub fn is_spent(&self) -> bool {
+        self.spent
+    }
+
+    /// Takes in what belongs to the current state. Gives the bytes passed.
+    fn step(&mut self, bytes: &[u8]) -> (usize, Result<(), Violation>) {
+        match &mut self.state {
+            State::Idle => (0, Err(Violation::Unsolicited)),
+            State::Start | State::Head(_) | State::Trailers => match self.line(bytes) {
+                Ok(passed) => (passed, Ok(())),
+                Err(violation) => (0, Err(violation)),
+            },
+            State::Length(remaining) => {
+                let passed = (*remaining).min(bytes.len() as u64);
+                *remaining -= passed;
+                if *remaining == 0 {
+                    self.state = State::Idle;
+                }
+                (passed as usize, Ok(()))
+            }
+            State::Chunked(chunked) => match chunked.feed(bytes) {
+                (passed, Outcome::More) => (passed, Ok(())),
+                (passed, Outcome::LastChunk) => {
+                    self.begin_fields(State::Trailers);
+                    (passed, Ok(()))
+                }
+                (passed, Outcome::Refused(violation)) => (passed, Err(violation)),
+            },
+            State::UntilClose | State::Tunnel => (bytes.len(), Ok(())),
+            State::Refused(violation) => (0, Err(*violation)),
+        }
+    }
+
+    fn status_line(&mut self, bytes: &[u8]) -> Result<Option<usize>, Violation> {
+        let Some(line) = status_line::parse(bytes)? else {
+            return Ok(None);
+        };
+        self.within_limit(line.len)?;
+        if line.status == 101 && self.asked != Asked::Upgrade {
+            return Err(Violation::UnaskedSwitch);
+        }
+        let (status, http10) = (line.status, line.http10);
+        self.begin_fields(State::Head(Head { status, http10, length: Length::default() }));
+        self.head_bytes = line.len as u32;
+        Ok(Some(line.len))
+    }
+
+    fn field_line(&mut self, bytes: &[u8]) -> Result<Option<usize>, Violation> {
+        let field = match field::parse(bytes)? {
+            field::Line::Partial => return Ok(None),
+            field::Line::End => {
+                self.within_limit(2)?;
+                self.end_fields()?;
+                return Ok(Some(2));
+            }
+            field::Line::Field(field) => field,
+        };
+        self.within_limit(field.len)?;
+        if self.fields == self.limits.max_headers {
+            return Err(Violation::TooManyFields);
+        }
+        // Trailers that may not be there are harmless behind a body that has ended; they are left
+        // out when the trailers are passed on.
+        if let State::Head(head) = &mut self.state {
+            head.field(field.name, field.value)?;
+        }
+        self.fields += 1;
+        self.head_bytes += field.len as u32;
+        Ok(Some(field.len))
+    }
+
+    fn within_limit(&self, line_bytes: usize) -> Result<(), Violation> {
+        let before = if matches!(self.state, State::Start) { 0 } else { self.head_bytes };
+        if before as usize + line_bytes <= self.limits.max_header_bytes as usize {
+            return Ok(());
+        }
+        Err(Violation::HeadTooLarge)
+    }
+
+    fn begin_fields(&mut self, state: State) {
+        self.state = state;
+        self.head_bytes = 0;
+        self.fields = 0;
+    }
+
+    /// The empty line after fields was read: what follows it (RFC 9112 section 6.3)?
+    fn end_fields(&mut self) -> Result<(), Violation> {
+        let State::Head(head) = &self.state else {
+            self.state = State::Idle;
+            return Ok(());
+        };
+        let (chunked, length) = (head.length.is_chunked(), head.length.bytes());
+        let announces = chunked || length.is_some_and(|length| length > 0);
+        self.state = match head.status {
+            100..=199 if announces => return Err(Violation::LengthWithoutBody),
+            101 => State::Tunnel,
+            100..=199 => {
+                self.interim += 1;
+                if self.interim > MAX_INTERIM {
+                    return Err(Violation::TooManyInterim);
+                }
+                State::Start
+            }
+            204 if chunked => return Err(Violation::LengthWithoutBody),
+            204 => {
+                self.spent |= announces;
+                State::Idle
+            }
+            304 => State::Idle,
+            _ if self.asked == Asked::Head => State::Idle,
+            _ => match (chunked, length) {
+                (true, _) => State::Chunked(Chunked::default()),
+                (false, None) => State::UntilClose,
+                (false, Some(0)) => State::Idle,
+                (false, Some(length)) => State::Length(length),
+            },
+        };
+        if !matches!(self.state, State::Start) {
+            self.partial = Vec::new();
+        }
+        Ok(())
+    }
+}
+
+impl Lines for Scanner {
+    fn judge(&mut self, bytes: &[u8]) -> Result<Option<usize>, Violation> {
+        match &self.state {
+            State::Start => self.status_line(bytes),
+            _ => self.field_line(bytes),
+        }
+    }
+
+    fn over_limit(&self, line_bytes: usize) -> Option<Violation> {
+        self.within_limit(line_bytes).err()
+    }
+
+    fn partial(&self) -> &[u8] {
+        &self.partial
+    }
+
+    fn partial_mut(&mut self) -> &mut Vec<u8> {
+        &mut self.partial
+    }
+
+    fn give_back(&mut self, buffer: Vec<u8>) {
+        if matches!(self.state, State::Start | State::Head(_) | State::Trailers) {
+            self.partial = buffer;
+        }
+    }
+}
+
+impl Head {
+    fn field(&mut self, name: &[u8], value: &[u8]) -> Result<(), Violation> {
+        // By length first: most fields end here.
+        match name.len() {
+            14 if name.eq_ignore_ascii_case(b"content-length") => {
+                self.length.content_length(trim(value))
+            }
+            17 if name.eq_ignore_ascii_case(b"transfer-encoding") => {
+                self.length.transfer_encoding(trim(value), self.http10)
+            }
+            _ => Ok(()),
+        }
+    }
+}
