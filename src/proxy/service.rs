@@ -49,6 +49,7 @@ pub async fn handle(
     record.request_id = Some(connection.worker.with_rng(|rng| identity::request_id(headers, rng)));
     let json = wants_json(request.headers());
     let version = request.version();
+    let is_head = *request.method() == Method::HEAD;
     let outcome = serve(&snapshot, request, &mut record).await;
     let upload_open = record.is_upload_open();
     let mut last = connection.is_aged(&connection.listener(&snapshot), Instant::now());
@@ -67,6 +68,10 @@ pub async fn handle(
         }
     };
     if version == Version::HTTP_2 {
+        if is_head && let Some(length) = response.body_mut().omit_own() {
+            // RFC 9110 section 9.3.2. Under HTTP/1.1 hyper does it.
+            response.headers_mut().insert(CONTENT_LENGTH, length.into());
+        }
         if last {
             connection.drain();
         }

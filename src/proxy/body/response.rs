@@ -126,6 +126,16 @@ impl ResponseBody {
         ResponseBody { kind: Kind::Own(None), record: None }
     }
 
+    /// Leaves out a body of our own, and gives its length in bytes.
+    pub fn omit_own(&mut self) -> Option<usize> {
+        let Kind::Own(bytes) = &mut self.kind else { return None };
+        let omitted = bytes.take()?.len();
+        if let Some(record) = &mut self.record {
+            record.end(End::Complete);
+        }
+        Some(omitted)
+    }
+
     /// A body that a backend sends.
     pub fn relay(mut relay: Relay) -> Self {
         // HEAD, 204, 304 and empty bodies are at their end already, and hyper will not ask.
