@@ -2,7 +2,8 @@
 //!
 //! Every case is bytes that a client sends to a whole proxy, and what comes of them: refused,
 //! normalised or passed; by what the client got back, and by what the backend really received. A
-//! smuggled request is one that the backend has and the client did not mean.
+//! smuggled request is one that the backend has and the client did not mean. In [`lying`] it is the
+//! backend that sends the bytes.
 
 #![allow(
     clippy::unwrap_used,
@@ -22,6 +23,7 @@ mod hosts;
 mod kit;
 mod limits;
 mod line_ends;
+mod lying;
 mod methods;
 mod pipelining;
 mod request_line;
