@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
 use crate::admin::{self, AdminState, Socket};
@@ -15,20 +15,28 @@ const LOOK: Duration = Duration::from_millis(5);
 #[derive(Debug)]
 pub(super) struct AdminApi {
     address: admin::Address,
+    open: Option<oneshot::Sender<()>>,
     stop: watch::Sender<()>,
     serving: JoinHandle<io::Result<()>>,
 }
 
 impl AdminApi {
-    /// Needs the control runtime around it.
+    /// Needs the control runtime around it. Who asks before it is [opened](Self::open) waits.
     pub(super) fn start(socket: Socket, state: AdminState) -> Self {
         let address = socket.address().clone();
+        let (open, opened) = oneshot::channel();
         let (stop, mut stopped) = watch::channel(());
-        let serving = tokio::spawn(admin::serve(socket, state, async move {
-            // To be told and to be dropped is the same here.
-            let _ = stopped.changed().await;
-        }));
-        AdminApi { address, stop, serving }
+        let serving = tokio::spawn(async move {
+            // To be told and to be dropped is the same here, and so it is below.
+            let _ = opened.await;
+            admin::serve(socket, state, async move { drop(stopped.changed().await) }).await
+        });
+        AdminApi { address, open: Some(open), stop, serving }
+    }
+
+    /// From here on it answers.
+    pub(super) fn open(&mut self) {
+        self.open.take();
     }
 
     /// Where it listens, with its real port.

@@ -65,6 +65,11 @@ impl Running {
         self.workers.push(worker);
     }
 
+    /// All workers accept: the admin API may say so.
+    pub(super) fn open_admin(&mut self) {
+        self.admin.open();
+    }
+
     pub(super) fn runtime(&self) -> Option<&tokio::runtime::Handle> {
         self.runtime.as_ref().map(Runtime::handle)
     }

@@ -62,6 +62,7 @@ pub fn start(options: Options) -> Result<Running, StartError> {
         let shared = Arc::clone(running.shared());
         running.adopt(worker::spawn(WorkerId::new(index), shared, mail, access_log.clone())?);
     }
+    running.open_admin();
     Ok(running)
 }
 

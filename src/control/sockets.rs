@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use super::compile::Bound;
 use crate::config::model::BindAddress;
-use crate::state::{ListeningSocket, SocketId};
+use crate::state::{ListeningSocket, SocketId, WorkerSocket};
 
 /// Connections that the kernel completes ahead of `accept`, per socket.
 const BACKLOG: i32 = 4096;
@@ -107,14 +107,14 @@ struct Entry {
 #[derive(Debug, Default)]
 pub struct Opening {
     entries: BTreeMap<SocketKey, Entry>,
-    sockets: Vec<(SocketId, Vec<ListeningSocket>)>,
+    sockets: Vec<(SocketId, Vec<WorkerSocket>)>,
 }
 
 /// What the workers have to be told.
 #[derive(Debug)]
 pub struct SocketChanges {
     /// New sockets, one for each worker.
-    pub listen: Vec<(SocketId, Vec<ListeningSocket>)>,
+    pub listen: Vec<(SocketId, Vec<WorkerSocket>)>,
     /// Sockets that left.
     pub stop: Vec<SocketId>,
 }
@@ -176,10 +176,7 @@ impl Sockets {
         SocketChanges { listen: opening.sockets, stop }
     }
 
-    fn open_tcp(
-        &self,
-        address: SocketAddr,
-    ) -> Result<(Vec<ListeningSocket>, SocketAddr), BindError> {
+    fn open_tcp(&self, address: SocketAddr) -> Result<(Vec<WorkerSocket>, SocketAddr), BindError> {
         let explain = |error| explain(error, &BindAddress::Tcp(address));
         // With port 0 the kernel finds a free one; and what we hold ourselves (on all addresses,
         // say, now that one of them is wanted) only looks like somebody else.
@@ -192,12 +189,16 @@ impl Sockets {
         for _ in 1..self.workers {
             sockets.push(bind_tcp(real, true).map_err(explain)?);
         }
+        let spares = sockets.iter().map(Socket::try_clone).collect::<io::Result<Vec<_>>>();
+        let spares = spares.map_err(explain)?;
         // Only now, so that none of them gets a connection if one of them fails.
         for socket in &sockets {
             socket.listen(BACKLOG).map_err(explain)?;
         }
-        let into = |socket: Socket| ListeningSocket::Tcp(TcpListener::from(socket));
-        Ok((sockets.into_iter().map(into).collect(), real))
+        let tcp = |socket: Socket| ListeningSocket::Tcp(socket.into());
+        let both =
+            |(accepting, spare)| WorkerSocket { accepting: tcp(accepting), spare: tcp(spare) };
+        Ok((sockets.into_iter().zip(spares).map(both).collect(), real))
     }
 
     fn overlaps_own(&self, wanted: SocketAddr) -> bool {
@@ -226,7 +227,7 @@ fn bind_tcp(address: SocketAddr, shared: bool) -> io::Result<Socket> {
     Ok(socket)
 }
 
-fn open_unix(path: &Path, workers: usize) -> Result<(Vec<ListeningSocket>, SocketFile), BindError> {
+fn open_unix(path: &Path, workers: usize) -> Result<(Vec<WorkerSocket>, SocketFile), BindError> {
     let address = BindAddress::Unix(path.to_owned());
     let explain = |error| explain(error, &address);
     remove_stale(path, &address)?;
@@ -234,8 +235,9 @@ fn open_unix(path: &Path, workers: usize) -> Result<(Vec<ListeningSocket>, Socke
     let file = SocketFile::new(path).map_err(explain)?;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(UNIX_MODE)).map_err(explain)?;
     listener.set_nonblocking(true).map_err(explain)?;
-    let duplicate = || listener.try_clone().map(ListeningSocket::Unix).map_err(explain);
-    let sockets = (0..workers).map(|_| duplicate()).collect::<Result<_, _>>()?;
+    let unix = || listener.try_clone().map(ListeningSocket::Unix);
+    let duplicate = || Ok(WorkerSocket { accepting: unix()?, spare: unix()? });
+    let sockets = (0..workers).map(|_| duplicate()).collect::<io::Result<_>>().map_err(explain)?;
     Ok((sockets, file))
 }
 
@@ -344,7 +346,7 @@ mod tests {
         let ports: Vec<u16> = opening.sockets[0]
             .1
             .iter()
-            .map(|socket| match socket {
+            .map(|socket| match &socket.accepting {
                 ListeningSocket::Tcp(tcp) => tcp.local_addr().unwrap().port(),
                 ListeningSocket::Unix(_) => 0,
             })

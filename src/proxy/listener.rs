@@ -49,20 +49,16 @@ impl Acceptor {
     /// Begins to accept.
     ///
     /// # Errors
-    /// If the socket cannot be shared with this thread's reactor.
+    /// If this thread's reactor cannot take the socket.
     pub fn start(
         worker: &Rc<Worker>,
         id: SocketId,
         listener: Arc<Listener>,
-        socket: &ListeningSocket,
+        socket: ListeningSocket,
     ) -> io::Result<Self> {
         let socket = match socket {
-            ListeningSocket::Tcp(socket) => {
-                Socket::Tcp(TcpListener::from_std(socket.try_clone()?)?)
-            }
-            ListeningSocket::Unix(socket) => {
-                Socket::Unix(UnixListener::from_std(socket.try_clone()?)?)
-            }
+            ListeningSocket::Tcp(socket) => Socket::Tcp(TcpListener::from_std(socket)?),
+            ListeningSocket::Unix(socket) => Socket::Unix(UnixListener::from_std(socket)?),
         };
         let state = Rc::new(State {
             closing: Cell::new(false),

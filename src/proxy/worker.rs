@@ -6,10 +6,12 @@
 //! own loop panic, the thread is started again with the sockets it had.
 
 use std::cell::{Cell, RefCell};
+use std::io;
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -33,6 +35,12 @@ const SWEEP: Duration = Duration::from_secs(1);
 const MAIL_BATCH: usize = 32;
 /// One read of a tunnel; tunnels share it, so an idle one holds no buffer.
 const SCRATCH_BYTES: usize = 64 * 1024;
+
+/// Before a worker that panicked, and then lacked what a runtime needs, tries again.
+const RESTART_PAUSE: Duration = Duration::from_secs(1);
+
+/// What keeps the sockets that a worker accepts on over a panic.
+type Sockets = Vec<(SocketId, ListeningSocket)>;
 
 /// What everything on a worker shares.
 #[derive(Debug)]
@@ -72,38 +80,59 @@ impl std::ops::Deref for HeldSnapshot {
     }
 }
 
-/// Starts the thread of a worker.
+/// Starts the thread of a worker, and returns when it accepts on the sockets that are in its mail.
 ///
 /// # Errors
-/// If the operating system gives no thread.
+/// If the operating system gives no thread, or not what a runtime needs.
 pub fn spawn(
     id: WorkerId,
     shared: Arc<Shared>,
     mail: UnboundedReceiver<Mail>,
     access_log: Option<AccessLog>,
-) -> std::io::Result<JoinHandle<()>> {
-    std::thread::Builder::new()
+) -> io::Result<JoinHandle<()>> {
+    let (started, outcome) = mpsc::sync_channel(1);
+    let thread = std::thread::Builder::new()
         .name(format!("worker-{id}"))
-        .spawn(move || supervise(id, &shared, mail, access_log.as_ref()))
+        .spawn(move || supervise(id, &shared, mail, access_log.as_ref(), started))?;
+    match outcome.recv() {
+        Ok(outcome) => outcome.map(|()| thread),
+        Err(_panicked) => Err(io::Error::other("a worker panicked at its start")),
+    }
 }
+
+/// Where a worker tells how its start went; taken when it has told.
+type Started = Option<mpsc::SyncSender<io::Result<()>>>;
 
 fn supervise(
     id: WorkerId,
     shared: &Arc<Shared>,
     mut mail: UnboundedReceiver<Mail>,
     access_log: Option<&AccessLog>,
+    started: mpsc::SyncSender<io::Result<()>>,
 ) {
+    let mut started = Some(started);
     // Kept outside of the part that may panic: the sockets' queues hold connections that clients
     // believe to be accepted.
     let mut sockets = Vec::new();
     loop {
-        let life = AssertUnwindSafe(|| live(id, shared, &mut mail, &mut sockets, access_log));
+        let life = AssertUnwindSafe(|| {
+            live(id, shared, &mut mail, &mut sockets, access_log, &mut started)
+        });
         match std::panic::catch_unwind(life) {
             Ok(Ok(())) => break,
-            Ok(Err(error)) => {
-                tracing::error!(worker = %id, %error, "a worker cannot start its runtime");
-                break;
-            }
+            Ok(Err(error)) => match started.take() {
+                Some(started) => {
+                    // Whoever started it waits for this.
+                    let _ = started.send(Err(error));
+                    return;
+                }
+                // It has served before, so what is missing may come back.
+                None if !shared.lifecycle.draining() => {
+                    tracing::error!(worker = %id, %error, "a worker cannot start its runtime");
+                    std::thread::sleep(RESTART_PAUSE);
+                }
+                None => break,
+            },
             Err(_panic) => {
                 let port = &shared.workers[id.index()];
                 port.restarts.fetch_add(1, Ordering::Relaxed);
@@ -119,19 +148,29 @@ fn live(
     id: WorkerId,
     shared: &Arc<Shared>,
     mail: &mut UnboundedReceiver<Mail>,
-    sockets: &mut Vec<(SocketId, ListeningSocket)>,
+    sockets: &mut Sockets,
     access_log: Option<&AccessLog>,
-) -> std::io::Result<()> {
+    started: &mut Started,
+) -> io::Result<()> {
     let runtime: LocalRuntime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build_local(Default::default())?;
+    // Only after a panic there are any. Without one of them its queue would never be served.
+    let again = sockets.iter().map(|(id, socket)| Ok((*id, socket.try_clone()?)));
+    let again = again.collect::<io::Result<Sockets>>()?;
     runtime.block_on(async {
         let worker = Worker::new(id, Arc::clone(shared), access_log.cloned());
         tokio::task::spawn_local(Rc::clone(&worker.wheel).run());
-        for (socket_id, socket) in sockets.iter() {
-            if let Some(listener) = worker.snapshot().listener_at(*socket_id) {
-                worker.listen(*socket_id, Arc::clone(listener), socket);
+        for (id, socket) in again {
+            if let Some(listener) = worker.snapshot().listener_at(id) {
+                worker.listen(id, Arc::clone(listener), socket);
             }
+        }
+        while let Ok(mail) = mail.try_recv() {
+            worker.handle(mail, sockets);
+        }
+        if let Some(started) = started.take() {
+            let _ = started.send(Ok(()));
         }
         worker.run(mail, sockets).await;
     });
@@ -161,11 +200,7 @@ impl Worker {
         })
     }
 
-    async fn run(
-        self: &Rc<Self>,
-        mail: &mut UnboundedReceiver<Mail>,
-        sockets: &mut Vec<(SocketId, ListeningSocket)>,
-    ) {
+    async fn run(self: &Rc<Self>, mail: &mut UnboundedReceiver<Mail>, sockets: &mut Sockets) {
         let mut batch = Vec::with_capacity(MAIL_BATCH);
         let mut sweep = tokio::time::interval(SWEEP);
         sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -213,11 +248,11 @@ impl Worker {
             && self.acceptors.borrow().iter().all(|(_, acceptor)| acceptor.is_closed())
     }
 
-    fn handle(self: &Rc<Self>, mail: Mail, sockets: &mut Vec<(SocketId, ListeningSocket)>) {
+    fn handle(self: &Rc<Self>, mail: Mail, sockets: &mut Sockets) {
         match mail {
             Mail::Listen(id, listener, socket) => {
-                self.listen(id, listener, &socket);
-                sockets.push((id, socket));
+                sockets.push((id, socket.spare));
+                self.listen(id, listener, socket.accepting);
             }
             Mail::StopListening(id) => {
                 self.acceptors
@@ -246,7 +281,7 @@ impl Worker {
         }
     }
 
-    fn listen(self: &Rc<Self>, id: SocketId, listener: Arc<Listener>, socket: &ListeningSocket) {
+    fn listen(self: &Rc<Self>, id: SocketId, listener: Arc<Listener>, socket: ListeningSocket) {
         match Acceptor::start(self, id, listener, socket) {
             Ok(acceptor) => self.acceptors.borrow_mut().push((id, acceptor)),
             Err(error) => tracing::error!(worker = %self.id, %error, "cannot accept on a socket"),

@@ -1,5 +1,6 @@
 //! What the planes tell each other: mail to one worker, notices to the control plane.
 
+use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::Arc;
@@ -18,6 +19,29 @@ pub enum ListeningSocket {
     Tcp(TcpListener),
     /// A duplicate of the one Unix socket; the workers share its queue.
     Unix(UnixListener),
+}
+
+impl ListeningSocket {
+    /// Another handle to the same socket.
+    ///
+    /// # Errors
+    /// If the file descriptors have run out.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        match self {
+            ListeningSocket::Tcp(socket) => socket.try_clone().map(ListeningSocket::Tcp),
+            ListeningSocket::Unix(socket) => socket.try_clone().map(ListeningSocket::Unix),
+        }
+    }
+}
+
+/// A socket for one worker. It comes with its duplicate, so that a worker needs no file descriptor
+/// to accept on it: a socket that is bound and not accepted on swallows connections.
+#[derive(Debug)]
+pub struct WorkerSocket {
+    /// To accept on.
+    pub accepting: ListeningSocket,
+    /// Keeps the kernel's queue alive should the worker panic.
+    pub spare: ListeningSocket,
 }
 
 /// A connection that a busier worker accepted and hands over before its first byte was read.
@@ -45,7 +69,7 @@ pub enum HandoverStream {
 pub enum Mail {
     /// Accept on this socket too, for this listener. The snapshot may not know it any more by the
     /// time that the mail is read, and what the kernel has accepted by then is to be served.
-    Listen(SocketId, Arc<Listener>, ListeningSocket),
+    Listen(SocketId, Arc<Listener>, WorkerSocket),
     /// Empty the socket's queue, close it, and let its connections finish what they have begun.
     StopListening(SocketId),
     /// There is a new snapshot: let go of the old one even if no request comes.

@@ -22,7 +22,7 @@ pub mod trust;
 pub use address::Address;
 pub use backend::{Backend, BackendId, Slot};
 pub use budget::RetryBudget;
-pub use mail::{Handover, ListeningSocket, Mail, Notice, SocketId};
+pub use mail::{Handover, ListeningSocket, Mail, Notice, SocketId, WorkerSocket};
 pub use pool::{Choice, Member, Picked, Pool, PoolState, Share, Split, UsableSet, Version};
 pub use shared::{Lifecycle, Shared, WorkerId};
 pub use snapshot::{Listener, ListenerState, Redirect, Route, Snapshot, Target};
