@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use ::http::uri::PathAndQuery;
 use ::http::{HeaderMap, HeaderValue};
+use rustix::io::Errno;
 use tokio::net::{TcpStream, UnixStream};
 
 use crate::health::{Expect, ProbeFailure, Settings};
@@ -107,7 +108,11 @@ fn not_connected(error: &upstream::Error) -> ProbeFailure {
 }
 
 fn connecting(error: &io::Error) -> ProbeFailure {
+    let ours = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
     match error.kind() {
+        _ if Errno::from_io_error(error).is_some_and(|errno| ours.contains(&errno)) => {
+            ProbeFailure::NotAsked(error.to_string().into())
+        }
         io::ErrorKind::ConnectionRefused => ProbeFailure::Refused,
         io::ErrorKind::NotFound => ProbeFailure::Other("there is no such socket".into()),
         io::ErrorKind::ConnectionReset => ProbeFailure::Closed,

@@ -39,8 +39,12 @@ impl Prober {
             let started = Instant::now();
             let outcome = self.probe(&check, &mut addresses).await;
             let elapsed = started.elapsed();
-            self.count(&outcome, elapsed);
-            self.judge(outcome);
+            if let Err(ProbeFailure::NotAsked(reason)) = &outcome {
+                tracing::debug!(backend = &*self.backend.label, "cannot probe: {reason}");
+            } else {
+                self.count(&outcome, elapsed);
+                self.judge(outcome);
+            }
             delay = self.next_delay(check.interval).saturating_sub(elapsed);
         }
     }

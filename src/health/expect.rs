@@ -30,6 +30,9 @@ pub enum ProbeFailure {
     /// The connection broke off.
     #[error("connection closed before the answer was complete")]
     Closed,
+    /// We lacked what it takes to ask, file descriptors say: that is no fault of the backend's.
+    #[error("it could not be asked: {0}")]
+    NotAsked(Arc<str>),
     /// Anything else, in words: no route to the host, a bad certificate, not an HTTP answer.
     #[error("{0}")]
     Other(Arc<str>),
@@ -45,6 +48,7 @@ impl ProbeFailure {
             Self::TimedOut(_) => "timeout",
             Self::Refused => "refused",
             Self::Closed => "closed",
+            Self::NotAsked(_) => "not_asked",
             Self::Other(_) => "other",
         }
     }
