@@ -104,7 +104,16 @@ fn log(s: &mut Section) -> Log {
 
 fn listener(s: &mut Section, name: Located<String>) -> Listener {
     let bind = listener_bind(s);
-    Listener { name, bind, tls: s.optional_table("tls", tls), limits: s.table("limits", limits) }
+    let tls = s.optional_table("tls", tls);
+    let h2c = s.get_or("h2c", Listener::default().h2c, boolean);
+    if h2c && tls.is_some() {
+        s.error_at(
+            "h2c",
+            "HTTP/2 without TLS, on a listener with `tls`",
+            "leave it out: over TLS clients get HTTP/2 by asking for it".to_owned(),
+        );
+    }
+    Listener { name, bind, tls, h2c, limits: s.table("limits", limits) }
 }
 
 fn listener_bind(s: &mut Section) -> Vec<Located<BindAddress>> {

@@ -172,6 +172,8 @@ pub struct Listener {
     pub bind: Vec<Located<BindAddress>>,
     /// TLS, if it speaks TLS.
     pub tls: Option<Tls>,
+    /// Whether clients may begin with HTTP/2 in plain text. Never beside `tls`.
+    pub h2c: bool,
     /// `[listeners.NAME.limits]`.
     pub limits: Limits,
 }

@@ -5,6 +5,7 @@
 //! inside each [`Backend`] for condition and counts; and one mailbox ([`Mail`]) per worker for
 //! what must wake it. All writes to the first two come from the governor in `control`.
 
+pub mod abuse;
 pub mod address;
 pub mod backend;
 pub mod budget;
@@ -19,6 +20,7 @@ pub mod snapshot;
 pub mod tls;
 pub mod trust;
 
+pub use abuse::H2Abuse;
 pub use address::Address;
 pub use backend::{Backend, BackendId, Slot};
 pub use budget::RetryBudget;

@@ -9,6 +9,7 @@ use std::time::Duration;
 use http::StatusCode;
 use http::uri::Scheme;
 
+use super::abuse::H2Abuse;
 use super::counters::{CodeCounters, Counter, PerWorker};
 use super::route::RouteTable;
 use super::tls::ServerTls;
@@ -80,6 +81,8 @@ pub struct Listener {
     pub port: u16,
     /// TLS, or plain text.
     pub tls: Option<ServerTls>,
+    /// Whether plain-text clients may speak HTTP/2 from their first byte (RFC 9113 section 3.3).
+    pub h2c: bool,
     /// What its clients may cost.
     pub limits: ListenerLimits,
     /// Counts, carried across reloads by name.
@@ -154,6 +157,8 @@ pub struct ListenerCells {
     pub handshake_failed: Counter,
     /// Connections refused at a connection limit.
     pub refused: Counter,
+    /// HTTP/2 connections closed, and streams reset, because of abuse; by [`H2Abuse::index`].
+    pub h2_abuse: [Counter; H2Abuse::ALL.len()],
 }
 
 /// What is to be done with a request.

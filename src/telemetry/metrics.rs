@@ -229,6 +229,12 @@ const LISTENER_HANDSHAKES: Family = counter(
     &["listener", "reason"],
     "TLS handshakes that failed: out of time, closed by the client, or against the protocol.",
 );
+const LISTENER_H2_ABUSE: Family = counter(
+    "tidegate_listener_h2_abuse_total",
+    &["listener", "kind"],
+    "HTTP/2 connections closed, and for zero_window streams reset, because the client made them \
+     cost more than its requests were worth.",
+);
 const CERTIFICATE_NOT_AFTER: Family = gauge(
     "tidegate_tls_certificate_not_after_seconds",
     &["name"],

@@ -42,6 +42,18 @@ fn pools_may_share_an_address() {
 }
 
 #[test]
+fn plain_http_2_beside_tls() {
+    let tls = "tls = { certificates = [{ cert = \"a.pem\", key = \"a.key\" }] }";
+    let text = format!("[listeners.other]\nbind = \"127.0.0.1:0\"\nh2c = true\n{tls}");
+    assert_eq!(
+        errors_of(&with(&text)),
+        ["listeners.other.h2c: HTTP/2 without TLS, on a listener with `tls`"]
+    );
+    let config = config_of(&with("[listeners.other]\nbind = \"127.0.0.1:0\"\nh2c = true"));
+    assert!(config.listeners["other"].h2c && !config.listeners["http"].h2c);
+}
+
+#[test]
 fn listeners_that_overlap() {
     for (bind, taken) in [
         ("0.0.0.0:8080", Some("listeners.http")),

@@ -19,6 +19,7 @@ pub(super) struct CompiledListener {
     pub(super) sockets: Vec<Located<SocketKey>>,
     name: Arc<str>,
     tls: Option<ServerTls>,
+    h2c: bool,
     limits: ListenerLimits,
     state: Arc<ListenerState>,
 }
@@ -33,6 +34,7 @@ impl CompiledListener {
             port: bound.iter().map(|bound| bound.port).find(|port| *port != 0).unwrap_or(0),
             addresses: bound.into_iter().map(|bound| bound.address).collect(),
             tls: self.tls,
+            h2c: self.h2c,
             limits: self.limits,
             state: self.state,
         }
@@ -58,6 +60,7 @@ pub(super) fn compile(
             sockets: sockets.map(key).collect(),
             name: old.map_or_else(|| name.as_str().into(), |old| Arc::clone(&old.name)),
             tls: tls.and_then(|tls| server_tls(listener, tls, old, context, findings)),
+            h2c: listener.h2c,
             limits: convert::limits(&listener.limits),
             state: match old {
                 Some(old) => Arc::clone(&old.state),

@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::text::{Family, Text, code_counts};
 use crate::state::snapshot::ListenerCells;
-use crate::state::{Listener, Snapshot};
+use crate::state::{H2Abuse, Listener, Snapshot};
 use crate::telemetry::metrics as metric;
 
 pub(super) fn write(snapshot: &Snapshot, text: &mut Text) {
@@ -27,6 +27,7 @@ pub(super) fn write(snapshot: &Snapshot, text: &mut Text) {
         }
     }
     handshakes(listeners, text);
+    h2_abuse(listeners, text);
     certificates(listeners, text);
 }
 
@@ -52,6 +53,16 @@ fn handshakes(listeners: &[Arc<Listener>], text: &mut Text) {
             ("protocol", cells.sum(|cells| cells.handshake_failed.get())),
         ] {
             samples.add(&[&listener.name, reason], count);
+        }
+    }
+}
+
+fn h2_abuse(listeners: &[Arc<Listener>], text: &mut Text) {
+    let mut samples = text.family(&metric::LISTENER_H2_ABUSE);
+    for listener in listeners.iter().filter(|listener| listener.tls.is_some() || listener.h2c) {
+        for kind in H2Abuse::ALL {
+            let count = listener.state.cells.sum(|cells| cells.h2_abuse[kind.index()].get());
+            samples.add(&[&listener.name, kind.label()], count);
         }
     }
 }

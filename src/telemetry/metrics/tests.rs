@@ -197,7 +197,17 @@ fn listener(name: &str, tls: Option<ServerTls>) -> Arc<Listener> {
     };
     let (sockets, addresses) = Default::default();
     let (name, state) = (name.into(), Arc::new(state));
-    Arc::new(Listener { name, index: 0, sockets, addresses, port: 0, tls, limits, state })
+    Arc::new(Listener {
+        name,
+        index: 0,
+        sockets,
+        addresses,
+        port: 0,
+        tls,
+        h2c: false,
+        limits,
+        state,
+    })
 }
 
 fn tls(name: &str) -> ServerTls {
