@@ -7,6 +7,11 @@ pub(crate) const TOKEN: [bool; 256] = table(b"!#$%&'*+-.^_`|~");
 /// those that no client leaves bare and that backends disagree about (RFC 3986 section 2).
 pub(crate) const TARGET: [bool; 256] = table(b"!$%&'()*+,-./:;=?@[\\]^_`{|}~");
 
+/// True if a request target may hold all of these bytes.
+pub(crate) fn is_target(bytes: &[u8]) -> bool {
+    outside(&TARGET, bytes, 0).is_none()
+}
+
 const fn table(marks: &[u8]) -> [bool; 256] {
     let mut table = [false; 256];
     let mut at = 0;

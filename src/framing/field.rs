@@ -92,6 +92,15 @@ pub(crate) fn may_be_trailer(name: &[u8]) -> bool {
     !forwarded && !NOT_IN_TRAILERS.iter().any(|listed| same_but_underscores(name, listed))
 }
 
+/// True for names that some backends take for those of the framing fields.
+pub(crate) fn is_obscured_framing(name: &str) -> bool {
+    matches!(name.len(), 14 | 17)
+        && name.contains('_')
+        && ["content-length", "transfer-encoding"]
+            .iter()
+            .any(|framing| same_but_underscores(name.as_bytes(), framing))
+}
+
 /// Compares without regard to case, and with `_` for `-`: backends behind CGI-like interfaces
 /// cannot tell the two spellings apart.
 pub(crate) fn same_but_underscores(name: &[u8], listed: &str) -> bool {

@@ -60,7 +60,8 @@ impl Length {
     }
 }
 
-fn parse_length(value: &[u8]) -> Option<u64> {
+/// A Content-Length (RFC 9110 section 8.6). `None` if it is not a number below 2^63.
+pub(crate) fn parse_length(value: &[u8]) -> Option<u64> {
     if value.is_empty() {
         return None;
     }

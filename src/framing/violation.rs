@@ -2,7 +2,8 @@
 
 use http::StatusCode;
 
-/// A breach of the rules for HTTP/1.1 messages. The connection cannot be used further.
+/// A breach of the rules for messages. Under HTTP/1.1 the connection cannot be used further; under
+/// HTTP/2 it ends the stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Violation {
     /// A line ended by LF alone (RFC 9112 section 2.2 allows, but does not ask, to accept it).
@@ -93,6 +94,8 @@ pub enum Violation {
     LengthWithoutBody,
     /// More interim (1xx) answers than are tolerated (RFC 9110 section 15.2).
     TooManyInterim,
+    /// White space at an end of a field value, under HTTP/2 (RFC 9113 section 8.2.1).
+    SpaceAroundValue,
 }
 
 impl Violation {
@@ -153,6 +156,7 @@ impl Violation {
             Self::UnaskedSwitch => "unasked_switch",
             Self::LengthWithoutBody => "length_without_body",
             Self::TooManyInterim => "too_many_interim",
+            Self::SpaceAroundValue => "space_around_value",
         }
     }
 
@@ -201,6 +205,7 @@ impl Violation {
             Self::UnaskedSwitch => "101 for a request that asked for no other protocol",
             Self::LengthWithoutBody => "a body is announced where there can be none",
             Self::TooManyInterim => "too many interim (1xx) answers",
+            Self::SpaceAroundValue => "a field value begins or ends with white space",
         }
     }
 }

@@ -18,17 +18,18 @@ use super::body::Upload;
 use super::drive::{Over, Wish, drive};
 use super::farewell::{Leftovers, linger, refuse};
 use super::framing::Scanner;
+use super::h2::stream::{Asked, StreamExecutor};
+use super::h2::{Meter, MeterLimits};
 use super::headers::forwarded::{Connection as Asker, ConnectionHeaders};
-use super::io::{ClientIo, ClientStream, IoState, Peer, RawStream};
+use super::io::{ClientIo, ClientStream, IoState, Peer, RawStream, Watch};
 use super::permit::Permit;
 use super::timer::Timer;
 use super::tls::{self, Settled};
 use super::tunnel;
 use super::worker::Worker;
-use super::{error, record, service};
+use super::{error, record, service, sniff};
 use crate::framing::Limits;
-use crate::state::{Listener, Snapshot, SocketId};
-use crate::upstream::http2::LocalExecutor;
+use crate::state::{H2Abuse, Listener, Snapshot, SocketId};
 
 /// HTTP/2 windows towards clients: enough for an upload over a fast network; per connection they
 /// bound what we must hold for it.
@@ -36,6 +37,10 @@ const H2_STREAM_WINDOW_BYTES: u32 = 256 * 1024;
 const H2_CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
 /// What one HTTP/2 stream may have waiting to be written.
 const H2_SEND_BUFFER_BYTES: usize = 64 * 1024;
+/// Streams that a client resets in the same breath as it opens them, and that hyper has still to
+/// look at. Above the burst that the meter allows, lest h2 end the connection of a browser that
+/// leaves a page.
+const H2_PENDING_RESETS: usize = 1024;
 /// A client that leaves a ping without answer for this long is gone.
 const H2_PING: Duration = Duration::from_secs(30);
 /// hyper's buffers, for a head that is being read or bodies that are being written.
@@ -62,6 +67,9 @@ pub struct ConnectionState {
     pub(super) idle_since: Cell<Instant>,
     pub(super) active: Cell<u32>,
     pub(super) spoken: Cell<bool>,
+    /// What the stream that is polled now asked its response body for.
+    pub(super) asked: Cell<Asked>,
+    h2: Cell<bool>,
     /// A request was answered before its body had come in full.
     unread: Cell<bool>,
     /// The uploads of such requests, under HTTP/2.
@@ -79,7 +87,8 @@ pub async fn serve(
     permit: Permit,
 ) {
     let peer = stream.peer();
-    let (stream, settled) = match &listener.tls {
+    let h2c = listener.h2c && listener.tls.is_none();
+    let (mut stream, settled) = match &listener.tls {
         None => (ClientStream::Plain(stream), None),
         Some(tls) => match tls::handshake(&worker, &listener, tls, stream).await {
             Some((stream, settled)) => (ClientStream::Tls(stream), Some(settled)),
@@ -92,22 +101,32 @@ pub async fn serve(
         // Accepted while its socket was being emptied: one request, then close.
         state.drain();
     }
+    let mut held = Vec::new();
+    if h2c {
+        match sniff::sniff(&state, &mut stream).await {
+            Some(sniffed) => {
+                held = sniffed.held;
+                state.h2.set(sniffed.h2);
+            }
+            None => return,
+        }
+    }
     // Boxed apart, so that a connection holds the state of its own HTTP version only.
     if state.is_h2() {
-        Box::pin(serve_h2(&state, stream)).await;
+        Box::pin(serve_h2(&state, stream, held)).await;
     } else {
-        Box::pin(serve_h1(&state, stream)).await;
+        Box::pin(serve_h1(&state, stream, held)).await;
     }
     drop(permit);
 }
 
-async fn serve_h1(state: &Rc<ConnectionState>, stream: ClientStream) {
+async fn serve_h1(state: &Rc<ConnectionState>, stream: ClientStream, held: Vec<u8>) {
     let limits = state.listener.borrow().limits.clone();
     let scanner = Scanner::new(Limits {
         max_header_bytes: limits.max_header_bytes,
         max_headers: limits.max_headers,
     });
-    let io = ClientIo::new(stream, Some(scanner), Rc::clone(&state.io));
+    let io = ClientIo::new(stream, held, Watch::Http1(scanner), Rc::clone(&state.io));
     let serving = Rc::clone(state);
     let service = service_fn(move |request| service::handle(Rc::clone(&serving), request));
     let mut connection = http1::Builder::new()
@@ -156,19 +175,24 @@ async fn serve_h1(state: &Rc<ConnectionState>, stream: ClientStream) {
     }
 }
 
-async fn serve_h2(state: &Rc<ConnectionState>, stream: ClientStream) {
+async fn serve_h2(state: &Rc<ConnectionState>, stream: ClientStream, held: Vec<u8>) {
     let limits = state.listener.borrow().limits.clone();
-    let io = ClientIo::new(stream, None, Rc::clone(&state.io));
+    let (streams, max_header_bytes) = (limits.h2_streams, limits.max_header_bytes);
+    let meter = Meter::new(MeterLimits { streams, max_header_bytes }, Instant::now());
+    let io = ClientIo::new(stream, held, Watch::Http2(Box::new(meter)), Rc::clone(&state.io));
     let serving = Rc::clone(state);
     let service = service_fn(move |request| service::handle(Rc::clone(&serving), request));
     let mut connection = pin!(
-        http2::Builder::new(LocalExecutor)
+        http2::Builder::new(StreamExecutor(Rc::clone(state)))
             .timer(TokioTimer::new())
             .max_concurrent_streams(limits.h2_streams)
             .max_header_list_size(limits.max_header_bytes)
             .initial_stream_window_size(H2_STREAM_WINDOW_BYTES)
             .initial_connection_window_size(H2_CONNECTION_WINDOW_BYTES)
             .max_send_buf_size(H2_SEND_BUFFER_BYTES)
+            // Both are metered, by time and not by the connection's age.
+            .max_pending_accept_reset_streams(H2_PENDING_RESETS)
+            .max_local_error_reset_streams(None)
             .keep_alive_interval(H2_PING)
             .keep_alive_timeout(H2_PING)
             .enable_connect_protocol()
@@ -183,8 +207,14 @@ async fn serve_h2(state: &Rc<ConnectionState>, stream: ClientStream) {
         connection.as_mut().poll(cx)
     })
     .await;
-    if let Over::Done(Err(error)) = over {
-        state.note_error(&error);
+    if let Some(abuse) = state.io.abuse.get() {
+        state.note_abuse(abuse);
+        return;
+    }
+    match over {
+        Over::Done(Err(error)) => state.note_error(&error),
+        Over::SlowHead => state.note_refusal(error::SLOW_HEAD, "slow_head"),
+        _ => {}
     }
 }
 
@@ -197,6 +227,7 @@ impl ConnectionState {
         tls: Option<Settled>,
     ) -> Rc<Self> {
         let now = Instant::now();
+        let h2 = tls.as_ref().is_some_and(|tls| tls.h2);
         let snapshot = worker.snapshot();
         let headers = Rc::new(asker(&snapshot, &listener, peer, tls.is_some()));
         Rc::new(ConnectionState {
@@ -212,6 +243,8 @@ impl ConnectionState {
             idle_since: Cell::new(now),
             active: Cell::new(0),
             spoken: Cell::new(false),
+            asked: Cell::default(),
+            h2: Cell::new(h2),
             unread: Cell::new(false),
             leftovers: Leftovers::default(),
             closing: Cell::new(false),
@@ -264,7 +297,12 @@ impl ConnectionState {
 
     /// Whether it speaks HTTP/2.
     pub fn is_h2(&self) -> bool {
-        self.tls.as_ref().is_some_and(|tls| tls.h2)
+        self.h2.get()
+    }
+
+    /// How long a client may take nothing.
+    pub fn write_timeout(&self) -> Duration {
+        self.listener.borrow().limits.write_timeout
     }
 
     /// A request has begun on it.
@@ -302,6 +340,14 @@ impl ConnectionState {
         } else {
             tracing::debug!(peer = ?self.peer, %error, "a client connection ended");
         }
+    }
+
+    /// Counts what a client did on HTTP/2.
+    pub(super) fn note_abuse(&self, abuse: H2Abuse) {
+        let listener = self.listener.borrow();
+        listener.state.cells.cell(self.worker.id).h2_abuse[abuse.index()].add(1);
+        tracing::debug!(listener = %listener.name, peer = ?self.peer, kind = abuse.label(),
+            "an HTTP/2 client cost more than its requests were worth");
     }
 
     fn note_refusal(&self, status: StatusCode, reason: &'static str) {

@@ -136,6 +136,11 @@ impl ConnectionState {
         [head, write, idle].into_iter().flatten().min()
     }
 
+    /// Whether there is reason to end the connection from our side.
+    pub(super) fn is_overdue(&self, now: Instant) -> bool {
+        self.overdue(now).is_some()
+    }
+
     fn overdue(&self, now: Instant) -> Option<Overdue> {
         let limits = &self.listener.borrow().limits;
         let over = |since: Option<Instant>, limit| since.is_some_and(|since| now - since >= limit);

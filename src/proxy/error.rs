@@ -11,6 +11,7 @@ use super::body::{ResponseBody, UploadFailure};
 use super::headers::X_REQUEST_ID;
 use super::host::BadHost;
 use super::record::RequestRecord;
+use crate::framing::Violation;
 use crate::upstream;
 
 /// Why a request has no answer of a backend.
@@ -19,6 +20,9 @@ pub enum Failure {
     /// It names no host that we can go by.
     #[error("{0}")]
     Host(#[from] BadHost),
+    /// Its head is against the rules; found after parsing, under HTTP/2.
+    #[error("{}", .0.reason())]
+    Head(Violation),
     /// Its target is no path of ours.
     #[error("{0}")]
     Target(&'static str),
@@ -72,6 +76,7 @@ impl Failure {
     pub fn status(&self) -> StatusCode {
         match self {
             Failure::Host(_) | Failure::Target(_) => StatusCode::BAD_REQUEST,
+            Failure::Head(violation) => violation.status(),
             Failure::NoRoute => StatusCode::NOT_FOUND,
             Failure::Misdirected => StatusCode::MISDIRECTED_REQUEST,
             Failure::Connect | Failure::Trace => StatusCode::METHOD_NOT_ALLOWED,
@@ -96,6 +101,7 @@ impl Failure {
     pub fn reason(&self) -> &'static str {
         match self {
             Failure::Host(_) => "bad_host",
+            Failure::Head(violation) => violation.label(),
             Failure::Target(_) => "bad_target",
             Failure::NoRoute => "no_route",
             Failure::Misdirected => "misdirected",

@@ -2,8 +2,9 @@
 //!
 //! hyper reads and writes through a [`ClientIo`]. On the way the wrapper shows every byte of an
 //! HTTP/1.1 connection to the [`Scanner`], which knows where heads begin and end and refuses what
-//! is not to be normalised, and keeps the few facts that timeouts hang on: since when a head has
-//! been arriving, since when the client takes nothing. The facts are in an [`IoState`] shared with
+//! is not to be normalised, and of an HTTP/2 connection to the [`Meter`], which keeps accounts of
+//! its frames. And it keeps the few facts that timeouts hang on: since when a head has been
+//! arriving, since when the client takes nothing. The facts are in an [`IoState`] shared with
 //! the task that drives the connection, which acts on them; the wrapper itself only observes.
 
 use std::cell::Cell;
@@ -21,7 +22,9 @@ use tokio::time::Instant;
 use tokio_rustls::server::TlsStream;
 
 use super::framing::{Phase, Scanner};
+use super::h2::Meter;
 use crate::framing::Violation;
+use crate::state::H2Abuse;
 use crate::state::mail::HandoverStream;
 
 /// Bytes that may wait behind a request to switch protocols until it is answered.
@@ -160,8 +163,12 @@ pub struct IoState {
     pub head_since: Cell<Option<Instant>>,
     /// The client has taken nothing since.
     pub blocked_since: Cell<Option<Instant>>,
+    /// When the client last had to be waited for.
+    pub last_blocked: Cell<Option<Instant>>,
     /// What must not be passed on was found, in place of a head.
     pub violation: Cell<Option<Violation>>,
+    /// Why an HTTP/2 connection was broken off.
+    pub abuse: Cell<Option<H2Abuse>>,
     /// No request is being served: the answer to the last one has been decided in full.
     pub resumable: Cell<bool>,
 }
@@ -170,16 +177,26 @@ pub struct IoState {
 #[derive(Debug)]
 pub struct ClientIo {
     stream: ClientStream,
-    scanner: Option<Scanner>,
+    watch: Watch,
     state: Rc<IoState>,
-    /// Bytes behind a request to switch protocols; whose they are its answer decides.
+    /// Bytes that were read before: to tell the version of HTTP; or behind a request to switch
+    /// protocols, whose answer decides whose they are.
     held: Vec<u8>,
 }
 
+/// Who looks at the bytes of a connection.
+#[derive(Debug)]
+pub enum Watch {
+    /// Of HTTP/1.1.
+    Http1(Scanner),
+    /// Of HTTP/2.
+    Http2(Box<Meter>),
+}
+
 impl ClientIo {
-    /// Wraps a connection. HTTP/1.1 is scanned, HTTP/2 is not.
-    pub fn new(stream: ClientStream, scanner: Option<Scanner>, state: Rc<IoState>) -> Self {
-        ClientIo { stream, scanner, state, held: Vec::new() }
+    /// Wraps a connection of which these bytes were read already.
+    pub fn new(stream: ClientStream, held: Vec<u8>, watch: Watch, state: Rc<IoState>) -> Self {
+        ClientIo { stream, watch, state, held }
     }
 
     /// Gives the connection up to a tunnel: the bytes that came early, and the stream.
@@ -222,8 +239,8 @@ impl ClientIo {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let ClientIo { stream, scanner: Some(scanner), state, held } = self else {
-            return Pin::new(&mut self.stream).poll_read(cx, buf);
+        let ClientIo { stream, watch: Watch::Http1(scanner), state, held } = self else {
+            return self.poll_metered(cx, buf);
         };
         if scanner.phase() == Phase::Refused {
             return Self::poll_refused(scanner);
@@ -269,6 +286,72 @@ impl ClientIo {
         }
     }
 
+    fn poll_metered(
+        &mut self,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        if self.held.is_empty() {
+            std::task::ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
+        } else {
+            let length = self.held.len().min(buf.remaining());
+            buf.put_slice(&self.held[..length]);
+            self.held.drain(..length);
+        }
+        let Watch::Http2(meter) = &mut self.watch else { return Poll::Ready(Ok(())) };
+        let now = Instant::now();
+        let verdict = meter.received(&buf.filled()[before..], now);
+        if meter.within_fields() {
+            let since = self.state.head_since.get().unwrap_or(now);
+            self.state.head_since.set(Some(since));
+        } else {
+            self.state.head_since.set(None);
+        }
+        Poll::Ready(verdict.map_err(|abuse| self.break_off(cx, abuse)))
+    }
+
+    /// Notes what was written, and what it says about the client.
+    fn wrote(
+        &mut self,
+        cx: &mut Context<'_>,
+        result: Poll<io::Result<usize>>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.note_write(&result);
+        let (Watch::Http2(meter), &Poll::Ready(Ok(written))) = (&mut self.watch, &result) else {
+            return result;
+        };
+        let now = Instant::now();
+        let mut left = written;
+        let verdict = slices.iter().try_for_each(|slice| {
+            let part = &slice[..slice.len().min(left)];
+            left -= part.len();
+            meter.sent(part, now)
+        });
+        if let Some(calmed) = meter.calmed() {
+            self.state.abuse.set(Some(calmed));
+        }
+        match verdict {
+            Ok(()) => result,
+            Err(abuse) => Poll::Ready(Err(self.break_off(cx, abuse))),
+        }
+    }
+
+    /// Ends an HTTP/2 connection: hyper is told by an error, the client by a GOAWAY if the
+    /// connection takes one at once.
+    fn break_off(&mut self, cx: &mut Context<'_>, abuse: H2Abuse) -> io::Error {
+        self.state.abuse.set(Some(abuse));
+        if let Watch::Http2(meter) = &self.watch
+            && let Some(farewell) = meter.farewell()
+        {
+            // Whether the client gets it is its own affair.
+            let _ = Pin::new(&mut self.stream).poll_write(cx, &farewell);
+            let _ = Pin::new(&mut self.stream).poll_flush(cx);
+        }
+        io::Error::other(abuse.label())
+    }
+
     fn poll_refused(scanner: &Scanner) -> Poll<io::Result<()>> {
         if scanner.refused_in_body() {
             Poll::Ready(Err(io::ErrorKind::InvalidData.into()))
@@ -280,8 +363,10 @@ impl ClientIo {
     fn note_write(&self, result: &Poll<io::Result<usize>>) {
         match result {
             Poll::Pending => {
+                let now = Instant::now();
+                self.state.last_blocked.set(Some(now));
                 if self.state.blocked_since.get().is_none() {
-                    self.state.blocked_since.set(Some(Instant::now()));
+                    self.state.blocked_since.set(Some(now));
                 }
             }
             Poll::Ready(_) => self.state.blocked_since.set(None),
@@ -307,8 +392,7 @@ impl AsyncWrite for ClientIo {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let result = Pin::new(&mut this.stream).poll_write(cx, bytes);
-        this.note_write(&result);
-        result
+        this.wrote(cx, result, &[io::IoSlice::new(bytes)])
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -326,8 +410,7 @@ impl AsyncWrite for ClientIo {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let result = Pin::new(&mut this.stream).poll_write_vectored(cx, slices);
-        this.note_write(&result);
-        result
+        this.wrote(cx, result, slices)
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -20,7 +20,7 @@ use super::body::{ResponseBody, Upload};
 use super::connection::ConnectionState;
 use super::error::{self, Failure};
 use super::forward;
-use super::framing::check_path;
+use super::h2;
 use super::headers::accept::wants_json;
 use super::headers::forwarded::client_address;
 use super::headers::hop::{self, Keep};
@@ -119,6 +119,10 @@ async fn serve(
         return Err(Failure::Trace);
     }
     let wish = upgrade::wish_of(&mut parts, record.upload.is_some())?;
+    // HTTP/1.1 was checked in its raw form.
+    if parts.version == Version::HTTP_2 {
+        h2::request::check(&parts, record.listener.limits.max_headers).map_err(Failure::Head)?;
+    }
 
     // Route.
     let route = find_route(snapshot, &parts, record)?;
@@ -161,14 +165,6 @@ fn find_route(
         return Err(Failure::Misdirected);
     }
     let path = parts.uri.path();
-    // HTTP/1.1 was checked in its raw form; here it is for HTTP/2.
-    if parts.version == Version::HTTP_2 {
-        check_path(path.as_bytes()).map_err(|violation| Failure::Target(violation.reason()))?;
-        let asterisk = path == "*" && parts.method == Method::OPTIONS;
-        if !path.starts_with('/') && !asterisk {
-            return Err(Failure::Target("the path does not begin with a slash"));
-        }
-    }
     let listener = snapshot.index_of(&record.listener);
     let route = snapshot.routes.lookup(listener, host, path).ok_or(Failure::NoRoute)?;
     record.route = Some(Arc::clone(route));

@@ -16,6 +16,7 @@ use hyper::body::Incoming;
 use thiserror::Error;
 use tokio::time::Instant;
 
+use crate::framing::field::may_be_trailer;
 use crate::proxy::timer::{Timer, Wheel};
 
 /// Bodies up to this size can be sent again.
@@ -230,6 +231,13 @@ impl Upload {
                 *replayed = 0;
             }
         } else {
+            // HTTP/1.1 was checked in its raw form.
+            let trailers = frame.trailers_ref();
+            if trailers.is_some_and(|fields| {
+                fields.keys().any(|name| !may_be_trailer(name.as_str().as_bytes()))
+            }) {
+                return self.fail(UploadFailure::Malformed);
+            }
             // Trailers are rare enough not to be kept.
             source.keeping = false;
         }

@@ -17,6 +17,7 @@ use tokio::time::Instant;
 
 use super::{RequestBody, Upload};
 use crate::framing::Violation;
+use crate::proxy::h2::stream::Asked;
 use crate::proxy::headers::hop;
 use crate::proxy::record::{End, RequestRecord};
 use crate::proxy::timer::Timer;
@@ -242,9 +243,14 @@ impl Body for ResponseBody {
     ) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
         let this = self.get_mut();
         let frame = match &mut this.kind {
-            Kind::Own(bytes) => bytes.take().map(Frame::data).map(Ok),
-            Kind::Relay(relay) => ready!(relay.poll(cx)),
+            Kind::Own(bytes) => Poll::Ready(bytes.take().map(Frame::data).map(Ok)),
+            Kind::Relay(relay) => relay.poll(cx),
         };
+        if let Some(record) = &this.record {
+            let asked = if frame.is_pending() { Asked::Waits } else { Asked::Gave };
+            record.connection.asked.set(asked);
+        }
+        let frame = ready!(frame);
         if let Some(record) = &mut this.record {
             match &frame {
                 Some(Ok(frame)) => {
