@@ -10,6 +10,7 @@
 pub mod backend;
 pub mod h2_backend;
 pub mod h2_client;
+pub mod h2_wire;
 pub mod proxy;
 pub mod tls;
 pub mod wire;
