@@ -216,10 +216,10 @@ impl H2Wire {
         let mut code = None;
         while let Some(frame) = self.next().await {
             if frame.kind == GOAWAY {
-                code = frame.payload.last().map(|last| u32::from(*last));
+                code = frame.payload.get(4..).and_then(|rest| rest.first_chunk()).copied();
             }
         }
-        code
+        code.map(u32::from_be_bytes)
     }
 }
 
@@ -236,19 +236,22 @@ fn status_of(block: &[u8]) -> u16 {
         [0x08 | 0x18 | 0x48, 3, digits @ ..] => {
             digits.iter().take(3).fold(0, |status, digit| status * 10 + u16::from(digit - b'0'))
         }
-        [0x08 | 0x18 | 0x48, 0x82, a, b, ..] => huffman_digits(u16::from_be_bytes([*a, *b])),
+        [0x08 | 0x18 | 0x48, 0x82 | 0x83, a, b, rest @ ..] => {
+            let c = rest.first().copied().unwrap_or_default();
+            huffman_digits(u32::from_be_bytes([*a, *b, c, 0]))
+        }
         other => panic!("no status in {other:02x?}"),
     }
 }
 
 /// Three digits in the code of RFC 7541 appendix B: 0 to 2 take five bits, the others six.
-fn huffman_digits(mut bits: u16) -> u16 {
+fn huffman_digits(mut bits: u32) -> u16 {
     (0..3).fold(0, |status, _| {
-        let (digit, length) = match bits >> 11 {
+        let (digit, length) = match bits >> 27 {
             short @ 0..=2 => (short, 5),
-            _ => ((bits >> 10) - 0x16, 6),
+            _ => ((bits >> 26) - 0x16, 6),
         };
         bits <<= length;
-        status * 10 + digit
+        status * 10 + digit as u16
     })
 }
