@@ -37,10 +37,24 @@ fn counted(proxy: &Proxy, kind: H2Abuse) -> f64 {
     proxy.metric("tidegate_listener_h2_abuse_total", &["listener=\"https\"", &kind])
 }
 
+/// How the rounds of an attack follow each other.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Pace {
+    /// At once.
+    Full,
+    /// Each after the reset of the stream of the one before. At full speed so many streams are
+    /// opened before the first is reset that it shows as churn.
+    ByReset,
+}
+
 /// Sends rounds of an attack until the connection is closed.
-async fn attack(client: &mut H2Wire, mut round: impl FnMut(u32) -> Vec<u8>) {
+async fn attack(client: &mut H2Wire, pace: Pace, mut round: impl FnMut(u32) -> Vec<u8>) {
     for number in 0..MOST_ROUNDS {
         if client.try_send(round(number)).await.is_err() {
+            return;
+        }
+        let reset = async |client: &mut H2Wire| client.outcome(stream(number)).await;
+        if pace == Pace::ByReset && !matches!(reset(client).await, Outcome::Reset(_)) {
             return;
         }
     }
@@ -48,6 +62,10 @@ async fn attack(client: &mut H2Wire, mut round: impl FnMut(u32) -> Vec<u8>) {
 
 /// What every attack comes to: it begins with these bytes and goes on in rounds.
 async fn ends(kind: H2Abuse, begin: Vec<u8>, round: impl FnMut(u32) -> Vec<u8>) {
+    ends_at(Pace::Full, kind, begin, round).await;
+}
+
+async fn ends_at(pace: Pace, kind: H2Abuse, begin: Vec<u8>, round: impl FnMut(u32) -> Vec<u8>) {
     let backend = backend().await;
     let proxy = proxy_before(&backend, "").await;
     let mut good = H2Client::connect(proxy.address("https")).await;
@@ -59,7 +77,7 @@ async fn ends(kind: H2Abuse, begin: Vec<u8>, round: impl FnMut(u32) -> Vec<u8>) 
         }
     };
     let attacking = async {
-        attack(&mut bad, round).await;
+        attack(&mut bad, pace, round).await;
         // A reset may overtake the GOAWAY.
         if let Some(code) = bad.end().await {
             assert_eq!(code, ENHANCE_YOUR_CALM);
@@ -93,7 +111,7 @@ async fn rapid_reset() {
 
 #[tokio::test]
 async fn made_you_reset() {
-    ends(H2Abuse::MadeYouReset, vec![], |round| {
+    ends_at(Pace::ByReset, H2Abuse::MadeYouReset, vec![], |round| {
         let overflow = frame(WINDOW_UPDATE, 0, stream(round), i32::MAX.to_be_bytes());
         [ask(stream(round), "/hang"), overflow].concat()
     })
@@ -102,7 +120,7 @@ async fn made_you_reset() {
 
 #[tokio::test]
 async fn made_you_reset_by_malformed_heads() {
-    ends(H2Abuse::MadeYouReset, vec![], |round| {
+    ends_at(Pace::ByReset, H2Abuse::MadeYouReset, vec![], |round| {
         let fields = [&get("/")[..], &[(b"connection", b"close")]].concat();
         frame(HEADERS, WHOLE, stream(round), block(&fields))
     })

@@ -103,6 +103,7 @@ fn post(fields: &[(Text<'_>, Text<'_>)]) -> Vec<u8> {
 }
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 async fn frames_in_the_wrong_place() {
     let goaway = [0; 8];
     run(vec![
@@ -225,6 +226,7 @@ async fn frames_in_the_wrong_place() {
 }
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 async fn frames_of_the_wrong_size_or_content() {
     let padded = |kind, payload: &[u8]| [post(&[]), frame(kind, PADDED, 1, payload)].concat();
     let window = |stream, by: u32| frame(WINDOW_UPDATE, 0, stream, by.to_be_bytes());

@@ -10,6 +10,7 @@ use crate::framing::bytes::is_target;
 use crate::framing::field::is_obscured_framing;
 use crate::framing::length::parse_length;
 use crate::proxy::framing::check_path;
+use crate::proxy::headers::X_REQUEST_ID;
 
 /// Checks a request that h2 has let through.
 ///
@@ -20,8 +21,9 @@ pub fn check(parts: &request::Parts, max_headers: u16) -> Result<(), Violation> 
     let mut fields = 0_usize;
     for (name, value) in &parts.headers {
         check_field(name, value)?;
-        // Clients split cookies for the sake of compression (RFC 9113 section 8.2.3).
-        fields += usize::from(*name != COOKIE);
+        // Clients split cookies for the sake of compression (RFC 9113 section 8.2.3), and the name
+        // of the request is there by now, whoever gave it.
+        fields += usize::from(*name != COOKIE && *name != X_REQUEST_ID);
     }
     fields += usize::from(parts.headers.contains_key(COOKIE));
     if fields > usize::from(max_headers) {
