@@ -1,0 +1,196 @@
+//! The sockets of clients, as they were accepted and once they are secured.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::server::TlsStream;
+
+use crate::state::mail::HandoverStream;
+
+/// Who is at the other end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Peer {
+    /// A TCP peer.
+    Tcp(SocketAddr),
+    /// Somebody on this machine, over a Unix socket.
+    Unix,
+}
+
+impl Peer {
+    /// The address, if there is one.
+    pub fn ip(self) -> Option<IpAddr> {
+        match self {
+            Peer::Tcp(address) => Some(address.ip().to_canonical()),
+            Peer::Unix => None,
+        }
+    }
+}
+
+/// A connection as it was accepted.
+#[derive(Debug)]
+pub enum RawStream {
+    /// TCP.
+    Tcp(TcpStream, SocketAddr),
+    /// A Unix socket.
+    Unix(UnixStream),
+}
+
+impl RawStream {
+    /// Who connected.
+    pub fn peer(&self) -> Peer {
+        match self {
+            RawStream::Tcp(_, address) => Peer::Tcp(*address),
+            RawStream::Unix(_) => Peer::Unix,
+        }
+    }
+
+    /// Takes the stream off this worker's reactor.
+    ///
+    /// # Errors
+    /// What the reactor says.
+    pub fn release(self) -> io::Result<HandoverStream> {
+        match self {
+            RawStream::Tcp(stream, peer) => {
+                stream.into_std().map(|stream| HandoverStream::Tcp(stream, peer))
+            }
+            RawStream::Unix(stream) => stream.into_std().map(HandoverStream::Unix),
+        }
+    }
+
+    /// Puts a stream from another worker on this one's reactor.
+    ///
+    /// # Errors
+    /// What the reactor says.
+    pub fn adopt(stream: HandoverStream) -> io::Result<Self> {
+        match stream {
+            HandoverStream::Tcp(stream, peer) => {
+                TcpStream::from_std(stream).map(|stream| RawStream::Tcp(stream, peer))
+            }
+            HandoverStream::Unix(stream) => UnixStream::from_std(stream).map(RawStream::Unix),
+        }
+    }
+}
+
+impl AsyncRead for RawStream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            RawStream::Tcp(stream, _) => Pin::new(stream).poll_read(cx, buf),
+            RawStream::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for RawStream {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            RawStream::Tcp(stream, _) => Pin::new(stream).poll_write(cx, bytes),
+            RawStream::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // Sockets have nothing of their own to flush.
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            RawStream::Tcp(stream, _) => Pin::new(stream).poll_shutdown(cx),
+            RawStream::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            RawStream::Tcp(stream, _) => Pin::new(stream).poll_write_vectored(cx, slices),
+            RawStream::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+}
+
+/// Plain text or TLS.
+#[derive(Debug)]
+pub enum ClientStream {
+    /// Plain text.
+    Plain(RawStream),
+    /// TLS.
+    Tls(Box<TlsStream<RawStream>>),
+}
+
+impl AsyncRead for ClientStream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            ClientStream::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
+            ClientStream::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for ClientStream {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            ClientStream::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
+            ClientStream::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            ClientStream::Plain(stream) => Pin::new(stream).poll_flush(cx),
+            ClientStream::Tls(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            ClientStream::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+            ClientStream::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            ClientStream::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+            ClientStream::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match self {
+            ClientStream::Plain(stream) => stream.is_write_vectored(),
+            ClientStream::Tls(stream) => stream.is_write_vectored(),
+        }
+    }
+}
