@@ -59,7 +59,7 @@ impl Case {
     }
 
     /// As the answer to a HEAD.
-    const fn to_head(mut self) -> Case {
+    const fn for_head(mut self) -> Case {
         self.method = "HEAD";
         self
     }

@@ -36,8 +36,8 @@ const WELL: &[Case] = &[
     Case::new("closing by its word", "9112 9.6", b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 3\r\n\r\nabc", Last(200, "abc")),
     Case::new("100 first", "9110 15.2", b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc", Passed(200, "abc")),
     Case::new("102 and 103 first", "9110 15.2", b"HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc", Passed(200, "abc")),
-    Case::new("head", "9110 9.3.2", b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n", Passed(200, "")).to_head(),
-    Case::new("head of a chunked answer", "9112 6.1", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", Passed(200, "")).to_head(),
+    Case::new("head", "9110 9.3.2", b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n", Passed(200, "")).for_head(),
+    Case::new("head of a chunked answer", "9112 6.1", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", Passed(200, "")).for_head(),
     Case::new("204", "9112 6.3", b"HTTP/1.1 204 No Content\r\n\r\n", Passed(204, "")),
     Case::new("204 with length zero", "9110 8.6", b"HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n", Passed(204, "")),
     Case::new("304 with a length", "9110 8.6", b"HTTP/1.1 304 Not Modified\r\nContent-Length: 3\r\n\r\n", Passed(304, "")),
@@ -50,7 +50,7 @@ const LENGTH: &[Case] = &[
     Case::new("too long", "9112 6.3", b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabcd", Surplus(200, "abc")),
     Case::new("a line too long", "9112 9.2", b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc\r\n", Surplus(200, "abc")),
     Case::new("more behind the last chunk", "9112 9.2", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\nx", Surplus(200, "abc")),
-    Case::new("head with a body", "9110 9.3.2", b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc", Surplus(200, "")).to_head(),
+    Case::new("head with a body", "9110 9.3.2", b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc", Surplus(200, "")).for_head(),
     Case::new("304 with a body", "9112 6.3", b"HTTP/1.1 304 Not Modified\r\nContent-Length: 3\r\n\r\nabc", Surplus(304, "")),
     Case::new("204 with a body", "9110 8.6", b"HTTP/1.1 204 No Content\r\nContent-Length: 3\r\n\r\nabc", Surplus(204, "")),
     Case::new("204 that only claims one", "9110 8.6", b"HTTP/1.1 204 No Content\r\nContent-Length: 3\r\n\r\n", Last(204, "")),
@@ -90,7 +90,7 @@ const FRAMING: &[Case] = &[
     Case::new("chunked under 1.0", "9112 6.1", b"HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", Refused),
     Case::new("204 with a coding", "9112 6.1", b"HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", Refused),
     Case::new("interim with a length", "9110 8.6", b"HTTP/1.1 103 Early Hints\r\nContent-Length: 3\r\n\r\nabcHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", Refused),
-    Case::new("a bad length of a head", "9110 8.6", b"HTTP/1.1 200 OK\r\nContent-Length: 1, 2\r\n\r\n", Refused).to_head(),
+    Case::new("a bad length of a head", "9110 8.6", b"HTTP/1.1 200 OK\r\nContent-Length: 1, 2\r\n\r\n", Refused).for_head(),
     Case::new("101 unasked", "9110 15.2.2", b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n\x81\x00", Refused),
 ];
 
