@@ -241,7 +241,8 @@ impl Upload {
             // Trailers are rare enough not to be kept.
             source.keeping = false;
         }
-        if source.incoming.is_end_stream() {
+        // Behind trailers nothing comes, and whoever sends them on does not ask.
+        if frame.is_trailers() || source.incoming.is_end_stream() {
             self.finish(source);
         }
         Poll::Ready(Some(Ok(frame)))
