@@ -5,6 +5,7 @@
 //! picks, sends and tries again.
 
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -189,13 +190,7 @@ fn prepare(
         return Err(Failure::Loop);
     }
     let host = host_field(&parts);
-    let client_hash = match (pool.policy, connection.peer.ip()) {
-        (Policy::IpHash, Some(peer)) => {
-            let client = client_address(&snapshot.trusted_proxies, peer, &parts.headers);
-            stable_hash(client.to_string().as_bytes())
-        }
-        _ => 0,
-    };
+    let client_hash = client_hash(snapshot, pool, connection.peer.ip(), &parts.headers);
     let mut headers = std::mem::take(&mut parts.headers);
     let upgrade = wish.as_ref().map(|wish| wish.protocol().clone());
     hop::strip_hop_by_hop(&mut headers, Keep { te_trailers: true, upgrade });
@@ -237,6 +232,22 @@ fn prepare(
         client_hash,
         deadline,
     })
+}
+
+/// What `ip_hash` goes by.
+fn client_hash(
+    snapshot: &Snapshot,
+    pool: &Pool,
+    peer: Option<IpAddr>,
+    headers: &http::HeaderMap,
+) -> u64 {
+    match (pool.policy, peer) {
+        (Policy::IpHash, Some(peer)) => {
+            let client = client_address(&snapshot.trusted_proxies, peer, headers);
+            stable_hash(client.to_string().as_bytes())
+        }
+        _ => 0,
+    }
 }
 
 /// Whether a body is a stream of events that may be far apart, rather than a document: server-sent
