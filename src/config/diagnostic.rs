@@ -3,6 +3,7 @@
 
 use std::fmt::{self, Write};
 
+use super::model::Config;
 use super::source::{Source, Span};
 
 /// How bad it is.
@@ -170,6 +171,9 @@ pub struct Errors {
     pub source: Source,
     /// What is wrong, in the order of the file.
     pub errors: Vec<Diagnostic>,
+    /// What could be read all the same: not fit for use, but the files that it names can be looked
+    /// at, so that their errors are told together with these. Absent after errors of syntax.
+    pub read: Option<Box<Config>>,
 }
 
 impl Errors {

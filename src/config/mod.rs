@@ -56,7 +56,7 @@ pub fn parse(
     let (root, syntax_errors) = DeTable::parse_recoverable(text);
     if !syntax_errors.is_empty() {
         let errors = syntax_errors.iter().map(syntax_error).collect();
-        return Err(Errors { source, errors });
+        return Err(Errors { source, errors, read: None });
     }
     let reader = reader::Reader::new(path.parent().unwrap_or(Path::new("")), env);
     let config = file::read(&reader, root.get_ref());
@@ -64,7 +64,7 @@ pub fn parse(
     let written = reader.written();
     match reader.into_findings() {
         (errors, warnings) if errors.is_empty() => Ok(Parsed { config, warnings, written, source }),
-        (errors, _) => Err(Errors { source, errors }),
+        (errors, _) => Err(Errors { source, errors, read: Some(Box::new(config)) }),
     }
 }
 

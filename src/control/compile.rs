@@ -136,6 +136,33 @@ pub struct Bound {
     pub port: u16,
 }
 
+/// What is wrong with the files that a configuration names which cannot be used anyway, because its
+/// text has errors too: those of certificates, keys and authorities, at their places.
+pub fn file_errors(mut config: Config, now: SystemTime) -> Vec<Diagnostic> {
+    for tls in config.listeners.values_mut().filter_map(|listener| listener.tls.as_mut()) {
+        // A file that was not named is told already.
+        tls.certificates.retain(|pair| pair.cert.span.is_some() && pair.key.span.is_some());
+    }
+    let context = Context {
+        workers: 1,
+        affinity_key: &Key::new(&[]),
+        open_files: u64::MAX,
+        uptime: Duration::ZERO,
+        now,
+        read: &|path| std::fs::read(path),
+    };
+    let (none, mut findings, mut roots) =
+        (Generation::none(), Findings::default(), Roots::default());
+    config.listeners.retain(|_, listener| {
+        listener.tls.as_ref().is_some_and(|tls| !tls.certificates.is_empty())
+    });
+    listeners::compile(&config, &none, &context, &mut findings);
+    for pool in config.pools.values() {
+        upstream::compile(pool, &none, &context, &mut roots, &mut findings);
+    }
+    findings.errors
+}
+
 /// Makes all parts of the next snapshot.
 ///
 /// # Errors

@@ -13,7 +13,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::oneshot;
 
 use super::changes::changes;
-use super::compile::{Compiled, Context, Effects, Generation, compile, log_settings};
+use super::compile::{Compiled, Context, Effects, Generation, compile, file_errors, log_settings};
 use super::handle::{Command, Handle, ReloadError, ReloadReport};
 use super::not_in_force::not_in_force;
 use super::probers::Probers;
@@ -51,11 +51,19 @@ pub struct Prepared {
 /// Reads and parses the configuration file with the environment of the process.
 ///
 /// # Errors
-/// If it cannot be read, or is wrong.
+/// If it cannot be read, or is wrong: then the files that it names are looked at too, so that
+/// everything that is wrong is told at once.
 pub fn read_config(path: &Path) -> Result<Parsed, ReloadError> {
     let unreadable = |source| ReloadError::Unreadable { path: path.to_owned(), source };
     let text = std::fs::read_to_string(path).map_err(unreadable)?;
-    Ok(crate::config::parse(&text, path, &|name| std::env::var(name).ok())?)
+    let parsed = crate::config::parse(&text, path, &|name| std::env::var(name).ok());
+    Ok(parsed.map_err(|mut errors| {
+        if let Some(config) = errors.read.take() {
+            errors.errors.extend(file_errors(*config, SystemTime::now()));
+            errors.errors.sort_by_key(|error| error.span);
+        }
+        errors
+    })?)
 }
 
 impl Prepared {
@@ -65,7 +73,7 @@ impl Prepared {
     /// # Errors
     /// If something cannot be used, or can only be changed by a restart.
     pub fn new(
-        parsed: Parsed,
+        mut parsed: Parsed,
         old: &Generation,
         context: &Context<'_>,
     ) -> Result<Self, ReloadError> {
@@ -73,13 +81,19 @@ impl Prepared {
             let fixed = restart_only_changes(&old.config, &parsed.config);
             if !fixed.is_empty() {
                 let errors = fixed.iter().map(|key| restart_only(&parsed, key)).collect();
-                return Err(Errors { source: parsed.source, errors }.into());
+                return Err(Errors { source: parsed.source, errors, read: None }.into());
             }
         }
         let later = later(&parsed, old);
+        if old.snapshot.generation > 0 {
+            // What stays open is what the next reload compares with.
+            let (log, open) = (&mut parsed.config.log, &old.config.log);
+            log.access = open.access;
+            log.access_path.clone_from(&open.access_path);
+        }
         match compile(&parsed.config, old, context) {
             Ok(compiled) => Ok(Prepared { parsed, compiled, later }),
-            Err(errors) => Err(Errors { source: parsed.source, errors }.into()),
+            Err(errors) => Err(Errors { source: parsed.source, errors, read: None }.into()),
         }
     }
 
@@ -217,7 +231,7 @@ impl Governor {
         let Prepared { parsed, compiled, .. } = prepared;
         let opening = match self.open(&compiled) {
             Ok(opening) => opening,
-            Err(errors) => return Err(Errors { source: parsed.source, errors }.into()),
+            Err(errors) => return Err(Errors { source: parsed.source, errors, read: None }.into()),
         };
         let old = self.handle.generation();
         let number = old.snapshot.generation + 1;

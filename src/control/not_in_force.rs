@@ -31,6 +31,15 @@ fn of_pool(parsed: &Parsed, name: &str, pool: &Pool) -> Vec<Diagnostic> {
         };
         warnings.push(warning(parsed, &format!("pools.{name}.health.type"), message));
     }
+    if pool.versions.len() > 1 {
+        let message = |key: &str| {
+            format!(
+                "`{key}`: this version swaps without a guard: a reload that changes it switches \
+                 all requests at once"
+            )
+        };
+        warnings.push(warning(parsed, &format!("pools.{name}.active"), message));
+    }
     warnings.into_iter().flatten().collect()
 }
 
@@ -70,6 +79,13 @@ mod tests {
             "pools.app.health.type",
         ];
         assert_eq!(warnings(text), keys);
+    }
+
+    #[test]
+    fn swaps_without_a_guard_are_told() {
+        let versions = "active = \"blue\"\nversions.blue.backends = [\"127.0.0.1:1\"]\n\
+                        versions.green.backends = [\"127.0.0.1:2\"]";
+        assert_eq!(warnings(versions), ["pools.app.active"]);
     }
 
     #[test]

@@ -211,15 +211,14 @@ fn prepare(
     let deadline = route.and_then(|route| route.timeout).map(|timeout| record.began + timeout);
     let idempotent = retry::is_idempotent(&method);
     if let Some(upload) = &record.upload {
-        // A stream that an HTTP/2 backend refuses may be sent again whatever its method, and by
-        // then its body may have been read.
-        let replayable = idempotent || pool.upstream.protocol != Protocol::Http1;
         let pause = if is_event_stream(&headers) {
             pool.upstream.tunnel_idle_timeout
         } else {
             Some(record.listener.limits.body_timeout)
         };
-        upload.admit(replayable, max_body, pause);
+        // A stream that an HTTP/2 backend refuses may be sent again whatever its method, and by
+        // then its body may have been read.
+        upload.admit(idempotent || pool.upstream.protocol != Protocol::Http1, max_body, pause);
     }
     Ok(Outgoing {
         method,
@@ -324,7 +323,7 @@ fn redirect_response(
     Ok(response)
 }
 
-/// Puts the request's own marks on an answer from a backend.
+/// Puts the request's own marks on an answer.
 pub(super) fn mark(headers: &mut http::HeaderMap, record: &RequestRecord) {
     headers.remove(&HOPS);
     if let Some(id) = &record.request_id {

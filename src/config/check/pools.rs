@@ -14,7 +14,6 @@ pub(super) fn check(config: &Config, reader: &Reader) {
         check_backups(reader, pool, &key);
         check_server_names(reader, pool, &key);
         check_active(reader, pool, &key);
-        check_state(config, reader, pool, &key);
         check_use(config, reader, pool, &key);
     }
 }
@@ -82,15 +81,6 @@ fn check_active(reader: &Reader, pool: &Pool, key: &str) {
         let known = pool.versions.keys().map(String::as_str);
         let error = error.at(pool.active.span).key(format!("{key}.active"));
         reader.report(error.help(suggest(&pool.active, known)));
-    }
-}
-
-fn check_state(config: &Config, reader: &Reader, pool: &Pool, key: &str) {
-    let has_versions = pool.versions.keys().any(|version| !version.is_empty());
-    if has_versions && config.server.state_dir.is_none() {
-        let warning = Diagnostic::warning("a restart will forget which version serves");
-        let warning = warning.at(pool.name.span).key(key);
-        reader.report(warning.help("give [server] a `state_dir`".to_owned()));
     }
 }
 

@@ -139,10 +139,6 @@ fn warnings() {
             "[[routes]]\npath = \"/x\"\npool = \"x\"\n[pools.x]\nbackends = [{ address = \"a:1\", backup = true }]",
             "pools.x.backends: every backend here is a backup",
         ),
-        (
-            "[[routes]]\npath = \"/x\"\npool = \"x\"\n[pools.x]\nactive = \"b\"\nversions.b.backends = [\"a:1\"]",
-            "pools.x: a restart will forget which version serves",
-        ),
         ("swap = {}", "pools.app.swap: `swap` has no effect: this pool has no versions to swap"),
         (
             "upstream.tls = { verify = false }",

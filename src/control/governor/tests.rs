@@ -232,3 +232,18 @@ async fn a_name_is_resolved_before_it_is_probed() {
     until(|| backend.condition() == Condition::Healthy).await;
     assert_eq!(backend.resolved.load().as_deref().map(|at| at.port()), Some(port));
 }
+
+#[test]
+fn an_error_of_the_text_does_not_hide_those_of_the_files() {
+    let dir = tempfile::TempDir::new().unwrap();
+    let path = dir.path().join("app.toml");
+    let text = "[listeners.https]\nbind = \"127.0.0.1:0\"\ncolour = 1\n\
+                tls = { certificates = [{ cert = \"gone.pem\", key = \"gone.key\" }] }\n\
+                [[routes]]\npool = \"app\"\n[pools.app]\nbackends = [\"127.0.0.1:1\"]\n";
+    std::fs::write(&path, text).unwrap();
+    let Err(ReloadError::Invalid(errors)) = read_config(&path) else { panic!("it is wrong") };
+    let keys: Vec<&str> = errors.errors.iter().map(|error| error.key.as_str()).collect();
+    let certificate = "listeners.https.tls.certificates[0]";
+    let (cert, key) = (format!("{certificate}.cert"), format!("{certificate}.key"));
+    assert_eq!(keys, ["listeners.https", cert.as_str(), key.as_str()]);
+}
