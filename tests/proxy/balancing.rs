@@ -266,3 +266,21 @@ async fn when_all_are_down_requests_can_be_refused() {
     assert_eq!(answer.field("retry-after"), Some("1"));
     assert!(backends.iter().all(|backend| backend.requests().is_empty()));
 }
+
+#[tokio::test]
+async fn few_long_connections_are_spread_over_the_workers() {
+    let backend = Backend::named("one").await;
+    let proxy = Proxy::before(&[&backend]).await;
+    let mut clients = Vec::new();
+    for _ in 0..12 {
+        let mut client = proxy.connect().await;
+        assert_eq!(client.get("/").await.status(), 200);
+        clients.push(client);
+    }
+    // The kernel alone may give all of them to one worker.
+    for worker in ["0", "1"] {
+        let label = format!("worker=\"{worker}\"");
+        let connections = proxy.metric("tidegate_worker_connections", &[label.as_str()]);
+        assert!(connections >= 4.0, "worker {worker} has {connections} of 12");
+    }
+}
