@@ -47,7 +47,8 @@ impl House {
         let path = directory.path().join("tidegate.toml");
         fs::write(directory.path().join("token"), "secret\n").unwrap();
         fs::write(&path, config).unwrap();
-        let (shared, mailboxes) = Shared::new(1, "".into(), crate::state::Snapshot::empty());
+        let (shared, mailboxes) =
+            Shared::new(1, "".into(), crate::state::Snapshot::empty(), u64::MAX);
         let affinity_key = Key::new(b"key");
         let parsed = read_config(&path).unwrap();
         let setting = Setting { path, workers: 1, affinity_key, open_files: 1024, log: None };

@@ -38,7 +38,7 @@ pub fn start(options: Options) -> Result<Running, StartError> {
     let access_log = access_log(&parsed.config.log)?;
     let admin_socket = admin::bind(&admin_address(&parsed.config.admin.bind.value))?;
     let workers = workers(&parsed.config.server);
-    let (shared, mailboxes) = Shared::new(workers, instance()?, Snapshot::empty());
+    let (shared, mailboxes) = Shared::new(workers, instance()?, Snapshot::empty(), open_files);
     let runtime = control_runtime()?;
 
     let entered = runtime.enter();

@@ -29,15 +29,13 @@ use crate::balance::affinity::Key;
 use crate::config::model::{self, Config};
 use crate::config::{Diagnostic, Located};
 use crate::health::Settings;
+use crate::state::files::for_connections;
 use crate::state::route::RouteTable;
 use crate::state::trust::TrustedProxies;
 use crate::state::{Backend, Listener, Pool, PoolState, Route, Snapshot, SocketId, Split};
 pub use convert::log_settings;
 use listeners::CompiledListener;
 use upstream::Roots;
-
-/// File descriptors that are not for clients: sockets of our own, files, the runtime.
-const OWN_FILES: u64 = 100;
 
 /// What compiling needs to know beside the configuration.
 #[derive(Clone, Copy)]
@@ -289,10 +287,7 @@ fn admin_access(admin: &model::Admin, read: ReadFile<'_>, findings: &mut Finding
 
 /// A request needs two files, one towards the client and one towards the backend.
 fn max_connections(server: &model::Server, open_files: u64) -> usize {
-    server.max_connections.unwrap_or_else(|| {
-        let pairs = open_files.saturating_sub(OWN_FILES) / 2;
-        usize::try_from(pairs).unwrap_or(usize::MAX).max(1)
-    })
+    server.max_connections.unwrap_or_else(|| (for_connections(open_files) / 2).max(1))
 }
 
 #[cfg(test)]

@@ -90,7 +90,9 @@ impl Failure {
             }
             Failure::Upload(UploadFailure::Left) => client_left(),
             Failure::Loop => StatusCode::LOOP_DETECTED,
-            Failure::Overload | Failure::NoBackend => StatusCode::SERVICE_UNAVAILABLE,
+            Failure::Overload
+            | Failure::NoBackend
+            | Failure::Upstream(upstream::Error::OutOfFiles) => StatusCode::SERVICE_UNAVAILABLE,
             Failure::Deadline | Failure::ResponseTimeout => StatusCode::GATEWAY_TIMEOUT,
             Failure::Upstream(upstream::Error::ConnectTimeout) => StatusCode::GATEWAY_TIMEOUT,
             Failure::Upstream(_) | Failure::Handshake => StatusCode::BAD_GATEWAY,
@@ -150,6 +152,7 @@ pub fn upstream_reason(error: &upstream::Error) -> &'static str {
         upstream::Error::Unresolved => "unresolved",
         upstream::Error::Connect(_) => "connect",
         upstream::Error::ConnectTimeout => "connect_timeout",
+        upstream::Error::OutOfFiles => "out_of_files",
         upstream::Error::Tls(_) => "upstream_tls",
         upstream::Error::Stale => "stale",
         upstream::Error::Reset(_) => "reset",

@@ -20,10 +20,13 @@ use super::connection;
 use super::io::RawStream;
 use super::permit::Permit;
 use super::worker::Worker;
-use crate::state::{Handover, Listener, ListeningSocket, Mail, SocketId};
+use crate::state::{ClientFile, Handover, Listener, ListeningSocket, Mail, SocketId};
 
 /// After an error of the process, and while a connection limit is reached.
 const PAUSE: Duration = Duration::from_millis(20);
+/// What the kernel may hold for a client beyond what is on its way. Without a bound, clients that
+/// take nothing fill megabytes of it each, and once the system has no more for sockets, all suffer.
+const UNSENT_BYTES: u32 = 128 * 1024;
 /// A closing socket is emptied once more after this long: a handshake may just be completing.
 const LAST_LOOK: Duration = Duration::from_millis(50);
 
@@ -107,11 +110,16 @@ async fn accept(worker: Rc<Worker>, id: SocketId, socket: Socket, state: Rc<Stat
     worker.something_ended();
 }
 
-/// At the process's limit of connections, waiting in the kernel's queue is better than a refusal.
+/// At the process's limit of connections, or of files, waiting in the kernel's queue is better than
+/// a refusal.
 async fn wait_for_room(worker: &Worker, state: &State) {
-    while !state.closing.get()
-        && worker.shared.connections.load(Ordering::Relaxed) >= worker.snapshot().max_connections
-    {
+    while !state.closing.get() {
+        let limit = worker.snapshot().max_connections;
+        if !worker.shared.files.has_room_for_client() {
+            complain(worker, &"connections take as many files as they may");
+        } else if worker.shared.files.clients() < limit {
+            return;
+        }
         tokio::time::sleep(PAUSE).await;
     }
 }
@@ -127,37 +135,51 @@ fn empty(worker: &Rc<Worker>, id: SocketId, state: &State, socket: &Socket) {
     }
 }
 
+/// A connection that is to be served.
+struct Accepted {
+    socket: SocketId,
+    listener: Arc<Listener>,
+    stream: RawStream,
+    file: ClientFile,
+}
+
 fn take(worker: &Rc<Worker>, id: SocketId, state: &State, stream: RawStream) {
     if let RawStream::Tcp(tcp, _) = &stream {
         // Answers go out in as few packets as we make them; best effort, like keep-alive, which
         // finds out about clients that vanished without a word.
         let _ = tcp.set_nodelay(true);
-        let _ = SockRef::from(tcp).set_keepalive(true);
+        let socket = SockRef::from(tcp);
+        let _ = socket.set_keepalive(true);
+        let _ = socket.set_tcp_notsent_lowat(UNSENT_BYTES);
     }
     let snapshot = worker.snapshot();
     if let Some(listener) = snapshot.listener_at(id) {
         state.listener.replace(Arc::clone(listener));
     }
     let listener = Arc::clone(&state.listener.borrow());
+    // Counted before it may go to another worker, or this one would accept on and on until then.
+    let file = worker.shared.files.for_client();
+    let accepted = Accepted { socket: id, listener, stream, file };
     match less_busy(worker) {
-        Some(other) => hand_over(worker, other, id, listener, stream),
-        None => start(worker, id, listener, stream),
+        Some(other) => hand_over(worker, other, accepted),
+        None => start(worker, accepted),
     }
 }
 
 /// Serves a connection that a busier worker has accepted.
 pub fn adopt(worker: &Rc<Worker>, handover: Handover) {
-    let Handover { socket, listener, stream } = handover;
+    let Handover { socket, listener, stream, file } = handover;
     match RawStream::adopt(stream) {
-        Ok(stream) => start(worker, socket, listener, stream),
+        Ok(stream) => start(worker, Accepted { socket, listener, stream, file }),
         Err(error) => tracing::warn!(%error, "cannot adopt a connection"),
     }
 }
 
-fn start(worker: &Rc<Worker>, id: SocketId, listener: Arc<Listener>, stream: RawStream) {
-    if let Some(permit) = Permit::take(worker, &listener, stream.peer()) {
+fn start(worker: &Rc<Worker>, accepted: Accepted) {
+    let Accepted { socket, listener, stream, file } = accepted;
+    if let Some(permit) = Permit::take(worker, &listener, stream.peer(), file) {
         let worker = Rc::clone(worker);
-        tokio::task::spawn_local(connection::serve(worker, listener, id, stream, permit));
+        tokio::task::spawn_local(connection::serve(worker, listener, socket, stream, permit));
     }
 }
 
@@ -174,18 +196,13 @@ fn less_busy(worker: &Worker) -> Option<usize> {
     (much_busier && least != worker.id.index() && !worker.is_draining()).then_some(least)
 }
 
-fn hand_over(
-    worker: &Rc<Worker>,
-    other: usize,
-    socket: SocketId,
-    listener: Arc<Listener>,
-    stream: RawStream,
-) {
+fn hand_over(worker: &Rc<Worker>, other: usize, accepted: Accepted) {
+    let Accepted { socket, listener, stream, file } = accepted;
     let stream = match stream.release() {
         Ok(stream) => stream,
         Err(error) => return tracing::warn!(%error, "cannot hand a connection over"),
     };
-    let handover = Handover { socket, listener, stream };
+    let handover = Handover { socket, listener, stream, file };
     match worker.shared.workers[other].send(Mail::Adopt(handover)) {
         Ok(()) => worker.shared.workers[worker.id.index()].cells.handovers.add(1),
         // The other worker has ended: it is ours after all.
@@ -238,7 +255,7 @@ fn concerns_one_connection(error: &io::Error) -> bool {
 }
 
 /// Says what is wrong, at most once a second for the whole process.
-fn complain(worker: &Worker, error: &io::Error) {
+fn complain(worker: &Worker, error: &dyn std::fmt::Display) {
     if let Some(also) = worker.shared.accept_complaints.admit(worker.shared.uptime()) {
         tracing::error!(
             %error,

@@ -7,7 +7,7 @@ use std::sync::{Arc, PoisonError};
 
 use super::io::Peer;
 use super::worker::Worker;
-use crate::state::Listener;
+use crate::state::{ClientFile, Listener};
 
 /// The right to one more connection, counted everywhere until dropped.
 #[derive(Debug)]
@@ -15,16 +15,26 @@ pub struct Permit {
     worker: Rc<Worker>,
     listener: Arc<Listener>,
     address: Option<IpAddr>,
+    _file: ClientFile,
 }
 
 impl Permit {
-    /// Counts one more connection, unless the listener has a limit that it would pass.
-    pub fn take(worker: &Rc<Worker>, listener: &Arc<Listener>, peer: Peer) -> Option<Self> {
+    /// Counts one more connection, unless the listener has a limit that it would pass. The process
+    /// has counted it when it was accepted, as a file.
+    pub fn take(
+        worker: &Rc<Worker>,
+        listener: &Arc<Listener>,
+        peer: Peer,
+        file: ClientFile,
+    ) -> Option<Self> {
         let cells = listener.state.cells.cell(worker.id);
-        let mut permit =
-            Permit { worker: Rc::clone(worker), listener: Arc::clone(listener), address: None };
+        let mut permit = Permit {
+            worker: Rc::clone(worker),
+            listener: Arc::clone(listener),
+            address: None,
+            _file: file,
+        };
         let others = listener.state.connections.fetch_add(1, Ordering::Relaxed);
-        worker.shared.connections.fetch_add(1, Ordering::Relaxed);
         worker.shared.workers[worker.id.index()].connections.fetch_add(1, Ordering::Relaxed);
         cells.accepted.add(1);
         let per_address = listener.limits.max_connections_per_address;
@@ -67,7 +77,6 @@ impl Drop for Permit {
         }
         self.listener.state.cells.cell(self.worker.id).closed.add(1);
         self.listener.state.connections.fetch_sub(1, Ordering::Relaxed);
-        self.worker.shared.connections.fetch_sub(1, Ordering::Relaxed);
         let port = &self.worker.shared.workers[self.worker.id.index()];
         port.connections.fetch_sub(1, Ordering::Relaxed);
         if std::thread::panicking() {

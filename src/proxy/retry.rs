@@ -43,6 +43,8 @@ impl Cause {
             Error::Stale => Some(Cause::Stale),
             Error::Reset(_) => Some(Cause::Reset),
             Error::RefusedStream => Some(Cause::RefusedStream),
+            // Another backend needs a file as well.
+            Error::OutOfFiles => None,
             // A backend that talks nonsense has seen the request and may have acted on it; asking
             // again would only hide it.
             Error::Malformed(_) | Error::RequestBody => None,

@@ -186,7 +186,7 @@ impl Worker {
         Rc::new(Worker {
             id,
             instance: instance.unwrap_or(HeaderValue::from_static("unnamed")),
-            upstreams: Upstreams::new(id, shared.workers.len()),
+            upstreams: Upstreams::new(id, shared.workers.len(), Arc::clone(&shared.files)),
             wheel: Wheel::new(),
             access_log,
             scratch: RefCell::new(vec![0; SCRATCH_BYTES].into()),

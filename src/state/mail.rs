@@ -6,7 +6,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::{Backend, BackendId, Listener};
+use super::{Backend, BackendId, ClientFile, Listener};
 
 /// Names a bound address; a listener that keeps its address keeps its sockets across reloads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -53,6 +53,8 @@ pub struct Handover {
     pub listener: Arc<Listener>,
     /// The connection.
     pub stream: HandoverStream,
+    /// That it is counted.
+    pub file: ClientFile,
 }
 
 /// The stream of a [`Handover`], off the other worker's reactor.

@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 
 use super::counters::Counter;
 use super::once_a_second::OnceASecond;
-use super::{Mail, Notice, Snapshot};
+use super::{Files, Mail, Notice, Snapshot};
 
 /// Index of a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -118,8 +118,8 @@ pub struct Shared {
     pub notices: mpsc::UnboundedSender<Notice>,
     /// Where the process stands.
     pub lifecycle: Lifecycle,
-    /// Client connections now, over all workers.
-    pub connections: AtomicUsize,
+    /// Sockets towards clients and backends, over all workers.
+    pub files: Arc<Files>,
     /// Requests in flight now, over all workers.
     pub requests: AtomicUsize,
     /// How often it is told that connections cannot be accepted.
@@ -142,8 +142,14 @@ pub struct Mailboxes {
 }
 
 impl Shared {
-    /// The meeting place for `workers` workers, with the first snapshot.
-    pub fn new(workers: usize, instance: Arc<str>, snapshot: Snapshot) -> (Arc<Self>, Mailboxes) {
+    /// The meeting place for `workers` workers, with the first snapshot, in a process that may have
+    /// so many files open.
+    pub fn new(
+        workers: usize,
+        instance: Arc<str>,
+        snapshot: Snapshot,
+        open_files: u64,
+    ) -> (Arc<Self>, Mailboxes) {
         let (notices, notices_end) = mpsc::unbounded_channel();
         let (ports, ends) = (0..workers)
             .map(|_| {
@@ -162,7 +168,7 @@ impl Shared {
             workers: ports.into(),
             notices,
             lifecycle: Lifecycle::default(),
-            connections: AtomicUsize::new(0),
+            files: Files::new(open_files),
             requests: AtomicUsize::new(0),
             accept_complaints: OnceASecond::default(),
             reloads: ReloadCounters::default(),

@@ -88,7 +88,7 @@ mod tests {
 
     #[test]
     fn a_refused_configuration_leaves_the_time_of_the_last_good_one() {
-        let (shared, _ends) = Shared::new(1, "".into(), Snapshot::empty());
+        let (shared, _ends) = Shared::new(1, "".into(), Snapshot::empty(), u64::MAX);
         reload_succeeded(&shared, 1, &"");
         let time = shared.reloads.last_success_timestamp.load(Ordering::Relaxed);
         reload_failed(&shared, &"no such file");

@@ -39,7 +39,7 @@ pub fn render(shared: &Shared, log_dropped: u64) -> Vec<u8> {
 }
 
 fn workers(shared: &Shared, text: &mut Text) {
-    text.family(&CONNECTIONS).add(&[], shared.connections.load(Ordering::Relaxed));
+    text.family(&CONNECTIONS).add(&[], shared.files.clients());
     text.family(&REQUESTS_IN_FLIGHT).add(&[], shared.requests.load(Ordering::Relaxed));
     let ids: Vec<String> = (0..shared.workers.len()).map(|index| index.to_string()).collect();
     let mut each = |family, value: &dyn Fn(&crate::state::shared::WorkerPort) -> u64| {

@@ -14,7 +14,7 @@ use tokio_rustls::client::TlsStream;
 use super::Error;
 use crate::state::pool::{Protocol, UpstreamSettings, UpstreamTls};
 use crate::state::tls::ALPN_H2;
-use crate::state::{Address, Backend};
+use crate::state::{Address, Backend, Files, OpenFile};
 
 /// A connection to a backend before HTTP is spoken on it.
 #[derive(Debug)]
@@ -34,6 +34,8 @@ pub enum UpstreamStream {
 pub struct Socket {
     kind: SocketKind,
     deaf: bool,
+    /// Absent for probes, which have files of their own.
+    _file: Option<OpenFile>,
 }
 
 #[derive(Debug)]
@@ -61,9 +63,11 @@ pub async fn dial(
     backend: &Backend,
     settings: &UpstreamSettings,
     http1_only: bool,
+    files: &Arc<Files>,
 ) -> Result<Dialled, Error> {
+    let file = files.for_backend().ok_or(Error::OutOfFiles)?;
     let resolved = backend.resolved.load().as_deref().copied();
-    let connecting = connect(&backend.address, resolved, settings, http1_only);
+    let connecting = open(&backend.address, resolved, settings, http1_only, Some(file));
     match tokio::time::timeout(settings.connect_timeout, connecting).await {
         Ok(result) => result,
         Err(_elapsed) => Err(Error::ConnectTimeout),
@@ -81,6 +85,16 @@ pub async fn connect(
     settings: &UpstreamSettings,
     http1_only: bool,
 ) -> Result<Dialled, Error> {
+    open(address, resolved, settings, http1_only, None).await
+}
+
+async fn open(
+    address: &Address,
+    resolved: Option<SocketAddr>,
+    settings: &UpstreamSettings,
+    http1_only: bool,
+    file: Option<OpenFile>,
+) -> Result<Dialled, Error> {
     let kind = match address {
         Address::Unix(path) => {
             SocketKind::Unix(UnixStream::connect(path).await.map_err(Error::Connect)?)
@@ -94,7 +108,7 @@ pub async fn connect(
             SocketKind::Tcp(tcp)
         }
     };
-    let socket = Socket { kind, deaf: false };
+    let socket = Socket { kind, deaf: false, _file: file };
     let Some(tls) = &settings.tls else {
         let h2 = !http1_only && settings.protocol == Protocol::H2;
         return Ok(Dialled { stream: UpstreamStream::Plain(socket), h2 });

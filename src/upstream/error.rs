@@ -18,6 +18,9 @@ pub enum Error {
     /// The connection, TLS included, was not open within `connect_timeout`.
     #[error("cannot connect within the connect timeout")]
     ConnectTimeout,
+    /// This process may open no more files: our own doing, and no sign of the backend's health.
+    #[error("no more connections can be opened: the limit of open files is reached")]
+    OutOfFiles,
     /// The TLS handshake failed.
     #[error("TLS handshake failed: {0}")]
     Tls(#[source] io::Error),
@@ -45,6 +48,7 @@ impl Error {
             Error::Unresolved
             | Error::Connect(_)
             | Error::ConnectTimeout
+            | Error::OutOfFiles
             | Error::Tls(_)
             | Error::RefusedStream => true,
             Error::Stale | Error::Reset(_) | Error::Malformed(_) | Error::RequestBody => false,

@@ -16,7 +16,7 @@ use super::http2::{Http2, Http2Stream, StreamGuard};
 use super::{Error, Failed};
 use crate::framing::Violation;
 use crate::state::pool::{Protocol, UpstreamSettings};
-use crate::state::{Backend, WorkerId};
+use crate::state::{Backend, Files, WorkerId};
 
 /// The connections of one worker to one backend.
 #[derive(Debug)]
@@ -24,6 +24,7 @@ pub struct Lane<B> {
     backend: Arc<Backend>,
     worker: WorkerId,
     workers: usize,
+    files: Arc<Files>,
     settings: RefCell<Arc<UpstreamSettings>>,
     /// Last in, first out: the warmest connection serves next and the surplus grows old.
     idle: RefCell<Vec<Idle<B>>>,
@@ -47,8 +48,25 @@ struct Idle<B> {
 #[derive(Debug)]
 struct DialFailure {
     dial: u64,
-    timeout: bool,
-    text: String,
+    kind: DialFailureKind,
+}
+
+#[derive(Debug)]
+enum DialFailureKind {
+    Timeout,
+    OutOfFiles,
+    Other(String),
+}
+
+impl DialFailure {
+    /// The same error, for whoever waited for the same dial.
+    fn again(&self) -> Error {
+        match &self.kind {
+            DialFailureKind::Timeout => Error::ConnectTimeout,
+            DialFailureKind::OutOfFiles => Error::OutOfFiles,
+            DialFailureKind::Other(text) => Error::Connect(io::Error::other(text.clone())),
+        }
+    }
 }
 
 /// A connection taken for one request.
@@ -97,11 +115,13 @@ where
         settings: Arc<UpstreamSettings>,
         worker: WorkerId,
         workers: usize,
+        files: Arc<Files>,
     ) -> Self {
         Lane {
             backend,
             worker,
             workers,
+            files,
             settings: RefCell::new(settings),
             idle: RefCell::default(),
             http2: RefCell::default(),
@@ -170,18 +190,17 @@ where
         if let Some(failure) = &*self.last_failure.borrow()
             && failure.dial > seen
         {
-            return Err(if failure.timeout {
-                Error::ConnectTimeout
-            } else {
-                Error::Connect(io::Error::other(failure.text.clone()))
-            });
+            return Err(failure.again());
         }
         self.dials.set(self.dials.get() + 1);
         let opened = self.open().await;
         *self.last_failure.borrow_mut() = opened.as_ref().err().map(|error| DialFailure {
             dial: self.dials.get(),
-            timeout: matches!(error, Error::ConnectTimeout),
-            text: error.to_string(),
+            kind: match error {
+                Error::ConnectTimeout => DialFailureKind::Timeout,
+                Error::OutOfFiles => DialFailureKind::OutOfFiles,
+                error => DialFailureKind::Other(error.to_string()),
+            },
         });
         opened
     }
@@ -192,10 +211,10 @@ where
     /// Those of [`dial`] and of sending.
     pub async fn upgrade(&self, request: Request<B>) -> Result<UpgradeAnswer, Failed<Request<B>>> {
         let settings = Arc::clone(&self.settings.borrow());
-        let dialled = match dial(&self.backend, &settings, true).await {
+        let dialled = match dial(&self.backend, &settings, true, &self.files).await {
             Ok(dialled) => dialled,
             Err(error) => {
-                self.count_connect_error();
+                self.count_dial_error(&error);
                 return Err(Failed { error, request: Some(request) });
             }
         };
@@ -229,9 +248,9 @@ where
         let epoch = self.epoch.get();
         let settings = Arc::clone(&self.settings.borrow());
         let began = Instant::now();
-        let dialled = dial(&self.backend, &settings, false)
+        let dialled = dial(&self.backend, &settings, false, &self.files)
             .await
-            .inspect_err(|_| self.count_connect_error())?;
+            .inspect_err(|error| self.count_dial_error(error))?;
         self.speaks_h2.set(Some(dialled.h2));
         let kind = if dialled.h2 {
             let left = settings.connect_timeout.saturating_sub(began.elapsed());
@@ -254,9 +273,17 @@ where
     fn put_back(&self, connection: Http1<B>, epoch: u32) {
         let limit = self.settings.borrow().keepalive_connections.div_ceil(self.workers);
         let mut idle = self.idle.borrow_mut();
-        if epoch == self.epoch.get() && idle.len() < limit && !connection.is_closed() {
+        let wanted = epoch == self.epoch.get() && self.files.has_room_for_unused();
+        if wanted && idle.len() < limit && !connection.is_closed() {
             idle.push(Idle { connection, since: Instant::now() });
             self.cells().idle_in.add(1);
+        }
+    }
+
+    fn count_dial_error(&self, error: &Error) {
+        // Without files of our own nobody was asked.
+        if !matches!(error, Error::OutOfFiles) {
+            self.count_connect_error();
         }
     }
 

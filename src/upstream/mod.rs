@@ -24,13 +24,14 @@ pub use error::{Error, Failed};
 pub use lane::{Connection, Lane, Lease, UpgradeAnswer};
 
 use crate::state::pool::UpstreamSettings;
-use crate::state::{Backend, BackendId, WorkerId};
+use crate::state::{Backend, BackendId, Files, WorkerId};
 
 /// The lanes of one worker. `B` is the body of the requests that are sent.
 #[derive(Debug)]
 pub struct Upstreams<B> {
     worker: WorkerId,
     workers: usize,
+    files: Arc<Files>,
     lanes: RefCell<HashMap<BackendId, Rc<Lane<B>>, foldhash::fast::FixedState>>,
 }
 
@@ -41,8 +42,8 @@ where
 {
     /// No lane yet. `workers` is the number of workers that share a backend's limit of unused
     /// connections.
-    pub fn new(worker: WorkerId, workers: usize) -> Self {
-        Upstreams { worker, workers, lanes: RefCell::default() }
+    pub fn new(worker: WorkerId, workers: usize, files: Arc<Files>) -> Self {
+        Upstreams { worker, workers, files, lanes: RefCell::default() }
     }
 
     /// The lane to this backend. Connections that were made under other settings are not used
@@ -50,7 +51,9 @@ where
     pub fn lane(&self, backend: &Arc<Backend>, settings: &Arc<UpstreamSettings>) -> Rc<Lane<B>> {
         let mut lanes = self.lanes.borrow_mut();
         let lane = lanes.entry(backend.id).or_insert_with(|| {
-            Rc::new(Lane::new(Arc::clone(backend), Arc::clone(settings), self.worker, self.workers))
+            let (backend, settings) = (Arc::clone(backend), Arc::clone(settings));
+            let files = Arc::clone(&self.files);
+            Rc::new(Lane::new(backend, settings, self.worker, self.workers, files))
         });
         lane.adopt(settings);
         Rc::clone(lane)

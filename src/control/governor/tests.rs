@@ -34,7 +34,7 @@ impl Plane {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("tidegate.toml");
         std::fs::write(&path, text).unwrap();
-        let (shared, mut mailboxes) = Shared::new(1, "test".into(), Snapshot::empty());
+        let (shared, mut mailboxes) = Shared::new(1, "test".into(), Snapshot::empty(), u64::MAX);
         let parsed = read_config(&path).unwrap();
         let setting = Setting {
             path,

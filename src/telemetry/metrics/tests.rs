@@ -229,7 +229,7 @@ fn house() -> (Arc<Shared>, [Arc<Backend>; 3]) {
     snapshot.listeners = vec![listener("http", None), listener("https", Some(tls("a.test")))];
     snapshot.pools.insert(Arc::clone(&app), pool(&app, &[(&blue, 0.25), (&green, 0.75)]));
     snapshot.pools.insert(Arc::clone(&odd), pool(&odd, &[(&plain, 1.0)]));
-    let (shared, _ends) = Shared::new(WORKERS, "".into(), snapshot);
+    let (shared, _ends) = Shared::new(WORKERS, "".into(), snapshot, u64::MAX);
     (shared, backends)
 }
 
