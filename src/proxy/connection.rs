@@ -44,7 +44,7 @@ const H2_PENDING_RESETS: usize = 1024;
 /// A client that leaves a ping without answer for this long is gone.
 const H2_PING: Duration = Duration::from_secs(30);
 /// hyper's buffers, for a head that is being read or bodies that are being written.
-const H1_BUFFER_BYTES: usize = 64 * 1024;
+const H1_BUFFER_BYTES: usize = 32 * 1024;
 
 /// What the requests of a connection, and the worker, share about it.
 #[derive(Debug)]

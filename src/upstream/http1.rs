@@ -166,7 +166,7 @@ where
 
 /// The largest read, and so the largest head. hyper would read up to 400 KiB at once, and several
 /// such pieces wait in memory for every client that is slower than its backend.
-const BUFFER_BYTES: usize = 64 * 1024;
+const BUFFER_BYTES: usize = 32 * 1024;
 
 fn builder() -> http1::Builder {
     let mut builder = http1::Builder::new();
