@@ -10,5 +10,6 @@
 mod support;
 
 mod limits;
+#[allow(dead_code, reason = "the floods use it too")]
 mod program;
 mod signals;

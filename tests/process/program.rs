@@ -69,9 +69,14 @@ impl Program {
 
     /// Where the listener `http` accepts.
     pub async fn http(&self) -> SocketAddr {
+        self.address("http").await
+    }
+
+    /// Where a listener accepts.
+    pub async fn address(&self, listener: &str) -> SocketAddr {
         let status = self.admin("/api/status").await.unwrap();
         let status: serde_json::Value = serde_json::from_slice(&status.body).unwrap();
-        status["listeners"]["http"]["addresses"][0].as_str().unwrap().parse().unwrap()
+        status["listeners"][listener]["addresses"][0].as_str().unwrap().parse().unwrap()
     }
 
     /// The state of a backend of the pool `app`.
@@ -86,6 +91,13 @@ impl Program {
     pub fn signal(&self, signal: Signal) {
         let pid = Pid::from_raw(i32::try_from(self.child.id()).unwrap()).unwrap();
         kill_process(pid, signal).unwrap();
+    }
+
+    /// The memory that it holds, in bytes.
+    pub fn memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
     }
 
     /// Waits for its end, and gives its exit code.

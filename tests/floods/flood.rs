@@ -1,0 +1,245 @@
+//! How a flood is run and measured.
+
+use std::io::Write;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tempfile::TempDir;
+use tokio::sync::{Mutex, MutexGuard};
+use tokio::task::JoinSet;
+
+use crate::backend;
+use crate::good::{Good, Outcome};
+use crate::program::Program;
+use crate::support::{eventually, proxy, tls};
+
+/// How long a flood lasts.
+const LENGTH: Duration = Duration::from_secs(3);
+/// How long it gets to come to its full strength before the well-behaved client begins.
+const RISE: Duration = Duration::from_secs(1);
+
+const MEMORY_BYTES: u64 = 64 * 1024 * 1024;
+
+/// One at a time.
+static TURN: Mutex<()> = Mutex::const_new(());
+
+/// A flood, and what it meets.
+pub struct Flood {
+    name: &'static str,
+    server: String,
+    limits: String,
+    open_files: u32,
+    good_over_tls: bool,
+    good_fresh: bool,
+    good_takes_503: bool,
+    good_from: IpAddr,
+}
+
+/// What a flood may be sent at.
+#[derive(Clone)]
+pub struct Target {
+    pub http: SocketAddr,
+    pub https: SocketAddr,
+    over: Arc<AtomicBool>,
+    done: Arc<AtomicUsize>,
+}
+
+impl Target {
+    /// Whether the flood should go on.
+    pub fn goes_on(&self) -> bool {
+        !self.over.load(Ordering::Relaxed)
+    }
+
+    /// Counts one of what the flood is made of.
+    pub fn count(&self) {
+        self.done.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl Flood {
+    pub fn new(name: &'static str) -> Flood {
+        Flood {
+            name,
+            server: String::new(),
+            limits: String::new(),
+            open_files: 10_000,
+            good_over_tls: false,
+            good_fresh: true,
+            good_takes_503: false,
+            good_from: Ipv4Addr::LOCALHOST.into(),
+        }
+    }
+
+    /// Keys of `[server]`.
+    pub fn server(mut self, keys: &str) -> Flood {
+        self.server = keys.to_owned();
+        self
+    }
+
+    /// Keys of the plain listener's limits.
+    pub fn limits(mut self, keys: &str) -> Flood {
+        self.limits = keys.to_owned();
+        self
+    }
+
+    pub fn open_files(mut self, limit: u32) -> Flood {
+        self.open_files = limit;
+        self
+    }
+
+    /// The well-behaved client comes over TLS.
+    pub fn good_over_tls(mut self) -> Flood {
+        self.good_over_tls = true;
+        self
+    }
+
+    /// The well-behaved client keeps the connections that it had before the flood.
+    pub fn good_keeps_its_connections(mut self) -> Flood {
+        self.good_fresh = false;
+        self
+    }
+
+    pub fn good_takes_503(mut self) -> Flood {
+        self.good_takes_503 = true;
+        self
+    }
+
+    pub fn good_from(mut self, address: Ipv4Addr) -> Flood {
+        self.good_from = address.into();
+        self
+    }
+
+    /// Runs it with so many of these tasks at once, each until it ends by itself or is dropped.
+    /// Gives how much they have counted.
+    pub async fn run<F>(self, tasks: usize, task: impl Fn(Target, usize) -> F) -> usize
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let _turn: MutexGuard<'_, ()> = TURN.lock().await;
+        raise_open_files();
+        let site = Site::start(&self).await;
+        let good = Good {
+            address: if self.good_over_tls { site.target.https } else { site.target.http },
+            from: self.good_from,
+            tls: self.good_over_tls.then(|| tls::client(&[b"http/1.1"])),
+            fresh: self.good_fresh,
+            takes_503: self.good_takes_503,
+        };
+        let kept = good.warm_up().await;
+        let before = site.program.memory();
+
+        let mut flood = JoinSet::new();
+        for number in 0..tasks {
+            flood.spawn(task(site.target.clone(), number));
+        }
+        let watch = tokio::spawn(watch(Arc::clone(&site.program), site.target.clone()));
+        tokio::time::sleep(RISE).await;
+        let outcome = good.ask_for(LENGTH, &kept).await;
+        site.target.over.store(true, Ordering::Relaxed);
+        flood.shutdown().await;
+        let highest = watch.await.unwrap();
+        drop(kept);
+
+        let done = site.target.done.load(Ordering::Relaxed);
+        self.report(&outcome, highest.saturating_sub(before), done);
+        site.recovers(&good).await;
+        done
+    }
+
+    fn report(&self, outcome: &Outcome, memory: u64, done: usize) {
+        let (name, failures) = (self.name, &outcome.failures);
+        let p95 = outcome.p95();
+        let line = format!(
+            "flood {name}: good {}/{} ({:.1} %), p95 {:.1} ms, memory +{:.1} MiB, {done} of it\n",
+            outcome.answered.len(),
+            outcome.asked,
+            outcome.percent(),
+            p95.as_secs_f64() * 1000.0,
+            memory as f64 / 1024.0 / 1024.0,
+        );
+        // Past the capture of the test harness: figures are to be seen.
+        std::io::stderr().write_all(line.as_bytes()).unwrap();
+        assert!(outcome.percent() >= 97.0, "{name}: too few were answered: {failures:?}");
+        assert!(p95 < Duration::from_secs(1), "{name}: too slow");
+        assert!(memory < MEMORY_BYTES, "{name}: too much memory");
+    }
+}
+
+struct Site {
+    program: Arc<Program>,
+    target: Target,
+    _certificates: TempDir,
+}
+
+impl Site {
+    async fn start(flood: &Flood) -> Site {
+        let certificates = TempDir::new().unwrap();
+        proxy::write_pair(certificates.path(), "", &tls::issue(&["localhost"]));
+        let dir = certificates.path().display();
+        let config = format!(
+            "[listeners.http.limits]\n{}\n[listeners.https]\nbind = \"127.0.0.1:0\"\n\
+             tls = {{ certificates = [{{ cert = \"{dir}/cert.pem\", key = \"{dir}/key.pem\" }}] }}\n{}",
+            flood.limits,
+            proxy::pool_at(&[backend::start().await]),
+        );
+        let mut command = Command::new("sh");
+        let limit = format!("ulimit -n {}; exec \"$@\"", flood.open_files);
+        command.args(["-c", &limit, "sh", env!("CARGO_BIN_EXE_tidegate"), "run"]);
+        let program = Program::start_by(command, &flood.server, &config).await;
+        let target = Target {
+            http: program.address("http").await,
+            https: program.address("https").await,
+            over: Arc::default(),
+            done: Arc::default(),
+        };
+        Site { program: Arc::new(program), target, _certificates: certificates }
+    }
+
+    /// Nothing of the flood is left, and whoever comes anew is served, without a restart.
+    async fn recovers(&self, good: &Good) {
+        for gauge in ["tidegate_listener_connections", "tidegate_backend_requests_in_flight"] {
+            eventually(gauge, async || metric(&self.program, gauge).await == Some(0.0)).await;
+        }
+        let outcome = good.ask_for(Duration::from_millis(200), &good.warm_up().await).await;
+        assert_eq!(outcome.percent(), 100.0, "afterwards: {:?}", outcome.failures);
+    }
+}
+
+/// Looks at the memory and asks as an operator would, as long as the flood goes on.
+async fn watch(program: Arc<Program>, target: Target) -> u64 {
+    let mut highest = 0;
+    let second = Duration::from_secs(1);
+    while target.goes_on() {
+        highest = highest.max(program.memory());
+        for path in ["/livez", "/metrics"] {
+            let answer = tokio::time::timeout(second, program.admin(path)).await;
+            let answer = answer.unwrap_or_else(|_| panic!("{path} takes longer than {second:?}"));
+            assert_eq!(answer.map(|answer| answer.status()), Some(200), "{path} in the flood");
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    highest
+}
+
+async fn metric(program: &Program, name: &str) -> Option<f64> {
+    let text = program.admin("/metrics").await?.text();
+    let ours =
+        |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']));
+    Some(
+        text.lines()
+            .filter(ours)
+            .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+            .sum(),
+    )
+}
+
+/// Both ends of most connections are in this process.
+fn raise_open_files() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    setrlimit(Resource::Nofile, limit).unwrap();
+}
