@@ -35,8 +35,8 @@ use crate::state::{H2Abuse, Listener, Snapshot, SocketId};
 /// bound what we must hold for it.
 const H2_STREAM_WINDOW_BYTES: u32 = 256 * 1024;
 const H2_CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
-/// What one HTTP/2 stream may have waiting to be written.
-const H2_SEND_BUFFER_BYTES: usize = 64 * 1024;
+/// What one HTTP/2 stream may have waiting to be written: a frame. There may be many streams.
+const H2_SEND_BUFFER_BYTES: usize = 16 * 1024;
 /// Streams that a client resets in the same breath as it opens them, and that hyper has still to
 /// look at. Above the burst that the meter allows, lest h2 end the connection of a browser that
 /// leaves a page.
@@ -126,9 +126,18 @@ async fn serve_h1(state: &Rc<ConnectionState>, stream: ClientStream, held: Vec<u
         max_header_bytes: limits.max_header_bytes,
         max_headers: limits.max_headers,
     });
-    let io = ClientIo::new(stream, held, Watch::Http1(scanner), Rc::clone(&state.io));
+    let mut io = ClientIo::new(stream, held, Watch::Http1(scanner), Rc::clone(&state.io));
+    let first =
+        drive(state, |cx, _| io.poll_first_head(cx, &mut state.worker.scratch.borrow_mut()));
+    match first.await {
+        Over::Done(true) => {}
+        over => return turn_away(state, io, over).await,
+    }
     let serving = Rc::clone(state);
-    let service = service_fn(move |request| service::handle(Rc::clone(&serving), request));
+    // Boxed, since hyper has room for it from the connection's beginning to its end, and mostly
+    // there is none.
+    let service =
+        service_fn(move |request| Box::pin(service::handle(Rc::clone(&serving), request)));
     let mut connection = http1::Builder::new()
         .keep_alive(!limits.keepalive_timeout.is_zero())
         .max_headers(usize::from(limits.max_headers))
@@ -163,16 +172,19 @@ async fn serve_h1(state: &Rc<ConnectionState>, stream: ClientStream, held: Vec<u
                 state.note_error(&error);
             }
         }
-        Over::Refused(violation) => {
-            state.note_refusal(violation.status(), violation.label());
-            refuse(connection.into_parts().io.into_inner(), violation.status()).await;
-        }
-        Over::SlowHead => {
-            state.note_refusal(error::SLOW_HEAD, "slow_head");
-            refuse(connection.into_parts().io.into_inner(), error::SLOW_HEAD).await;
-        }
-        Over::Drop => {}
+        over => turn_away(state, connection.into_parts().io.into_inner(), over).await,
     }
+}
+
+/// Refuses a head for what stands in it, or for having taken too long.
+async fn turn_away<T>(state: &ConnectionState, io: ClientIo, over: Over<T>) {
+    let (status, reason) = match over {
+        Over::Refused(violation) => (violation.status(), violation.label()),
+        Over::SlowHead => (error::SLOW_HEAD, "slow_head"),
+        Over::Done(_) | Over::Drop => return,
+    };
+    state.note_refusal(status, reason);
+    refuse(io, status).await;
 }
 
 async fn serve_h2(state: &Rc<ConnectionState>, stream: ClientStream, held: Vec<u8>) {

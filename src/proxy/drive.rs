@@ -15,10 +15,10 @@ use crate::framing::Violation;
 /// way.
 const LAST_CHANCE: Duration = Duration::from_secs(1);
 
-/// How a connection's HTTP came to its end.
-pub enum Over {
-    /// hyper is done with it.
-    Done(Result<(), hyper::Error>),
+/// How the driving of a connection came to its end.
+pub enum Over<T> {
+    /// What was driven is done.
+    Done(T),
     /// Something came that is not to be passed on.
     Refused(Violation),
     /// A head took too long.
@@ -36,11 +36,12 @@ pub enum Wish {
     Close,
 }
 
-/// Polls hyper, and in between whatever may end the connection from our side.
-pub async fn drive(
+/// Polls hyper, or the wait for the first head before it, and in between whatever may end the
+/// connection from our side.
+pub async fn drive<T>(
     state: &ConnectionState,
-    mut poll: impl FnMut(&mut Context<'_>, Wish) -> Poll<Result<(), hyper::Error>>,
-) -> Over {
+    mut poll: impl FnMut(&mut Context<'_>, Wish) -> Poll<T>,
+) -> Over<T> {
     let mut told = false;
     state.arm();
     poll_fn(|cx| {

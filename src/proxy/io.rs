@@ -28,6 +28,8 @@ use crate::state::H2Abuse;
 
 /// Bytes that may wait behind a request to switch protocols until it is answered.
 const HELD_BYTES: usize = 16 * 1024;
+/// The largest read while the first head is being waited for.
+const FIRST_READ_BYTES: usize = 16 * 1024;
 
 /// What the wrapper has seen.
 #[derive(Debug, Default)]
@@ -55,6 +57,8 @@ pub struct ClientIo {
     /// Bytes that were read before: to tell the version of HTTP; or behind a request to switch
     /// protocols, whose answer decides whose they are.
     held: Vec<u8>,
+    /// The first head and what came with it, scanned already.
+    first: Vec<u8>,
 }
 
 /// Who looks at the bytes of a connection.
@@ -69,7 +73,7 @@ pub enum Watch {
 impl ClientIo {
     /// Wraps a connection of which these bytes were read already.
     pub fn new(stream: ClientStream, held: Vec<u8>, watch: Watch, state: Rc<IoState>) -> Self {
-        ClientIo { stream, watch, state, held }
+        ClientIo { stream, watch, state, held, first: Vec::new() }
     }
 
     /// Gives the connection up to a tunnel: the bytes that came early, and the stream.
@@ -83,6 +87,42 @@ impl ClientIo {
         if let ClientStream::Plain(RawStream::Tcp(stream, _)) = self.stream {
             // If it fails, it is a close like any other.
             let _ = SockRef::from(&stream).set_linger(Some(Duration::ZERO));
+        }
+    }
+
+    /// Reads until the first head of an HTTP/1.1 connection is there, and gives whether it is: if
+    /// not, the client has left. What was read waits in here, so that a connection takes no
+    /// buffers, and those who are slow or silent none at all, before there is a request. `scratch`
+    /// is lent for the reads.
+    pub fn poll_first_head(&mut self, cx: &mut Context<'_>, scratch: &mut [u8]) -> Poll<bool> {
+        let sniffed = std::mem::take(&mut self.held);
+        self.take_in_first(&sniffed);
+        let scratch = &mut scratch[..FIRST_READ_BYTES];
+        loop {
+            match &self.watch {
+                Watch::Http1(scanner) if scanner.heads_completed() == 0 => {
+                    if scanner.phase() == Phase::Refused {
+                        // The task that drives the connection answers.
+                        return Poll::Pending;
+                    }
+                }
+                _ => return Poll::Ready(true),
+            }
+            let mut buf = ReadBuf::new(scratch);
+            let read = std::task::ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buf));
+            if read.is_err() || buf.filled().is_empty() {
+                return Poll::Ready(false);
+            }
+            self.take_in_first(buf.filled());
+        }
+    }
+
+    fn take_in_first(&mut self, bytes: &[u8]) {
+        let Watch::Http1(scanner) = &mut self.watch else { return };
+        let accepted = Self::scan(scanner, &self.state, bytes);
+        self.first.extend_from_slice(&bytes[..accepted]);
+        if scanner.phase() != Phase::Refused {
+            self.held.extend_from_slice(&bytes[accepted..]);
         }
     }
 
@@ -112,9 +152,18 @@ impl ClientIo {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let ClientIo { stream, watch: Watch::Http1(scanner), state, held } = self else {
+        let ClientIo { stream, watch: Watch::Http1(scanner), state, held, first } = self else {
             return self.poll_metered(cx, buf);
         };
+        if !first.is_empty() {
+            let length = first.len().min(buf.remaining());
+            buf.put_slice(&first[..length]);
+            first.drain(..length);
+            if first.is_empty() {
+                *first = Vec::new();
+            }
+            return Poll::Ready(Ok(()));
+        }
         if scanner.phase() == Phase::Refused {
             return Self::poll_refused(scanner);
         }
