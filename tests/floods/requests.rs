@@ -10,7 +10,7 @@ use crate::flood::Flood;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn slow_bodies() {
     Flood::new("slow_bodies")
-        .run(1000, |target, _| async move {
+        .run(500, |target, _| async move {
             let Ok(mut stream) = TcpStream::connect(target.http).await else { return };
             target.count();
             let head = b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n\r\n";
