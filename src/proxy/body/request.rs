@@ -240,8 +240,6 @@ impl Upload {
             }
             // Trailers are rare enough not to be kept.
             source.keeping = false;
-            // Nothing follows them, and hyper does not ask for more.
-            self.finish(source);
         }
         // Behind trailers nothing comes, and whoever sends them on does not ask.
         if frame.is_trailers() || source.incoming.is_end_stream() {
