@@ -8,7 +8,7 @@
 //! requests are pipelined and however reads split them.
 //!
 //! The answer does not hang on how the bytes were split, and a request that arrives in one read
-//! costs no copy: see [`Lines`].
+//! costs no copy: see `crate::framing`.
 
 mod head;
 mod request_line;

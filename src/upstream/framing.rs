@@ -8,7 +8,7 @@
 //! every byte whether there is anything that it may belong to.
 //!
 //! The answer does not hang on how the bytes were split, and a head that arrives in one read costs
-//! no copy: see [`Lines`].
+//! no copy: see `crate::framing`.
 
 mod status_line;
 #[cfg(test)]

@@ -4,7 +4,7 @@
 //! hyper and h2 keep the protocol; they do not keep accounts. Nearly every frame makes us work, and
 //! some make us work for nothing. So the IO wrapper shows the bytes of both directions to a
 //! [`Meter`], which reads the frames' heads (and, where it says more, the first bytes of a payload)
-//! and pays for each frame that is no request out of a [budget](mod@budget). Time refills a budget,
+//! and pays for each frame that is no request out of a budget. Time refills a budget,
 //! and so does useful work: who gets answers may also reset streams, update windows and ping. What
 //! we send is read too, since only there it shows which streams were answered, and which ones h2
 //! had to reset for the client's mistakes.
