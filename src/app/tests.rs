@@ -114,3 +114,26 @@ fn check_opens_no_socket_and_locks_no_state() {
     assert_eq!(parsed.config.pools.len(), 1);
     assert!(warnings.is_empty());
 }
+
+#[test]
+fn workers_that_panic_come_back_with_their_sockets() {
+    let directory = tempfile::tempdir().unwrap();
+    let running = start_at(config(directory.path(), backend()));
+    let address = running.listener_address("http").unwrap();
+    let shared = running.shared();
+    shared.broadcast(|| crate::state::Mail::Panic);
+    // Asked while they are down: the kernel keeps the connections on the sockets.
+    for _ in 0..8 {
+        let answer = get(address);
+        assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
+    }
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let restarted = |worker: &crate::state::shared::WorkerPort| {
+        worker.restarts.load(std::sync::atomic::Ordering::Relaxed) == 1
+    };
+    while !shared.workers.iter().all(restarted) {
+        assert!(Instant::now() < deadline, "a worker does not come back");
+        std::thread::yield_now();
+    }
+    running.shutdown_blocking();
+}

@@ -269,6 +269,8 @@ impl Worker {
                     .for_each(|(_, connection)| connection.drain());
             }
             Mail::SnapshotChanged => drop(self.snapshot()),
+            #[cfg(test)]
+            Mail::Panic => panic!("a test asked for it"),
             Mail::BackendDown(backend) => self.upstreams.close_idle(backend),
             Mail::BackendGone(backend) => self.upstreams.forget(backend),
             Mail::Adopt(handover) => listener::adopt(self, handover),

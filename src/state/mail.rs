@@ -87,6 +87,9 @@ pub enum Mail {
         /// When to cut.
         deadline: Instant,
     },
+    /// Panic, so that a test can see what becomes of the worker.
+    #[cfg(test)]
+    Panic,
 }
 
 /// What a worker tells the control plane.
