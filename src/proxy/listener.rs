@@ -87,13 +87,15 @@ impl Acceptor {
 
 async fn accept(worker: Rc<Worker>, id: SocketId, socket: Socket, state: Rc<State>) {
     while !state.closing.get() {
-        wait_for_room(&worker, &state).await;
         let accepted = tokio::select! {
             accepted = socket.accept() => accepted,
             () = state.wake.notified() => continue,
         };
         match accepted {
-            Ok(stream) => take(&worker, id, &state, stream),
+            Ok(stream) => {
+                wait_for_room(&worker, &state).await;
+                take(&worker, id, &state, stream);
+            }
             Err(error) if concerns_one_connection(&error) => {}
             Err(error) => {
                 worker.shared.workers[worker.id.index()].cells.accept_errors.add(1);
@@ -110,15 +112,22 @@ async fn accept(worker: Rc<Worker>, id: SocketId, socket: Socket, state: Rc<Stat
     worker.something_ended();
 }
 
-/// At the process's limit of connections, or of files, waiting in the kernel's queue is better than
-/// a refusal.
+/// At the process's limit of connections, or of files, waiting is better than a refusal: one
+/// connection in our hand, so that workers which accept at the same time do not pass the limit
+/// together, and the others in the kernel's queue.
 async fn wait_for_room(worker: &Worker, state: &State) {
+    let mut pausing = false;
     while !state.closing.get() {
-        let limit = worker.snapshot().max_connections;
-        if !worker.shared.files.has_room_for_client() {
-            complain(worker, &"connections take as many files as they may");
-        } else if worker.shared.files.clients() < limit {
+        let out_of_files = !worker.shared.files.has_room_for_client();
+        if !out_of_files && worker.shared.files.clients() < worker.snapshot().max_connections {
             return;
+        }
+        if !pausing {
+            pausing = true;
+            worker.shared.workers[worker.id.index()].cells.accept_pauses.add(1);
+        }
+        if out_of_files {
+            complain(worker, &"connections take as many files as they may");
         }
         tokio::time::sleep(PAUSE).await;
     }

@@ -51,6 +51,8 @@ pub struct WorkerPort {
 pub struct WorkerCells {
     /// Accepts that failed, whatever the reason.
     pub accept_errors: Counter,
+    /// Times that accepting paused at the process's limit of connections or of files.
+    pub accept_pauses: Counter,
     /// Connections handed to a less busy worker.
     pub handovers: Counter,
     /// Tasks that panicked; the connection they served was closed.

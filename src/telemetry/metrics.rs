@@ -52,6 +52,7 @@ fn workers(shared: &Shared, text: &mut Text) {
     each(&WORKER_RESTARTS, &|port| u64::from(port.restarts.load(Ordering::Relaxed)));
     each(&WORKER_PANICS, &|port| port.cells.panics.get());
     each(&WORKER_ACCEPT_ERRORS, &|port| port.cells.accept_errors.get());
+    each(&WORKER_ACCEPT_PAUSES, &|port| port.cells.accept_pauses.get());
     each(&WORKER_HANDOVERS, &|port| port.cells.handovers.get());
 }
 
@@ -265,6 +266,11 @@ const WORKER_ACCEPT_ERRORS: Family = counter(
     "tidegate_worker_accept_errors_total",
     &["worker"],
     "Accepts that failed, for instance for want of file descriptors.",
+);
+const WORKER_ACCEPT_PAUSES: Family = counter(
+    "tidegate_worker_accept_pauses_total",
+    &["worker"],
+    "Times that accepting paused at server.max_connections or for want of file descriptors.",
 );
 const WORKER_HANDOVERS: Family = counter(
     "tidegate_worker_handovers_total",
