@@ -14,6 +14,7 @@ const DRIP: Duration = Duration::from_millis(500);
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn slow_heads() {
     Flood::new("slow_heads")
+        .memory_each(16)
         .run(2000, |target, _| async move {
             let Ok(mut stream) = TcpStream::connect(target.http).await else { return };
             target.count();
@@ -28,6 +29,7 @@ async fn slow_heads() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn silent_connections() {
     Flood::new("silent_connections")
+        .memory_each(16)
         .run(2000, |target, _| async move {
             let Ok(mut stream) = TcpStream::connect(target.http).await else { return };
             target.count();

@@ -36,6 +36,7 @@ pub struct Flood {
     good_fresh: bool,
     good_takes_503: bool,
     good_from: IpAddr,
+    memory_each: u64,
 }
 
 /// What a flood may be sent at.
@@ -70,6 +71,7 @@ impl Flood {
             good_fresh: true,
             good_takes_503: false,
             good_from: Ipv4Addr::LOCALHOST.into(),
+            memory_each: u64::MAX,
         }
     }
 
@@ -112,6 +114,12 @@ impl Flood {
         self
     }
 
+    /// What config/reference.toml says that each task can make the proxy hold.
+    pub fn memory_each(mut self, kib: u64) -> Flood {
+        self.memory_each = kib * 1024;
+        self
+    }
+
     /// Runs it with so many of these tasks at once, each until it ends by itself or is dropped.
     /// Gives how much they have counted.
     pub async fn run<F>(self, tasks: usize, task: impl Fn(Target, usize) -> F) -> usize
@@ -144,7 +152,10 @@ impl Flood {
         drop(kept);
 
         let done = site.target.done.load(Ordering::Relaxed);
-        self.report(&outcome, highest.saturating_sub(before), done);
+        let memory = highest.saturating_sub(before);
+        self.report(&outcome, memory, done);
+        let each = memory / tasks as u64;
+        assert!(each <= self.memory_each, "{}: each takes {each} bytes", self.name);
         site.recovers(&good).await;
         done
     }

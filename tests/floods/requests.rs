@@ -6,10 +6,12 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 
 use crate::flood::Flood;
+use crate::support::h2_client::{H2Client, get};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn slow_bodies() {
     Flood::new("slow_bodies")
+        .memory_each(96)
         .run(500, |target, _| async move {
             let Ok(mut stream) = TcpStream::connect(target.http).await else { return };
             target.count();
@@ -25,6 +27,7 @@ async fn slow_bodies() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn slow_readers() {
     Flood::new("slow_readers")
+        .memory_each(32 + 256)
         .run(200, |target, _| async move {
             let socket = TcpSocket::new_v4().unwrap();
             socket.set_recv_buffer_size(16 * 1024).unwrap();
@@ -71,6 +74,7 @@ async fn big_heads() {
     // Whole, except for the empty line at its end.
     let head = format!("GET / HTTP/1.1\r\nHost: localhost\r\n{fields}");
     Flood::new("big_heads")
+        .memory_each(32 + 256)
         .run(500, move |target, number| {
             let head = head.clone();
             async move {
@@ -85,6 +89,28 @@ async fn big_heads() {
                     let _ = stream.read(&mut [0; 1024]).await;
                 }
             }
+        })
+        .await;
+}
+
+/// Streams of one connection.
+const STREAMS: usize = 100;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn slow_readers_over_http2() {
+    let stream_kib = 16 + 32 + 256;
+    Flood::new("slow_readers_over_http2")
+        .memory_each(1024 + 32 + STREAMS as u64 * stream_kib)
+        .run(2, |target, _| async move {
+            let mut client = H2Client::connect(target.https).await;
+            let mut answers = Vec::new();
+            for _ in 0..STREAMS {
+                let (answer, _) = client.start(get("/large"), true).await;
+                target.count();
+                answers.push(answer);
+            }
+            // The windows are never opened again.
+            std::future::pending::<()>().await;
         })
         .await;
 }

@@ -13,6 +13,7 @@ use crate::support::tls;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn half_open_handshakes() {
     Flood::new("half_open_handshakes")
+        .memory_each(16 + 32)
         .good_over_tls()
         .run(1000, |target, number| async move {
             let Ok(mut stream) = TcpStream::connect(target.https).await else { return };

@@ -24,6 +24,7 @@ mod http2_abuse;
 mod http2_plain;
 mod http2_rules;
 mod limits;
+mod limits_told;
 mod reload;
 mod retries;
 mod reuse;

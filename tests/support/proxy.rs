@@ -8,6 +8,7 @@ use tempfile::TempDir;
 use tidegate::app::{self, Options, Running};
 use tidegate::certs::generate::PemPair;
 use tidegate::control::{ReloadError, ReloadReport};
+use tokio::net::TcpSocket;
 
 use super::backend::Backend;
 use super::wire::Wire;
@@ -166,6 +167,13 @@ impl Proxy {
     /// A plain client connection.
     pub async fn connect(&self) -> Wire {
         Wire::connect(self.http()).await
+    }
+
+    /// A plain client connection from another address of this machine.
+    pub async fn connect_from(&self, address: &str) -> Wire {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(SocketAddr::new(address.parse().unwrap(), 0)).unwrap();
+        Wire::over(in_time("connecting", socket.connect(self.http())).await.unwrap())
     }
 
     /// Client settings that trust this proxy's certificates.
