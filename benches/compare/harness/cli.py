@@ -1,0 +1,265 @@
+"""Arguments, and the order in which everything is measured."""
+
+import argparse
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from statistics import median
+
+from . import idle, machine, reload, report
+from .loads import LOADS, Rate, Wrong
+from .machine import Trouble
+from .proxies import Proxy, assemble
+from .stage import Stage
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+GROUPS = {
+    "loads": list(LOADS), "memory": list(idle.KINDS), "handshakes": ["full", "resumed12", "resumed13"],
+    "all": [*LOADS, *idle.KINDS, "p99", "workers", "reload"],
+}
+
+
+def arguments():
+    parser = argparse.ArgumentParser(
+        prog="benches/compare/run",
+        description="Compares Tidegate with the proxies that are installed: processor time per request, latency, "
+                    "memory. Prints Markdown to stdout and progress to stderr. benches/README.md tells the method.",
+        epilog=f"Rows: {', '.join(GROUPS['all'])}. Groups of rows: {', '.join(GROUPS)}. "
+               "Exit code: 0, 1 if a row was refused because an answer was wrong, 2 if nothing could be measured.")
+    parser.add_argument("--tidegate", type=Path, metavar="PATH",
+                        help="the binary (default: target/release/tidegate, built if it is not there)")
+    parser.add_argument("--rows", default="all", help="which rows or groups, separated by commas (default: all)")
+    parser.add_argument("--peers", default="", help="which peers, separated by commas (default: all that are installed)")
+    parser.add_argument("--rounds", type=int, default=5, help="rounds of every row (default: 5)")
+    parser.add_argument("--seconds", type=int, default=3, help="of one measurement (default: 3)")
+    parser.add_argument("--quick", action="store_true", help="2 rounds of 1 second: a glance, not a result")
+    parser.add_argument("--cores", default="", metavar="PROXY,LOAD",
+                        help="processors for the proxy, and for load and backends (default: the first two)")
+    parser.add_argument("--port-base", type=int, default=22000, help="first of 200 ports (default: 22000)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write every single figure there")
+    args = parser.parse_args()
+    if args.quick:
+        args.rounds, args.seconds = 2, 1
+    rows = [row for part in args.rows.split(",") for row in GROUPS.get(part, [part])]
+    if unknown := [row for row in rows if row not in GROUPS["all"]]:
+        parser.error(f"no such row: {', '.join(unknown)}")
+    args.rows = list(dict.fromkeys(rows))
+    args.peers = [peer for peer in args.peers.split(",") if peer]
+    return args
+
+
+def choose_cores(wanted):
+    allowed = sorted(os.sched_getaffinity(0))
+    if wanted:
+        try:
+            proxy, load = (int(part) for part in wanted.split(","))
+        except ValueError:
+            raise Trouble("--cores takes two numbers, such as 0,1")
+        if not {proxy, load} <= set(allowed):
+            raise Trouble(f"--cores {wanted}: this process may use {allowed}")
+        return proxy, load
+    if len(allowed) < 2:
+        raise Trouble("two processors are needed: one for the proxy, one for load and backends")
+    return allowed[0], allowed[1]
+
+
+def find_tidegate(path):
+    path = path or REPOSITORY / "target" / "release" / "tidegate"
+    if not path.exists():
+        if path.parent != REPOSITORY / "target" / "release":
+            raise Trouble(f"{path} is not there")
+        print("building target/release/tidegate", file=sys.stderr)
+        if subprocess.run(["cargo", "build", "--release", "--locked"], cwd=REPOSITORY).returncode:
+            raise Trouble("cargo build --release failed")
+    return path.resolve()
+
+
+class Comparison:
+    """One run."""
+
+    def __init__(self, args):
+        self.args = args
+        self.stage = Stage(args.port_base, *choose_cores(args.cores))
+        self.proxies = assemble(self.stage, find_tidegate(args.tidegate), args.peers)
+        self.goals, self.refused, self.figures = [], [], {}
+        self.capacity = {}
+
+    def say(self, text):
+        print(text, file=sys.stderr, flush=True)
+
+    def head(self):
+        versions = ", ".join(proxy.version() for proxy in self.proxies)
+        return (f"Measured on {machine.describe()}; {versions}; {self.args.rounds} rounds of {self.args.seconds} s, "
+                f"proxy on processor {self.stage.proxy_core}, load and backends on {self.stage.load_core}. "
+                "In cells: median (least-most) of the rounds.\n")
+
+    def run(self):
+        print(self.head(), flush=True)
+        for row in self.args.rows:
+            self.say(f"== {report.TITLES[row]}")
+            try:
+                text, goals = self.row(row)
+            except Wrong as wrong:
+                self.refused.append(row)
+                text, goals = f"### {report.TITLES[row]}\n\nRefused, because an answer was wrong: {wrong}\n", []
+            if text:
+                print(text, flush=True)
+            self.goals += goals
+        if self.goals:
+            print(report.summary(self.goals), flush=True)
+        if self.args.json:
+            self.write_json()
+        return 1 if self.refused else 0
+
+    def row(self, row):
+        if row in idle.KINDS:
+            return self.memory_row(row)
+        if row == "reload":
+            return self.reload_row()
+        if row == "p99":
+            return self.rate_row()
+        if row == "workers":
+            return self.workers_row()
+        return self.load_row(row)
+
+    def rounds(self, proxies, measure, rounds, show):
+        """Measures every proxy once a round, each round in another order. {proxy: [figure]}"""
+        figures = {proxy.name: [] for proxy in proxies}
+        for number in range(rounds):
+            turn = number % len(proxies)
+            for proxy in proxies[turn:] + proxies[:turn]:
+                figure = measure(proxy)
+                figures[proxy.name].append(figure)
+                self.say(f"   {number + 1}/{rounds} {proxy.name:9} {show(figure)}")
+        return figures
+
+    def with_running(self, proxies, work):
+        """Calls `work` while all of them run."""
+        try:
+            for proxy in proxies:
+                proxy.start()
+            return work()
+        finally:
+            for proxy in proxies:
+                proxy.stop()
+
+    def load_row(self, row):
+        load = LOADS[row]
+        if not load.needs(self.stage):
+            return "", []
+        proxies = list(self.proxies)
+        if row == "h1" and (relay := self.stage.compile("relay")):
+            proxies.append(Proxy("floor", self.stage, relay))
+        samples = self.with_running(proxies, lambda: self.rounds(
+            proxies, lambda proxy: load.measure(proxy, self.args.seconds), self.args.rounds, self.show_sample))
+        self.keep(row, samples)
+        return report.load_section(row, samples)
+
+    def memory_row(self, row):
+        figures = self.rounds(self.proxies, lambda proxy: idle.measure(proxy, row),
+                              min(self.args.rounds, 3), lambda kib: f"{kib:6.1f} KiB")
+        self.figures[row] = figures
+        return report.memory_section(row, figures)
+
+    def rate_row(self):
+        load = Rate()
+        if not load.needs(self.stage):
+            return "", []
+        rate = 0.6 * self.capacity_of("nginx" if any(p.name == "nginx" for p in self.proxies) else "tidegate")
+        rounds, seconds = (7, max(self.args.seconds, 3)) if not self.args.quick else (2, 2)
+        samples = self.with_running(self.proxies, lambda: self.rounds(
+            self.proxies, lambda proxy: load.measure(proxy, seconds, rate), rounds, self.show_sample))
+        self.keep("p99", samples)
+        text, goals = report.load_section("p99", samples)
+        return text.replace("\n\n", f"\n\n{rate:.0f} requests a second for each, 60 % of what nginx can.\n\n", 1), goals
+
+    def workers_row(self):
+        """Both processors belong to everybody here, so that two workers can run at all."""
+        load, cores = LOADS["h1"], {self.stage.proxy_core, self.stage.load_core}
+        if not load.needs(self.stage):
+            return "", []
+        proxies = [proxy for proxy in self.proxies if proxy.name in ("tidegate", "nginx", "haproxy")]
+        rows, found = [], {proxy.name: ([], []) for proxy in proxies}
+        os.sched_setaffinity(0, cores)
+        try:
+            for number in range(self.args.rounds):
+                for proxy in proxies:
+                    for workers in (1, 2):
+                        try:
+                            proxy.start(workers=workers, cores=cores)
+                            sample = load.measure(proxy, self.args.seconds)
+                        finally:
+                            proxy.stop()
+                        found[proxy.name][workers - 1].append(sample)
+                        self.say(f"   {number + 1}/{self.args.rounds} {proxy.name:9} {workers} {self.show_sample(sample)}")
+        finally:
+            os.sched_setaffinity(0, {self.stage.load_core})
+        for name, (one, two) in found.items():
+            ratio = [b.cpu_us / a.cpu_us for a, b in zip(one, two)]
+            rows.append([name, report.spread([s.cpu_us for s in one], 1), report.spread([s.cpu_us for s in two], 1),
+                         report.spread(ratio)])
+        self.keep("workers", {f"{name} {n + 1}": pair[n] for name, pair in found.items() for n in (0, 1)})
+        text = report.table(["proxy", "CPU µs/request, one worker", "two workers", "ratio"], rows)
+        off = median(b.cpu_us / a.cpu_us for a, b in zip(*found["tidegate"]))
+        goal = ("within 10 %", f"{off:.2f}", "met" if off <= 1.10 else "missed")
+        return report.section("workers", text, [goal])
+
+    def reload_row(self):
+        if not Rate.needs(self.stage):
+            return "", []
+        subject, rate = self.proxies[0], 0.3 * self.capacity_of("tidegate")
+        rounds = [reload.measure(subject, rate) for _ in range(min(self.args.rounds, 3))]
+        self.figures["reload"] = rounds
+        failed, before, around, took, cpu = zip(*rounds)
+        ratio = [b / a for a, b in zip(before, around)]
+        text = report.table(
+            ["failed requests", "p99 before, µs", "p99 of the worst second, µs", "ratio", "reload took, ms", "CPU, ms"],
+            [[report.spread(failed, 0), report.spread(before, 0), report.spread(around, 0), report.spread(ratio),
+              report.spread([t * 1e3 for t in took], 0), report.spread([c * 1e3 for c in cpu], 0)]])
+        return report.section("reload", f"At {rate:.0f} requests a second.\n\n{text}", [
+            ("no failed request", str(sum(failed)), "met" if not any(failed) else "missed"),
+            ("p99 <= 2 times before", report.spread(ratio), "met" if median(ratio) <= 2 else "missed")])
+
+    def capacity_of(self, name):
+        """Requests a second under the first load; measured now if that row was not asked for."""
+        if name not in self.capacity:
+            if not LOADS["h1"].needs(self.stage):
+                raise Trouble("wrk finds the capacity that p99 and reload are measured at: apt-get install wrk")
+            proxy = next(proxy for proxy in self.proxies if proxy.name == name)
+            sample = self.with_running([proxy], lambda: LOADS["h1"].measure(proxy, self.args.seconds))
+            self.capacity[name] = sample.rate
+        return self.capacity[name]
+
+    def keep(self, row, samples):
+        self.figures[row] = {name: [dataclasses.asdict(s) for s in list_] for name, list_ in samples.items()}
+        if row == "h1":
+            self.capacity = {name: median(s.rate for s in list_) for name, list_ in samples.items()}
+
+    @staticmethod
+    def show_sample(sample):
+        return f"{sample.cpu_us:8.1f} µs/request {sample.rate:8.0f}/s p99 {sample.p99_us:.0f} µs"
+
+    def write_json(self):
+        self.args.json.write_text(json.dumps({
+            "machine": machine.describe(), "versions": [proxy.version() for proxy in self.proxies],
+            "rounds": self.args.rounds, "seconds": self.args.seconds, "missing": self.stage.missing,
+            "refused": self.refused, "rows": self.figures,
+            "goals": [dict(zip(("row", "goal", "measured", "verdict"), goal)) for goal in self.goals],
+        }, indent=1) + "\n")
+
+
+def main():
+    # So that whatever runs is stopped on the way out.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    args = arguments()
+    try:
+        return Comparison(args).run()
+    except Trouble as trouble:
+        print(f"error: {trouble}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130

@@ -1,0 +1,234 @@
+"""Loads: each runs for a while against one proxy and says what came back and what it cost.
+
+Every answer is checked. wrk counts statuses and bytes, h2load the same, our own client looks at
+each response. A load that met a wrong one gives no figure but raises `Wrong`.
+"""
+
+import json
+import re
+import socket
+import ssl
+import subprocess
+from dataclasses import dataclass
+
+from . import machine
+from .machine import Trouble
+from .stage import HERE, KILOBYTE, MEGABYTE
+
+WARM_UP_SECONDS = 0.4
+
+
+class Wrong(Exception):
+    """An answer that was not the one expected: the figure would be worth nothing."""
+
+
+@dataclass
+class Sample:
+    """One measured load."""
+
+    requests: int
+    seconds: float
+    cpu_us: float   # processor time of the proxy, microseconds per request
+    p50_us: float
+    p99_us: float
+
+    @property
+    def rate(self):
+        return self.requests / self.seconds
+
+
+def run(command, seconds):
+    """Runs a load generator on the core that we are pinned to."""
+    command = [str(part) for part in command]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 60)
+    except subprocess.TimeoutExpired:
+        raise Wrong(f"{command[0]} did not end")
+    if done.returncode:
+        raise Wrong(f"{command[0]} failed: {(done.stderr or done.stdout).strip()[-300:]}")
+    return done.stdout
+
+
+class Wrk:
+    """HTTP/1.1 by wrk: as many requests as are answered."""
+
+    def __init__(self, path, length, connections, tls=False):
+        self.path, self.length, self.connections, self.tls = path, length, connections, tls
+
+    @staticmethod
+    def needs(stage):
+        if machine.find("wrk") is None:
+            stage.note_missing("wrk: apt-get install wrk")
+            return False
+        return True
+
+    def _exchange_length(self, proxy):
+        """Bytes of one whole response, read by hand and checked."""
+        raw = socket.create_connection(("127.0.0.1", proxy.https if self.tls else proxy.http), 5)
+        if self.tls:
+            raw = insecure().wrap_socket(raw)
+        with raw:
+            raw.sendall(f"GET {self.path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
+            got = b""
+            while b"\r\n\r\n" not in got or len(got.partition(b"\r\n\r\n")[2]) < self.length:
+                part = raw.recv(65536)
+                if not part:
+                    break
+                got += part
+        head, _, body = got.partition(b"\r\n\r\n")
+        if not head.startswith(b"HTTP/1.1 200"):
+            raise Wrong(f"{proxy.name} answers {head[:40]!r}")
+        if b"chunked" not in head.lower() and len(body) != self.length:
+            raise Wrong(f"{proxy.name} sends {len(body)} bytes of body, not {self.length}")
+        return len(got)
+
+    def measure(self, proxy, seconds):
+        length = self._exchange_length(proxy)
+        scheme, port = ("https", proxy.https) if self.tls else ("http", proxy.http)
+        command = [machine.find("wrk"), "-t", "1", "-c", self.connections, "-s", HERE / "tools" / "wrk.lua"]
+        url = f"{scheme}://127.0.0.1:{port}{self.path}"
+        run([*command, "-d", "1s", url], seconds)
+        before = proxy.cpu_seconds()
+        said = run([*command, "-d", f"{seconds}s", url], seconds)
+        cpu = proxy.cpu_seconds() - before
+        found = re.search(r"^JSON (.*)$", said, re.M)
+        if not found:
+            raise Trouble(f"wrk says something unknown:\n{said}")
+        r = json.loads(found.group(1))
+        wrong = {kind: r[kind] for kind in ("connect", "read", "write", "status", "timeout") if r[kind]}
+        if wrong:
+            raise Wrong(f"{proxy.name}: wrk counts {wrong} in {r['requests']} requests")
+        # Requests under way at the end have sent part of their bytes. A length that differs by a
+        # digit of some header is allowed for.
+        least, most = r["requests"] * (length - 8), (r["requests"] + self.connections) * (length + 8)
+        if not r["requests"] or not least <= r["bytes"] <= most:
+            raise Wrong(f"{proxy.name}: {r['requests']} responses of {length} bytes came as {r['bytes']} bytes")
+        return Sample(r["requests"], r["seconds"], cpu * 1e6 / r["requests"], r["p50"], r["p99"])
+
+
+class H2load:
+    """HTTP/2 over TLS by h2load: a known number of requests."""
+
+    def __init__(self, path, length, connections, streams):
+        self.path, self.length, self.connections, self.streams = path, length, connections, streams
+        self._rate = {}
+
+    @staticmethod
+    def needs(stage):
+        if machine.find("h2load") is None:
+            stage.note_missing("h2load: apt-get install nghttp2-client")
+            return False
+        return True
+
+    def _run(self, proxy, requests, seconds):
+        log = proxy.stage.dir / "h2load.log"
+        log.unlink(missing_ok=True)
+        said = run([machine.find("h2load"), "-n", requests, "-c", self.connections, "-m", self.streams, "-t", "1",
+                    "--npn-list=h2", f"--log-file={log}", f"https://127.0.0.1:{proxy.https}{self.path}"], seconds)
+        done = re.search(r"finished in ([\d.]+)(us|ms|s), ", said)
+        statuses = re.search(r"status codes: (\d+) 2xx, (\d+) 3xx, (\d+) 4xx, (\d+) 5xx", said)
+        data = re.search(r"traffic: .*\((\d+)\) data", said)
+        if not (done and statuses and data):
+            raise Trouble(f"h2load says something unknown:\n{said}")
+        if "Application protocol: h2" not in said:
+            raise Wrong(f"{proxy.name} does not speak HTTP/2")
+        if [int(n) for n in statuses.groups()] != [requests, 0, 0, 0] or int(data.group(1)) != requests * self.length:
+            raise Wrong(f"{proxy.name}: {statuses.group(0)}, {data.group(1)} bytes of data, in {requests} requests")
+        took = sorted(int(line.split("\t")[2]) for line in log.read_text().splitlines())
+        seconds = float(done.group(1)) * {"us": 1e-6, "ms": 1e-3, "s": 1}[done.group(2)]
+        return seconds, took
+
+    def measure(self, proxy, seconds):
+        if proxy.name not in self._rate:
+            took, _ = self._run(proxy, 4000, 60)
+            self._rate[proxy.name] = 4000 / took
+        requests = max(2000, int(self._rate[proxy.name] * seconds))
+        self._run(proxy, max(1000, requests // 8), 60)
+        before = proxy.cpu_seconds()
+        took, latencies = self._run(proxy, requests, seconds * 4)
+        cpu = proxy.cpu_seconds() - before
+        self._rate[proxy.name] = requests / took
+        return Sample(requests, took, cpu * 1e6 / requests, latencies[len(latencies) // 2],
+                      latencies[len(latencies) * 99 // 100])
+
+
+class Fresh:
+    """A connection for each request, with or without TLS, by tools/fresh.c."""
+
+    def __init__(self, kind, version="1.3", connections=16):
+        self.kind, self.version, self.connections = kind, version, connections
+
+    @staticmethod
+    def needs(stage):
+        return stage.compile("fresh", "-lssl", "-lcrypto") is not None
+
+    def measure(self, proxy, seconds):
+        tool = proxy.stage.compile("fresh", "-lssl", "-lcrypto")
+        port = proxy.http if self.kind == "plain" else proxy.https
+        tail = [self.connections, self.kind, self.version]
+        run([tool, port, "/1k", KILOBYTE, WARM_UP_SECONDS, *tail], seconds)
+        before = proxy.cpu_seconds()
+        r = json.loads(run([tool, port, "/1k", KILOBYTE, seconds, *tail], seconds))
+        cpu = proxy.cpu_seconds() - before
+        if r["wrong"] or not r["requests"]:
+            raise Wrong(f"{proxy.name}: {r['wrong']} of {r['requests'] + r['wrong']} requests: {r['first_wrong']}")
+        # The first handshake of each connection is a full one.
+        if self.kind == "resumed" and r["resumed"] < r["requests"] - 2 * self.connections:
+            raise Wrong(f"{proxy.name} resumed {r['resumed']} of {r['requests']} handshakes under TLS {self.version}")
+        if self.kind == "full" and r["resumed"]:
+            raise Wrong(f"{proxy.name} resumed {r['resumed']} handshakes that should be full")
+        return Sample(r["requests"], r["seconds"], cpu * 1e6 / r["requests"], r["p50"], r["p99"])
+
+
+class Rate:
+    """HTTP/1.1 at a fixed rate by tools/rate.c; see there how latency is counted."""
+
+    CONNECTIONS = 64
+
+    def __init__(self, path="/1k", length=KILOBYTE):
+        self.path, self.length = path, length
+
+    @staticmethod
+    def needs(stage):
+        return stage.compile("rate") is not None
+
+    def command(self, proxy, rate, seconds):
+        tool = proxy.stage.compile("rate")
+        return [tool, proxy.http, self.path, self.length, f"{rate:.0f}", seconds, self.CONNECTIONS]
+
+    @staticmethod
+    def check(proxy, result):
+        """Raises `Wrong` unless every request that was due was answered rightly."""
+        wrong = {kind: result[kind] for kind in ("closed", "status", "length", "unfinished") if result[kind]}
+        if wrong or result["done"] != result["due"]:
+            raise Wrong(f"{proxy.name}: {wrong} of {result['due']} requests")
+        return result
+
+    def measure(self, proxy, seconds, rate):
+        run(self.command(proxy, rate, 1), 1)
+        before = proxy.cpu_seconds()
+        r = self.check(proxy, json.loads(run(self.command(proxy, rate, seconds), seconds)))
+        cpu = proxy.cpu_seconds() - before
+        return Sample(r["done"], seconds, cpu * 1e6 / r["done"], r["p50"], r["p99"])
+
+
+def insecure(protocols=("http/1.1",)):
+    """A client's TLS context that believes anyone: the certificate is our own."""
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    context.set_alpn_protocols(list(protocols))
+    return context
+
+
+LOADS = {
+    "h1": Wrk("/1k", KILOBYTE, 64),
+    "tls": Wrk("/1k", KILOBYTE, 64, tls=True),
+    "h2": H2load("/1k", KILOBYTE, 8, 8),
+    "connect": Fresh("plain", connections=64),
+    "full": Fresh("full", "1.3"),
+    "resumed12": Fresh("resumed", "1.2"),
+    "resumed13": Fresh("resumed", "1.3"),
+    "large": Wrk("/1m", MEGABYTE, 16),
+    "large-tls": Wrk("/1m", MEGABYTE, 16, tls=True),
+}

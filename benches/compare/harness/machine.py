@@ -1,0 +1,149 @@
+"""The machine: programs, cores, and what processes cost. Linux only."""
+
+import atexit
+import ctypes
+import os
+import platform
+import resource
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+
+class Trouble(Exception):
+    """Something that the user has to know; its text says what to do."""
+
+
+def find(program):
+    """The path of a program, or None. Servers are often outside of a user's PATH."""
+    return shutil.which(program, path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin:/sbin")
+
+
+def output_of(*command):
+    """All that a command says, or nothing if it cannot be run."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=20)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return (done.stdout + done.stderr).strip()
+
+
+def describe():
+    """The machine in one line."""
+    model = "unknown processor"
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            model = line.split(":", 1)[1].strip()
+            break
+    return f"{model}, {os.cpu_count()} processors, Linux {platform.release()}"
+
+
+def raise_file_limit():
+    """Lets this process and its children have all the files that the system allows."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    if hard < 9000:
+        raise Trouble(f"only {hard} open files are allowed, and 9000 are needed: raise `ulimit -Hn`")
+    return hard
+
+
+# Processes --------------------------------------------------------------------------------------
+
+_running = []
+_prctl = ctypes.CDLL(None).prctl
+_PR_SET_PDEATHSIG = 1
+
+
+def spawn(command, cores, log):
+    """Starts a process pinned to `cores` that ends, at the latest, together with this one."""
+
+    def prepare():
+        os.sched_setaffinity(0, cores)
+        _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+    with open(log, "ab") as sink:
+        process = subprocess.Popen(
+            [str(part) for part in command], stdin=subprocess.DEVNULL, stdout=sink, stderr=sink,
+            start_new_session=True, preexec_fn=prepare)
+    _running.append(process)
+    return process
+
+
+def stop(process):
+    """Ends a process that `spawn` started, with its children."""
+    if process in _running:
+        _running.remove(process)
+    for sign, patience in ((signal.SIGTERM, 3), (signal.SIGKILL, 3)):
+        if process.poll() is not None:
+            break
+        try:
+            # The group is the process's own, by start_new_session. nginx and HAProxy take SIGTERM
+            # as "now"; the rest of the group goes with its parent.
+            (os.killpg if sign == signal.SIGKILL else os.kill)(process.pid, sign)
+            process.wait(patience)
+        except (ProcessLookupError, subprocess.TimeoutExpired):
+            pass
+
+
+@atexit.register
+def stop_all():
+    """Ends what is left."""
+    while _running:
+        stop(_running[-1])
+
+
+def tree(pid):
+    """A process and all its descendants."""
+    found = [pid]
+    for task in Path(f"/proc/{pid}/task").glob("*/children"):
+        try:
+            for child in task.read_text().split():
+                found += tree(int(child))
+        except OSError:
+            pass
+    return found
+
+
+def cpu_seconds(pid):
+    """Time on a processor, user and system, of a process with its descendants and all their threads."""
+    total = 0
+    for process in tree(pid):
+        for task in Path(f"/proc/{process}/task").glob("*/schedstat"):
+            try:
+                total += int(task.read_text().split()[0])
+            except (OSError, IndexError):
+                pass
+    return total / 1e9
+
+
+def memory_kib(pid):
+    """Proportional set size, in KiB, of a process with its descendants."""
+    total = 0
+    for process in tree(pid):
+        for line in Path(f"/proc/{process}/smaps_rollup").read_text().splitlines():
+            if line.startswith("Pss:"):
+                total += int(line.split()[1])
+    return total
+
+
+# Ports ------------------------------------------------------------------------------------------
+
+
+def listens(port):
+    """Whether somebody accepts connections there."""
+    with socket.socket() as probe:
+        probe.settimeout(0.5)
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def wait_for(port, process, what, log):
+    """Waits until `process` accepts connections."""
+    deadline = time.monotonic() + 15
+    while not listens(port):
+        if process.poll() is not None or time.monotonic() > deadline:
+            tail = Path(log).read_text(errors="replace").strip()[-1500:]
+            raise Trouble(f"{what} does not start; it says:\n{tail}")
+        time.sleep(0.02)

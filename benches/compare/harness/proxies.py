@@ -1,0 +1,109 @@
+"""The proxies that are compared: where they are, how they start, what they are called."""
+
+import re
+
+from . import machine
+from .machine import Trouble
+
+
+class Proxy:
+    """One kind of proxy; between `start` and `stop` it is a process."""
+
+    def __init__(self, name, stage, program):
+        self.name, self.stage, self.program = name, stage, program
+        self.http, self.https, self.admin = stage.port(), stage.port(), stage.port()
+        self.process = None
+
+    def version(self):
+        """What it calls itself."""
+        said = machine.output_of(self.program, *VERSION[self.name])
+        found = re.search(r"(\d+\.\d+[\w.+~-]*)", said)
+        return f"{self.name} {found.group(1)}" if found else self.name
+
+    def start(self, workers=1, cores=None, config=None):
+        """Starts it, pinned to the proxy's core unless told otherwise, and waits until it accepts."""
+        values = {"http": self.http, "https": self.https, "admin": self.admin, "workers": workers}
+        command = COMMAND[self.name](self, values, config)
+        log = self.stage.dir / f"{self.name}.log"
+        self.process = machine.spawn(command, cores or {self.stage.proxy_core}, log)
+        machine.wait_for(self.http, self.process, self.name, log)
+        if self.name in SPEAKS_TLS:
+            machine.wait_for(self.https, self.process, self.name, log)
+
+    def stop(self):
+        """Ends it, if it runs."""
+        if self.process is not None:
+            machine.stop(self.process)
+            self.process = None
+
+    def cpu_seconds(self):
+        """See `machine.cpu_seconds`."""
+        if self.process.poll() is not None:
+            log = (self.stage.dir / f"{self.name}.log").read_text(errors="replace")[-800:]
+            raise Trouble(f"{self.name} has ended by itself; it says:\n{log}")
+        return machine.cpu_seconds(self.process.pid)
+
+
+def _tidegate(proxy, values, config):
+    config = config or proxy.stage.render("tidegate.toml", values)
+    return [proxy.program, "run", "-c", config]
+
+
+def _nginx(proxy, values, _config):
+    # `http2` moved from `listen` to a directive of its own.
+    version = re.search(r"nginx/(\d+)\.(\d+)\.(\d+)", machine.output_of(proxy.program, "-v"))
+    own = version is not None and tuple(map(int, version.groups())) >= (1, 25, 1)
+    values |= {"http2_listen": "" if own else "http2", "http2_directive": "http2 on;" if own else ""}
+    config = proxy.stage.render("nginx.conf", values)
+    return [proxy.program, "-p", proxy.stage.dir, "-e", proxy.stage.dir / "nginx.log", "-c", config]
+
+
+def _haproxy(proxy, values, _config):
+    return [proxy.program, "-db", "-f", proxy.stage.render("haproxy.cfg", values)]
+
+
+def _envoy(proxy, values, _config):
+    config = proxy.stage.render("envoy.yaml", values)
+    return [proxy.program, "-c", config, "--concurrency", values["workers"], "-l", "error", "--use-dynamic-base-id"]
+
+
+def _caddy(proxy, values, _config):
+    config = proxy.stage.render("Caddyfile", values)
+    return ["env", f"GOMAXPROCS={values['workers']}", f"HOME={proxy.stage.dir}",
+            proxy.program, "run", "--config", config, "--adapter", "caddyfile"]
+
+
+def _traefik(proxy, values, _config):
+    proxy.stage.render("traefik.routes.yml", values)
+    config = proxy.stage.render("traefik.yml", values)
+    return ["env", f"GOMAXPROCS={values['workers']}", proxy.program, f"--configFile={config}"]
+
+
+def _relay(proxy, values, _config):
+    return [proxy.program, values["http"], *proxy.stage.backends]
+
+
+COMMAND = {
+    "tidegate": _tidegate, "nginx": _nginx, "haproxy": _haproxy, "envoy": _envoy, "caddy": _caddy,
+    "traefik": _traefik, "floor": _relay,
+}
+VERSION = {
+    "tidegate": ["--version"], "nginx": ["-v"], "haproxy": ["-v"], "envoy": ["--version"], "caddy": ["version"],
+    "traefik": ["version"], "floor": [],
+}
+SPEAKS_TLS = {"tidegate", "nginx", "haproxy", "envoy", "caddy", "traefik"}
+PEERS = ["nginx", "haproxy", "envoy", "caddy", "traefik"]
+
+
+def assemble(stage, tidegate, wanted):
+    """The subject and those peers that are installed, the subject first."""
+    proxies = [Proxy("tidegate", stage, tidegate)]
+    for name in PEERS:
+        if wanted and name not in wanted:
+            continue
+        program = machine.find(name)
+        if program is None:
+            stage.note_missing(f"{name}, so its column is left out")
+        else:
+            proxies.append(Proxy(name, stage, program))
+    return proxies

@@ -1,0 +1,111 @@
+"""Figures to tables: medians with their spread, ratios taken within a round, goals."""
+
+from statistics import median
+
+TITLES = {
+    "h1": "HTTP/1.1 keep-alive, 1 KiB",
+    "tls": "HTTP/1.1 keep-alive over TLS, 1 KiB",
+    "h2": "HTTP/2 over TLS, 8 streams a connection, 1 KiB",
+    "connect": "new TCP connection for each request, 1 KiB",
+    "full": "full TLS 1.3 handshake for each request (P-256)",
+    "resumed12": "resumed TLS 1.2 handshake for each request",
+    "resumed13": "resumed TLS 1.3 handshake for each request",
+    "large": "1 MiB responses",
+    "large-tls": "1 MiB responses over TLS",
+    "mem-h1": "idle HTTP/1.1",
+    "mem-tls": "idle HTTP/1.1 over TLS",
+    "mem-h2": "idle HTTP/2 over TLS",
+    "mem-ws": "idle WebSocket",
+    "mem-wss": "idle WebSocket over TLS",
+    "p99": "HTTP/1.1 at 60 % of capacity",
+    "workers": "two workers against one",
+    "reload": "reload of 10,000 backends under load",
+}
+
+# Row: (at most, of whom). None: of nothing, the figure itself. "best": of the best peer.
+GOALS = {
+    "h1": [(0.92, "nginx"), (1.32, "floor")],
+    "tls": [(0.80, "nginx")],
+    "h2": [(0.95, "haproxy")],
+    "connect": [(1.00, "nginx")],
+    "full": [(0.45, "nginx")],
+    "resumed12": [(0.90, "nginx")],
+    "resumed13": [(0.90, "nginx")],
+    "large": [(0.70, "haproxy")],
+    "large-tls": [(0.60, "best")],
+    "mem-h1": [(3, None)], "mem-tls": [(12, None)], "mem-h2": [(20, None)],
+    "mem-ws": [(4, None)], "mem-wss": [(14, None)],
+    "p99": [(1.15, "best")],
+}
+SUBJECT = "tidegate"
+
+
+def spread(values, digits=2):
+    """`median (least-most)`, or the value alone."""
+    text = f"{median(values):.{digits}f}"
+    return text if len(values) == 1 else f"{text} ({min(values):.{digits}f}-{max(values):.{digits}f})"
+
+
+def ratios(figures, name, of):
+    """Round by round, one proxy's figure over another's."""
+    return [a / b for a, b in zip(figures[name], figures[of])]
+
+
+def best_peer(figures):
+    """The peer with the least median, if there is a peer."""
+    peers = [name for name in figures if name not in (SUBJECT, "floor")]
+    return min(peers, key=lambda name: median(figures[name]), default=None)
+
+
+def table(head, rows):
+    """A Markdown table."""
+    widths = [max(len(str(row[i])) for row in [head, *rows]) for i in range(len(head))]
+    line = lambda row: "| " + " | ".join(str(cell).ljust(width) for cell, width in zip(row, widths)) + " |"
+    return "\n".join([line(head), "|" + "|".join("-" * (width + 2) for width in widths) + "|", *map(line, rows)])
+
+
+def goal_lines(row, figures, unit=""):
+    """What the goals of a row say: [(goal, measured, verdict)]."""
+    lines = []
+    for limit, of in GOALS.get(row, []):
+        peer = best_peer(figures) if of == "best" else of
+        if of is None:
+            values, goal = figures[SUBJECT], f"<= {limit} {unit}"
+        elif peer in figures:
+            values, goal = ratios(figures, SUBJECT, peer), f"<= {limit:.2f} of {peer}"
+        else:
+            lines.append((f"<= {limit:.2f} of {peer or 'the best peer'}", "-", "not measured"))
+            continue
+        lines.append((goal, spread(values), "met" if median(values) <= limit else "missed"))
+    return lines
+
+
+def load_section(row, samples):
+    """The table of a row of loads: {proxy: [Sample]}."""
+    cpu = {name: [s.cpu_us for s in list_] for name, list_ in samples.items()}
+    rows = []
+    for name, list_ in samples.items():
+        rows.append([
+            name, spread(cpu[name], 1), spread(ratios(cpu, name, "nginx")) if "nginx" in cpu else "-",
+            spread([s.rate for s in list_], 0), spread([s.p50_us for s in list_], 0), spread([s.p99_us for s in list_], 0)])
+    text = table(["proxy", "CPU µs/request", "ratio to nginx", "requests/s", "p50 µs", "p99 µs"], rows)
+    figures = {name: [s.p99_us for s in list_] for name, list_ in samples.items()} if row == "p99" else cpu
+    return section(row, text, goal_lines(row, figures))
+
+
+def memory_section(row, figures):
+    """The table of a memory row: {proxy: [KiB per connection]}."""
+    text = table(["proxy", "KiB per connection"], [[name, spread(values, 1)] for name, values in figures.items()])
+    return section(row, text, goal_lines(row, figures, "KiB"))
+
+
+def section(row, text, goals):
+    """A row's part of the report, and its goals for the summary."""
+    said = "".join(f"\nGoal {goal}: {measured}, {verdict}." for goal, measured, verdict in goals)
+    return f"### {TITLES[row]}\n\n{text}\n{said}".rstrip() + "\n", [(row, *goal) for goal in goals]
+
+
+def summary(goals):
+    """The goal table."""
+    rows = [[TITLES[row], goal, measured, verdict] for row, goal, measured, verdict in goals]
+    return "### Goals\n\n" + table(["load", "goal", "measured", ""], rows) + "\n"

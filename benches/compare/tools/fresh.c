@@ -1,0 +1,223 @@
+// A fresh connection for every request: connect, shake hands, ask, read to the end, close, again.
+//
+//   fresh PORT PATH BODY_LENGTH SECONDS CONNECTIONS plain|full|resumed 1.2|1.3
+//
+// plain: without TLS. full: every handshake is a full one. resumed: every connection offers the
+// newest session that its predecessor was given. Source addresses take turns in 127.0.0.0/8, since
+// one of them has too few ports for all the connections that wait to be forgotten.
+// Prints one JSON object; percentiles in microseconds, from connect to the last byte.
+#define _GNU_SOURCE
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <openssl/err.h>
+#include <openssl/ssl.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { BUFFER = 32768, EVENTS = 256 };
+
+struct slot {
+    int fd;
+    SSL *ssl;
+    SSL_SESSION *session;
+    uint64_t began;
+    int asked;
+    size_t length;
+    char buffer[BUFFER + 1];
+};
+
+static SSL_CTX *context;
+static int port, epoll_fd, plain, resume;
+static long body_length, done, resumed, wrong;
+static char request[512], first_wrong[256];
+static uint32_t *latency;
+static long latencies, latency_room;
+
+static uint64_t now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000000ull + t.tv_nsec;
+}
+
+static void die(const char *what) {
+    perror(what);
+    exit(1);
+}
+
+static void open_slot(struct slot *slot) {
+    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(port)};
+    to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    static uint32_t turn;
+    struct sockaddr_in from = {.sin_family = AF_INET};
+    from.sin_addr.s_addr = htonl(INADDR_LOOPBACK + (turn++ & 0xff) * 256);
+    int one = 1;
+    slot->began = now();
+    slot->asked = 0;
+    slot->length = 0;
+    slot->fd = socket(AF_INET, SOCK_STREAM, 0);
+    if (slot->fd < 0) die("socket");
+    setsockopt(slot->fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof one);
+    setsockopt(slot->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+    if (bind(slot->fd, (struct sockaddr *)&from, sizeof from)) die("bind");
+    if (connect(slot->fd, (struct sockaddr *)&to, sizeof to)) die("connect");
+    fcntl(slot->fd, F_SETFL, O_NONBLOCK);
+    if (!plain) {
+        slot->ssl = SSL_new(context);
+        SSL_set_fd(slot->ssl, slot->fd);
+        SSL_set_connect_state(slot->ssl);
+        SSL_set_quiet_shutdown(slot->ssl, 1);
+        if (slot->session) SSL_set_session(slot->ssl, slot->session);
+    }
+    struct epoll_event event = {.events = EPOLLIN, .data.ptr = slot};
+    epoll_ctl(epoll_fd, EPOLL_CTL_ADD, slot->fd, &event);
+}
+
+static void note_wrong(const char *what) {
+    if (!wrong++) {
+        unsigned long code = ERR_peek_last_error();
+        snprintf(first_wrong, sizeof first_wrong, "%s%s%s", what, code ? ": " : "", code ? ERR_reason_error_string(code) : "");
+    }
+}
+
+static void judge(struct slot *slot) {
+    slot->buffer[slot->length] = 0;
+    char *end = strstr(slot->buffer, "\r\n\r\n");
+    if (!end)
+        note_wrong("no answer");
+    else if (strncmp(slot->buffer, "HTTP/1.1 200", 12))
+        note_wrong("status is not 200");
+    else if ((long)(slot->length - (end + 4 - slot->buffer)) != body_length)
+        note_wrong("body has another length");
+    else {
+        done++;
+        if (slot->ssl) resumed += SSL_session_reused(slot->ssl);
+        if (latencies == latency_room) {
+            latency_room = latency_room ? latency_room * 2 : 65536;
+            latency = realloc(latency, latency_room * sizeof *latency);
+        }
+        latency[latencies++] = (now() - slot->began) / 1000;
+    }
+}
+
+// One step of TLS; 1: done, 0: the socket has no more for now, -1: failed.
+static int shake_hands(struct slot *slot) {
+    int result = SSL_do_handshake(slot->ssl);
+    if (result == 1) return 1;
+    int why = SSL_get_error(slot->ssl, result);
+    return why == SSL_ERROR_WANT_READ || why == SSL_ERROR_WANT_WRITE ? 0 : -1;
+}
+
+static int ask(struct slot *slot) {
+    int length = strlen(request);
+    slot->asked = 1;
+    return slot->ssl ? SSL_write(slot->ssl, request, length) == length
+                     : send(slot->fd, request, length, MSG_NOSIGNAL) == length;
+}
+
+// Reads what there is; whether there is more to wait for.
+static int read_more(struct slot *slot) {
+    for (;;) {
+        size_t room = BUFFER - slot->length;
+        ssize_t got = slot->ssl ? SSL_read(slot->ssl, slot->buffer + slot->length, room)
+                                : recv(slot->fd, slot->buffer + slot->length, room, 0);
+        if (got > 0) {
+            slot->length += got;
+            if (slot->length == BUFFER) return 0;
+        } else {
+            return slot->ssl ? SSL_get_error(slot->ssl, got) == SSL_ERROR_WANT_READ : got < 0 && errno == EAGAIN;
+        }
+    }
+}
+
+// Goes on until the socket has no more for now; 1 when the exchange is over.
+static int advance(struct slot *slot) {
+    ERR_clear_error();
+    if (!slot->asked) {
+        int shaken = slot->ssl ? shake_hands(slot) : 1;
+        if (shaken == 0) return 0;
+        if (shaken < 0) return note_wrong("handshake failed"), 1;
+        if (!ask(slot)) return note_wrong("cannot write"), 1;
+    }
+    if (read_more(slot)) return 0;
+    return judge(slot), 1;
+}
+
+static int by_size(const void *a, const void *b) {
+    uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+    return x < y ? -1 : x > y;
+}
+
+int main(int argc, char **argv) {
+    if (argc != 8) {
+        fprintf(stderr, "usage: fresh PORT PATH BODY_LENGTH SECONDS CONNECTIONS plain|full|resumed 1.2|1.3\n");
+        return 64;
+    }
+    signal(SIGPIPE, SIG_IGN);
+    port = atoi(argv[1]);
+    body_length = atol(argv[3]);
+    double seconds = atof(argv[4]);
+    int slots = atoi(argv[5]);
+    plain = !strcmp(argv[6], "plain");
+    resume = !strcmp(argv[6], "resumed");
+    int version = strcmp(argv[7], "1.2") ? TLS1_3_VERSION : TLS1_2_VERSION;
+    snprintf(request, sizeof request, "GET %s HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nConnection: close\r\n\r\n", argv[2], port);
+
+    context = SSL_CTX_new(TLS_client_method());
+    SSL_CTX_set_min_proto_version(context, version);
+    SSL_CTX_set_max_proto_version(context, version);
+    SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);
+#ifdef SSL_OP_IGNORE_UNEXPECTED_EOF
+    SSL_CTX_set_options(context, SSL_OP_IGNORE_UNEXPECTED_EOF);
+#endif
+    epoll_fd = epoll_create1(0);
+    struct slot *all = calloc(slots, sizeof *all);
+    uint64_t start = now(), end = start + (uint64_t)(seconds * 1e9);
+    for (int i = 0; i < slots; i++) {
+        open_slot(&all[i]);
+        advance(&all[i]);
+    }
+
+    struct epoll_event events[EVENTS];
+    int open = slots;
+    while (open > 0 && now() < end + 5000000000ull) {
+        int ready = epoll_wait(epoll_fd, events, EVENTS, 100);
+        for (int i = 0; i < ready; i++) {
+            struct slot *slot = events[i].data.ptr;
+            while (advance(slot)) {
+                if (slot->ssl) {
+                    if (resume) {
+                        SSL_SESSION_free(slot->session);
+                        slot->session = SSL_get1_session(slot->ssl);
+                    }
+                    // Sends nothing, but without it the session would not be taken up again.
+                    SSL_shutdown(slot->ssl);
+                    SSL_free(slot->ssl);
+                }
+                close(slot->fd);
+                if (now() >= end || wrong >= 100) {
+                    open--;
+                    break;
+                }
+                // And at once on: the client is the one who speaks first.
+                open_slot(slot);
+            }
+        }
+    }
+    double took = (now() - start) / 1e9;
+    if (open > 0) note_wrong("requests that never end");
+    qsort(latency, latencies, sizeof *latency, by_size);
+    printf("{\"requests\": %ld, \"seconds\": %.6f, \"resumed\": %ld, \"wrong\": %ld, \"first_wrong\": \"%s\", \"p50\": %u, \"p99\": %u}\n",
+           done, took, resumed, wrong, first_wrong, latencies ? latency[latencies / 2] : 0,
+           latencies ? latency[latencies * 99 / 100] : 0);
+    return 0;
+}

@@ -1,0 +1,193 @@
+// HTTP/1.1 requests at a fixed rate, whether or not the answers keep up (an open loop). A latency
+// counts from the moment at which the request was due, so that a proxy that stalls is charged for
+// everyone who would have come in the meantime.
+//
+//   rate PORT PATH BODY_LENGTH RATE SECONDS CONNECTIONS
+//
+// Prints one JSON object: totals, percentiles in microseconds, and the same for every second.
+#define _GNU_SOURCE
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/timerfd.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { HEAD = 16384, EVENTS = 256, NONE = -1 };
+static const uint64_t SECOND = 1000000000ull;
+
+struct connection {
+    int fd;
+    long request;      // which one is under way; NONE: idle
+    size_t head;       // bytes of it so far
+    long long left;    // bytes of the body to come; -1 while the head is not complete
+    char buffer[HEAD + 1];
+};
+
+static int port, epoll_fd;
+static long body_length;
+static char request[512];
+static size_t request_length;
+static long errors_closed, errors_status, errors_length, errors_unfinished;
+
+static uint64_t now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * SECOND + t.tv_nsec;
+}
+
+static void open_connection(struct connection *c) {
+    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(port)};
+    to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    int one = 1;
+    c->fd = socket(AF_INET, SOCK_STREAM, 0);
+    if (c->fd < 0 || connect(c->fd, (struct sockaddr *)&to, sizeof to)) {
+        perror("connect");
+        exit(1);
+    }
+    setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+    struct epoll_event event = {.events = EPOLLIN, .data.ptr = c};
+    epoll_ctl(epoll_fd, EPOLL_CTL_ADD, c->fd, &event);
+    c->request = NONE;
+}
+
+// Whether the head is whole; then it is judged, and what follows it is counted as body.
+static int judge_head(struct connection *c) {
+    c->buffer[c->head] = 0;
+    char *end = strstr(c->buffer, "\r\n\r\n");
+    if (!end) return c->head < HEAD ? 0 : -1;
+    if (strncmp(c->buffer, "HTTP/1.1 200", 12)) return errors_status++, -1;
+    char *length = strcasestr(c->buffer, "\r\ncontent-length:");
+    if (!length || length > end || atol(length + 17) != body_length) return errors_length++, -1;
+    c->left = body_length - (long long)(c->head - (end + 4 - c->buffer));
+    return 1;
+}
+
+static int by_size(const void *a, const void *b) {
+    uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+    return x < y ? -1 : x > y;
+}
+
+static uint32_t percentile(const uint32_t *sorted, long count, double share) {
+    if (count == 0) return 0;
+    long at = (long)(share * count);
+    return sorted[at < count ? at : count - 1];
+}
+
+int main(int argc, char **argv) {
+    if (argc != 7) {
+        fprintf(stderr, "usage: rate PORT PATH BODY_LENGTH RATE SECONDS CONNECTIONS\n");
+        return 64;
+    }
+    port = atoi(argv[1]);
+    body_length = atol(argv[3]);
+    double rate = atof(argv[4]);
+    int seconds = atoi(argv[5]), connections = atoi(argv[6]);
+    request_length = snprintf(request, sizeof request, "GET %s HTTP/1.1\r\nHost: 127.0.0.1:%d\r\n\r\n", argv[2], port);
+
+    long total = (long)(rate * seconds), next = 0, done = 0, failed = 0;
+    uint64_t spacing = (uint64_t)(SECOND / rate);
+    uint32_t *latency = calloc(total, sizeof *latency);  // microseconds; 0: it failed
+    long *failed_in = calloc(seconds + 1, sizeof *failed_in);
+    struct connection *all = calloc(connections, sizeof *all);
+    struct connection **idle = calloc(connections, sizeof *idle);
+    int idle_count = 0;
+    epoll_fd = epoll_create1(0);
+    int timer = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK);
+    struct epoll_event tick = {.events = EPOLLIN, .data.ptr = NULL};
+    epoll_ctl(epoll_fd, EPOLL_CTL_ADD, timer, &tick);
+    for (int i = 0; i < connections; i++) {
+        open_connection(&all[i]);
+        idle[idle_count++] = &all[i];
+    }
+
+    uint64_t start = now() + SECOND / 100, deadline = start + (uint64_t)(seconds + 5) * SECOND;
+    struct epoll_event events[EVENTS];
+    while (done + failed < total && now() < deadline) {
+        while (next < total && idle_count > 0 && start + next * spacing <= now()) {
+            struct connection *c = idle[--idle_count];
+            c->request = next++;
+            c->head = 0;
+            c->left = -1;
+            // A closed connection shows when it is read.
+            (void)!send(c->fd, request, request_length, MSG_NOSIGNAL);
+        }
+        if (next < total && idle_count > 0) {
+            uint64_t at = start + next * spacing;
+            struct itimerspec due = {.it_value = {.tv_sec = at / SECOND, .tv_nsec = at % SECOND}};
+            timerfd_settime(timer, TFD_TIMER_ABSTIME, &due, NULL);
+        }
+        int ready = epoll_wait(epoll_fd, events, EVENTS, 100);
+        for (int i = 0; i < ready; i++) {
+            struct connection *c = events[i].data.ptr;
+            if (!c) {
+                uint64_t ticks;
+                (void)!read(timer, &ticks, sizeof ticks);
+                continue;
+            }
+            static char body[65536];
+            ssize_t got = c->request != NONE && c->left < 0
+                ? recv(c->fd, c->buffer + c->head, HEAD - c->head, MSG_DONTWAIT)
+                : recv(c->fd, body, sizeof body, MSG_DONTWAIT);
+            if (got < 0 && errno == EAGAIN) continue;
+            int verdict = 1;
+            if (got <= 0) {
+                verdict = -1;
+                if (c->request != NONE) errors_closed++;
+            } else if (c->request == NONE) {
+                verdict = -1;  // bytes that nobody asked for
+                errors_length++;
+            } else if (c->left < 0) {
+                c->head += got;
+                verdict = judge_head(c);
+            } else {
+                c->left -= got;
+            }
+            if (verdict > 0 && c->left < 0) errors_length++, verdict = -1;
+            if (verdict < 0) {
+                if (c->request != NONE) {
+                    failed++;
+                    failed_in[(int)(c->request / rate)]++;
+                    idle[idle_count++] = c;
+                }
+                close(c->fd);
+                open_connection(c);
+            } else if (verdict > 0 && c->left == 0) {
+                uint64_t took = (now() - (start + c->request * spacing)) / 1000;
+                latency[c->request] = took ? took : 1;
+                c->request = NONE;
+                done++;
+                idle[idle_count++] = c;
+            }
+        }
+    }
+    errors_unfinished = total - done - failed;
+
+    printf("{\"due\": %ld, \"done\": %ld, \"closed\": %ld, \"status\": %ld, \"length\": %ld, \"unfinished\": %ld, \"seconds\": [",
+           total, done, errors_closed, errors_status, errors_length, errors_unfinished);
+    for (int s = 0; s < seconds; s++) {
+        long from = (long)(s * rate), to = (long)((s + 1) * rate), count = 0;
+        if (to > total) to = total;
+        uint32_t *part = malloc((to - from) * sizeof *part);
+        for (long i = from; i < to; i++)
+            if (latency[i]) part[count++] = latency[i];
+        qsort(part, count, sizeof *part, by_size);
+        printf("%s{\"done\": %ld, \"p50\": %u, \"p99\": %u, \"max\": %u}", s ? ", " : "", count,
+               percentile(part, count, 0.5), percentile(part, count, 0.99), percentile(part, count, 1));
+        free(part);
+    }
+    long count = 0;
+    for (long i = 0; i < total; i++)
+        if (latency[i]) latency[count++] = latency[i];
+    qsort(latency, count, sizeof *latency, by_size);
+    printf("], \"p50\": %u, \"p99\": %u, \"max\": %u}\n", percentile(latency, count, 0.5),
+           percentile(latency, count, 0.99), percentile(latency, count, 1));
+    return 0;
+}
