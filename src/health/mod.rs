@@ -3,11 +3,11 @@
 //!
 //! One state machine ([`Health`]) takes what probes find and what real traffic shows, and returns
 //! transitions with a reason in words; reporting them is the caller's. What counts as a pass is in
-//! [`expect`], what counts as an outlier in [`consecutive`].
+//! [`expect`], what real traffic shows in [`outliers`].
 
-pub mod consecutive;
 pub mod expect;
 mod machine;
+pub mod outliers;
 mod reason;
 
 pub use expect::{Expect, ProbeFailure, StatusRanges};

@@ -66,6 +66,35 @@ impl fmt::Display for Reason {
 pub enum EjectionReason {
     /// So many requests in a row failed.
     ConsecutiveFailures(u32),
+    /// So many responses in a row broke off.
+    BrokenOffInARow(u32),
+    /// Too many of its latest responses broke off.
+    BrokenOff {
+        /// How many.
+        broken_off: u64,
+        /// Of how many with a body.
+        bodies: u64,
+    },
+    /// Too many of its latest requests failed, and not so of its siblings'.
+    FailureRate {
+        /// How many.
+        failed: u64,
+        /// Of how many.
+        requests: u64,
+        /// How many of its siblings' failed in the same time.
+        rest_failed: u64,
+        /// Of how many.
+        rest_requests: u64,
+    },
+    /// It takes much longer than its siblings, and a smaller share of the traffic did not help.
+    Slow {
+        /// Its median to the response head.
+        median: Duration,
+        /// That of its siblings.
+        siblings: Duration,
+        /// What it would have had to stay below.
+        limit: Duration,
+    },
 }
 
 impl EjectionReason {
@@ -74,6 +103,9 @@ impl EjectionReason {
     pub fn label(&self) -> &'static str {
         match self {
             Self::ConsecutiveFailures(_) => "consecutive_failures",
+            Self::BrokenOffInARow(_) | Self::BrokenOff { .. } => "broken_off",
+            Self::FailureRate { .. } => "failure_rate",
+            Self::Slow { .. } => "latency",
         }
     }
 }
@@ -83,6 +115,24 @@ impl fmt::Display for EjectionReason {
         match self {
             Self::ConsecutiveFailures(1) => f.write_str("a request failed"),
             Self::ConsecutiveFailures(n) => write!(f, "{n} requests in a row failed"),
+            Self::BrokenOffInARow(1) => f.write_str("a response broke off"),
+            Self::BrokenOffInARow(n) => write!(f, "{n} responses in a row broke off"),
+            Self::BrokenOff { broken_off, bodies } => {
+                write!(f, "{broken_off} of its latest {bodies} responses broke off")
+            }
+            Self::FailureRate { failed, requests, rest_failed, rest_requests } => write!(
+                f,
+                "{failed} of its latest {requests} requests failed, {rest_failed} of \
+                 {rest_requests} on the other backends"
+            ),
+            Self::Slow { median, siblings, limit } => write!(
+                f,
+                "its median to the response head is {}, that of the other backends {} (the limit \
+                 is {})",
+                Words(*median),
+                Words(*siblings),
+                Words(*limit)
+            ),
         }
     }
 }
@@ -92,7 +142,9 @@ pub(super) struct Words(pub(super) Duration);
 
 impl fmt::Display for Words {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0 < Duration::from_secs(1) {
+        if self.0 < Duration::from_millis(1) {
+            write!(f, "{} µs", self.0.as_micros())
+        } else if self.0 < Duration::from_secs(1) {
             write!(f, "{} ms", self.0.as_millis())
         } else {
             // Millisecond precision, and an `f64` prints no needless zeros.

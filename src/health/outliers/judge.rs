@@ -1,0 +1,346 @@
+//! The judgement of all backends of one set against each other.
+
+use std::time::Duration;
+
+use super::latency::Latencies;
+use super::streak::Alarm;
+use super::traffic::{SLICES, Slice, Tally, Traffic, slice_length, slot};
+use super::{Mode, Settings};
+use crate::health::reason::EjectionReason;
+
+/// Failing this share of the latest requests is plain illness: no need to wait until they are a
+/// share of the whole window.
+const PLAIN: f64 = 0.5;
+/// Broken-off responses that may be held against a backend before its rate is looked at. Each was
+/// seen by a client, so this number is small.
+const BROKEN_OFF: u64 = 5;
+/// A broken-off response weighs as much as so many failures: those are hidden by retries.
+const BROKEN_OFF_WEIGHT: f64 = 4.0;
+/// Response heads that a median needs.
+const HEADS: u64 = 10;
+/// A healthy backend may look slow by chance once in so many looks, as a power of e: a million.
+const CERTAINTY: f64 = 13.8;
+/// The same for broken-off responses, which are looked at only when there is one more.
+const CERTAINTY_BROKEN_OFF: f64 = 9.0;
+/// How long a finding that led to nothing is not reported again.
+const QUIET: Duration = Duration::from_secs(10);
+
+/// A backend before its judges.
+#[derive(Debug)]
+pub struct Peer<'a> {
+    /// Its traffic, [observed](Traffic::observe) just now.
+    pub traffic: &'a mut Traffic,
+    /// It takes requests or would take them if there were more, as a backup: it is neither
+    /// unhealthy, ejected, nor taken out by hand.
+    pub in_service: bool,
+}
+
+/// Something that speaks against a backend.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Finding {
+    /// Its place among the peers.
+    pub member: usize,
+    /// What it is.
+    pub reason: EjectionReason,
+    /// What is to follow.
+    pub action: Action,
+}
+
+/// What follows from a finding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// It is to be ejected.
+    Eject,
+    /// Too many are out already, or it is the last: to be reported only.
+    Withheld,
+    /// It would have been ejected, but the mode is to observe: to be reported only.
+    Observed,
+}
+
+/// Whether one more backend may be ejected, of a set of `total` in which `already_out` take no
+/// traffic, for whatever reason. The share that is out, a fraction of the set, may not come to
+/// exceed `max_share`, and the last usable backend stays whatever the share.
+#[must_use]
+pub fn may_eject(total: usize, already_out: usize, max_share: f64) -> bool {
+    let out = already_out.saturating_add(1);
+    // A hair more than the share, so that 20 % of 5 is 1 in binary fractions too.
+    out < total && out as f64 <= max_share * total as f64 + 1e-9
+}
+
+/// Judges all backends of a set; to be called at every tick. Findings come the worst first.
+///
+/// What is to be read off a [`Traffic`] (share, lateness, how the siblings are) is as of the last
+/// judgement.
+pub fn judge(now: Duration, settings: &Settings, peers: &mut [Peer<'_>]) -> Vec<Finding> {
+    for peer in peers.iter_mut() {
+        peer.traffic.enforced = settings.mode == Mode::Enforce;
+        if peer.in_service && !peer.traffic.in_service {
+            peer.traffic.come_back();
+        }
+        peer.traffic.in_service = peer.in_service;
+    }
+    let court = Court::new(now, settings, peers);
+    let late_after = peers.iter().filter_map(|peer| court.limit(peer)).min();
+    let mut found = Vec::new();
+    for (member, peer) in peers.iter_mut().enumerate().filter(|(_, peer)| peer.in_service) {
+        peer.traffic.siblings_well = court.rest_fails(peer.traffic) < settings.failure_rate;
+        peer.traffic.late_after = late_after;
+        if settings.mode == Mode::Off {
+            continue;
+        }
+        let slow = court.slow(now, peer.traffic);
+        let sign = court.failing(peer.traffic).or_else(|| court.breaking_off(peer.traffic));
+        found.extend(sign.or(slow).map(|(badness, reason)| (badness, member, reason)));
+    }
+    found.sort_by(|a, b| b.0.total_cmp(&a.0));
+    let mut docket = Docket::new(peers);
+    found
+        .into_iter()
+        .filter_map(|(_, member, reason)| docket.decide(now, settings, peers, member, reason))
+        .collect()
+}
+
+/// Judges one backend for what a worker has told at once. [`Alarm::BrokeOff`] is judged by the
+/// totals, so they are to be summed and observed anew before.
+pub fn judge_alarm(
+    now: Duration,
+    settings: &Settings,
+    peers: &mut [Peer<'_>],
+    member: usize,
+    alarm: Alarm,
+) -> Option<Finding> {
+    if settings.mode == Mode::Off || !peers.get(member)?.in_service {
+        return None;
+    }
+    let court = Court::new(now, settings, peers);
+    let traffic = &*peers.get(member)?.traffic;
+    let reason = match alarm {
+        Alarm::BrokeOff => court.breaking_off(traffic)?.1,
+        // Were it ejected, its requests would fail elsewhere.
+        _ if court.rest_fails(traffic) >= PLAIN => return None,
+        Alarm::Failures(run) => EjectionReason::ConsecutiveFailures(run),
+        Alarm::BrokenOff(run) => EjectionReason::BrokenOffInARow(run),
+    };
+    Docket::new(peers).decide(now, settings, peers, member, reason)
+}
+
+/// How many are in, and how many more may go.
+struct Docket {
+    out: usize,
+}
+
+impl Docket {
+    fn new(peers: &[Peer<'_>]) -> Self {
+        Self { out: peers.iter().filter(|peer| !peer.in_service).count() }
+    }
+
+    fn decide(
+        &mut self,
+        now: Duration,
+        settings: &Settings,
+        peers: &mut [Peer<'_>],
+        member: usize,
+        reason: EjectionReason,
+    ) -> Option<Finding> {
+        let action = match settings.mode {
+            Mode::Off => return None,
+            Mode::Observe => Action::Observed,
+            Mode::Enforce if may_eject(peers.len(), self.out, settings.max_ejected) => {
+                Action::Eject
+            }
+            Mode::Enforce => Action::Withheld,
+        };
+        let traffic = &mut *peers.get_mut(member)?.traffic;
+        if action == Action::Eject {
+            self.out += 1;
+            traffic.pace.on_ejected(matches!(reason, EjectionReason::Slow { .. }));
+        } else {
+            if now < traffic.quiet_until {
+                return None;
+            }
+            traffic.quiet_until = now + QUIET;
+        }
+        Some(Finding { member, reason, action })
+    }
+}
+
+/// The sums over all peers in service, from which those of "the rest" follow by taking one away.
+struct Court<'a> {
+    settings: &'a Settings,
+    slot: u64,
+    /// By age, of the slices up to so many slots ago.
+    tallies: [Tally; SLICES as usize],
+    latencies: Vec<Latencies>,
+    /// Of those that have one, ascending.
+    medians: Vec<Duration>,
+}
+
+/// How bad it is, to be compared with other signs, and what it is.
+type Sign = (f64, EjectionReason);
+
+impl<'a> Court<'a> {
+    fn new(now: Duration, settings: &'a Settings, peers: &[Peer<'_>]) -> Self {
+        let slot = slot(now, slice_length(settings.window));
+        let mut tallies = [Tally::default(); SLICES as usize];
+        let mut latencies = vec![Latencies::default(); SLICES as usize];
+        let mut medians = Vec::new();
+        for peer in peers.iter().filter(|peer| peer.in_service) {
+            for slice in peer.traffic.latest_first() {
+                let age = slot.saturating_sub(slice.slot).min(SLICES - 1) as usize;
+                tallies[age].add(&slice.tally);
+                latencies[age].merge(&slice.latencies);
+            }
+            medians.extend(median(peer.traffic));
+        }
+        for age in 1..tallies.len() {
+            let younger = tallies[age - 1];
+            tallies[age].add(&younger);
+            let (younger, older) = latencies.split_at_mut(age);
+            older[0].merge(&younger[age - 1]);
+        }
+        medians.sort_unstable();
+        Self { settings, slot, tallies, latencies, medians }
+    }
+
+    /// What its siblings did since a slot.
+    fn rest(&self, own: &Traffic, since: u64) -> Tally {
+        self.tallies[self.age(since)].without(&own.tally_since(since))
+    }
+
+    fn age(&self, since: u64) -> usize {
+        self.slot.saturating_sub(since).min(SLICES - 1) as usize
+    }
+
+    /// The share of its siblings' latest requests that failed. Few requests are no bad sign.
+    fn rest_fails(&self, own: &Traffic) -> f64 {
+        let enough = u64::from(self.settings.min_requests.max(1));
+        let ages = 0..SLICES.min(self.slot + 1);
+        let mut rests = ages.map(|age| self.rest(own, self.slot - age));
+        let last = self.rest(own, 0);
+        let rest = rests.find(|rest| rest.requests >= enough).unwrap_or(last);
+        rest.failures as f64 / rest.requests.max(enough) as f64
+    }
+
+    /// Too many of its requests fail, and more than of its siblings'.
+    fn failing(&self, own: &Traffic) -> Option<Sign> {
+        let settings = self.settings;
+        let enough = u64::from(settings.min_requests.max(1));
+        let latest = own.slot_with(enough, |slice: &Slice| slice.tally.requests)?;
+        let looks = [(latest, settings.failure_rate.max(PLAIN)), (0, settings.failure_rate)];
+        looks.into_iter().find_map(|(since, threshold)| {
+            let (tally, rest) = (own.tally_since(since), self.rest(own, since));
+            let rate = tally.failures as f64 / tally.requests as f64;
+            let relative = settings.failure_factor * cautious(rest.failures, rest.requests);
+            (rate >= threshold && rate >= relative).then_some((
+                2.0 + rate,
+                EjectionReason::FailureRate {
+                    failed: tally.failures,
+                    requests: tally.requests,
+                    rest_failed: rest.failures,
+                    rest_requests: rest.requests,
+                },
+            ))
+        })
+    }
+
+    /// Too many of its responses break off, and more than of its siblings'.
+    fn breaking_off(&self, own: &Traffic) -> Option<Sign> {
+        let since = own.slot_with(BROKEN_OFF, |slice: &Slice| slice.tally.broken_off)?;
+        let (tally, rest) = (own.tally_since(since), self.rest(own, since));
+        let whole = self.rest(own, 0);
+        let share = tally.broken_off as f64 / tally.bodies.max(1) as f64;
+        // Few requests may look better than they are: the worse of the two counts.
+        let usual =
+            cautious(rest.broken_off, rest.bodies).max(cautious(whole.broken_off, whole.bodies));
+        let threshold = self.settings.failure_rate / BROKEN_OFF_WEIGHT;
+        let relative = share >= self.settings.failure_factor * usual
+            && surprise(share, usual) * tally.bodies as f64 >= CERTAINTY_BROKEN_OFF;
+        (share >= threshold && relative).then_some((
+            2.0 + share * BROKEN_OFF_WEIGHT,
+            EjectionReason::BrokenOff { broken_off: tally.broken_off, bodies: tally.bodies },
+        ))
+    }
+
+    /// Finds out whether it is slow, has that cost it its share, and says when that is not enough.
+    fn slow(&self, now: Duration, own: &mut Traffic) -> Option<Sign> {
+        let found = self.slowness(own);
+        let slowness = found.as_ref().map(|(slowness, _)| *slowness);
+        let ejected = own.pace.on_tick(now, slowness, &mut own.trial);
+        found.filter(|_| ejected).map(|(slowness, reason)| (1.0 - 1.0 / slowness, reason))
+    }
+
+    fn slowness(&self, own: &Traffic) -> Option<Sign> {
+        let (factor, median) = (self.settings.latency_factor?, median(own)?);
+        let siblings = self.median_without(Some(median))?;
+        let limit = self.limit_over(siblings)?;
+        if median <= limit {
+            return None;
+        }
+        let mut heads = Latencies::default();
+        let certain = own.latest_first().any(|slice| {
+            heads.merge(&slice.latencies);
+            self.is_surprising(&heads, slice.slot, limit)
+        });
+        let reference =
+            siblings.max(self.settings.latency_floor.div_f64(factor)).as_secs_f64().max(1e-6);
+        certain.then_some((
+            median.as_secs_f64() / reference,
+            EjectionReason::Slow { median, siblings, limit },
+        ))
+    }
+
+    /// Above which median this one would be slow. The least limit of all is the age at which
+    /// attempts count as late, on all of them alike: were slow answers to count when they come on
+    /// some and before they come on others, the latter would look worse than they are.
+    fn limit(&self, peer: &Peer<'_>) -> Option<Duration> {
+        let judged = peer.in_service && self.settings.mode != Mode::Off;
+        judged.then(|| self.median_without(median(peer.traffic)))?.and_then(|s| self.limit_over(s))
+    }
+
+    fn limit_over(&self, siblings: Duration) -> Option<Duration> {
+        let factor = self.settings.latency_factor?;
+        Some(siblings.mul_f64(factor).max(self.settings.latency_floor))
+    }
+
+    /// Whether most of these heads since a slot were late, and that is no chance by what its
+    /// siblings were like in the same time.
+    fn is_surprising(&self, heads: &Latencies, since: u64, limit: Duration) -> bool {
+        let (late, count) = (heads.above(limit), heads.count() as f64);
+        if late * 2.0 <= count {
+            return false;
+        }
+        let mut rest = self.latencies[self.age(since)].clone();
+        rest.remove(heads);
+        let usual = (rest.above(limit) + 0.5) / (rest.count() as f64 + 1.0);
+        surprise(late / count, usual.max(0.01)) * count >= CERTAINTY
+    }
+
+    /// The median of the siblings' medians; the higher one of two. So one backend that answers fast
+    /// because it is broken makes nobody look slow, unless it is the only sibling.
+    fn median_without(&self, own: Option<Duration>) -> Option<Duration> {
+        let own = own.and_then(|own| self.medians.binary_search(&own).ok());
+        let rest = self.medians.len() - usize::from(own.is_some());
+        let at = rest / 2;
+        let skipped = own.is_some_and(|own| own <= at);
+        self.medians.get(at + usize::from(skipped)).copied().filter(|_| rest > 0)
+    }
+}
+
+/// Of the latest heads, as few slices as hold enough.
+fn median(traffic: &Traffic) -> Option<Duration> {
+    let since = traffic.slot_with(HEADS, |slice: &Slice| slice.latencies.count())?;
+    traffic.latencies_since(since).quantile(0.5)
+}
+
+/// A rate that is not trusted to be zero: half a failure more, of one request more.
+fn cautious(failures: u64, requests: u64) -> f64 {
+    (failures as f64 + 0.5) / (requests as f64 + 1.0)
+}
+
+/// How unlikely it is that a share so far above the usual one is chance, per observation
+/// (Chernoff's bound): n observations have a chance of e to the -n times this.
+fn surprise(share: f64, usual: f64) -> f64 {
+    let part = |p: f64, q: f64| if p > 0.0 { p * (p / q).ln() } else { 0.0 };
+    let usual = usual.min(0.999);
+    if share <= usual { 0.0 } else { part(share, usual) + part(1.0 - share, 1.0 - usual) }
+}

@@ -1,0 +1,463 @@
+//! Stories of pools under traffic: what is found, how soon, and that nothing else is.
+
+use super::*;
+use crate::health::reason::EjectionReason;
+
+/// Between two steps of the story.
+const STEP: Duration = Duration::from_millis(10);
+const TICK: Duration = Duration::from_millis(250);
+
+fn ms(n: u64) -> Duration {
+    Duration::from_millis(n)
+}
+
+/// What a backend does with a request.
+#[derive(Clone, Copy)]
+enum Answer {
+    After(Duration),
+    Error,
+    Refused,
+    Cut,
+}
+
+const FINE: Answer = Answer::After(Duration::from_millis(2));
+
+struct Member {
+    totals: Totals,
+    traffic: Traffic,
+    streak: Streak,
+    in_service: bool,
+    /// Sent and neither answered nor overdue yet.
+    waiting: Vec<(Duration, Duration)>,
+    cut: u64,
+}
+
+/// A pool under traffic. Every backend gets its requests whatever the others do, as much of them as
+/// its share says.
+struct Story {
+    now: Duration,
+    settings: Settings,
+    members: Vec<Member>,
+    findings: Vec<(Duration, Finding)>,
+    rng: fastrand::Rng,
+}
+
+impl Story {
+    fn of(members: usize) -> Self {
+        Self::with(members, Settings::default())
+    }
+
+    fn with(members: usize, settings: Settings) -> Self {
+        let member = |_| Member {
+            totals: Totals::default(),
+            traffic: Traffic::new(&Totals::default()),
+            streak: Streak::default(),
+            in_service: true,
+            waiting: Vec::new(),
+            cut: 0,
+        };
+        Self {
+            now: Duration::from_secs(1_000),
+            settings,
+            members: (0..members).map(member).collect(),
+            findings: Vec::new(),
+            rng: fastrand::Rng::with_seed(3),
+        }
+    }
+
+    /// `rate` requests a second to each backend for so long; `behave` says what becomes of one.
+    fn run(
+        &mut self,
+        length: Duration,
+        rate: f64,
+        mut behave: impl FnMut(usize, &mut fastrand::Rng) -> Answer,
+    ) {
+        let end = self.now + length;
+        while self.now < end {
+            self.now += STEP;
+            for at in 0..self.members.len() {
+                let share = self.members[at].traffic.share();
+                let wanted = rate * share * STEP.as_secs_f64() + self.rng.f64();
+                let requests = if self.members[at].in_service { wanted as u32 } else { 0 };
+                for _ in 0..requests {
+                    let answer = behave(at, &mut self.rng);
+                    self.request(at, answer);
+                }
+                self.heads(at);
+            }
+            if self.now.as_millis().is_multiple_of(TICK.as_millis()) {
+                self.tick();
+            }
+        }
+    }
+
+    fn request(&mut self, at: usize, answer: Answer) {
+        let Member { totals, waiting, .. } = &mut self.members[at];
+        let outcome = match answer {
+            Answer::After(time) => {
+                waiting.push((self.now, time));
+                return;
+            }
+            Answer::Error => Outcome::ServerError { body: true },
+            Answer::Refused => Outcome::Failure,
+            Answer::Cut => Outcome::BrokeOff,
+        };
+        totals.requests += 1;
+        totals.failures += 1;
+        if matches!(outcome, Outcome::ServerError { .. } | Outcome::BrokeOff) {
+            totals.bodies += 1;
+        }
+        if outcome == Outcome::BrokeOff {
+            totals.broken_off += 1;
+            self.members[at].cut += 1;
+        }
+        self.tell(at, outcome);
+    }
+
+    fn tell(&mut self, at: usize, outcome: Outcome) {
+        let limit = self.settings.consecutive_failures;
+        if let Some(alarm) = self.members[at].streak.count(outcome, limit) {
+            let found = self.judged(|now, settings, peers| {
+                judge_alarm(now, settings, peers, at, alarm).into_iter().collect()
+            });
+            self.act(found);
+        }
+    }
+
+    /// Heads come, and what waits too long is overdue.
+    fn heads(&mut self, at: usize) {
+        let now = self.now;
+        let member = &mut self.members[at];
+        let late_after = member.traffic.late_after();
+        let mut whole = 0;
+        member.waiting.retain(|(sent, time)| {
+            let waited = now - *sent;
+            if late_after.is_some_and(|limit| waited > limit) {
+                member.totals.overdue += 1;
+            } else if waited >= *time {
+                member.totals.heads[bucket(*time)] += 1;
+            } else {
+                return true;
+            }
+            member.totals.requests += 1;
+            member.totals.bodies += 1;
+            whole += 1;
+            false
+        });
+        for _ in 0..whole {
+            self.tell(at, Outcome::Success { body: true });
+        }
+    }
+
+    fn tick(&mut self) {
+        let found = self.judged(judge);
+        self.act(found);
+    }
+
+    fn judged(
+        &mut self,
+        judge: impl FnOnce(Duration, &Settings, &mut [Peer<'_>]) -> Vec<Finding>,
+    ) -> Vec<Finding> {
+        let (now, window) = (self.now, self.settings.window);
+        let peer = |member: &'_ mut Member| -> (Totals, bool) {
+            (member.totals.clone(), member.in_service)
+        };
+        let state: Vec<_> = self.members.iter_mut().map(peer).collect();
+        let mut peers: Vec<Peer<'_>> = self
+            .members
+            .iter_mut()
+            .zip(&state)
+            .map(|(member, (totals, in_service))| {
+                member.traffic.observe(now, window, totals);
+                Peer { traffic: &mut member.traffic, in_service: *in_service }
+            })
+            .collect();
+        judge(now, &self.settings, &mut peers)
+    }
+
+    fn act(&mut self, found: Vec<Finding>) {
+        for finding in found {
+            if finding.action == Action::Eject {
+                self.members[finding.member].in_service = false;
+                self.members[finding.member].streak.reset();
+            }
+            self.findings.push((self.now, finding));
+        }
+    }
+
+    /// Every ejection so far: who, by what sign, and how long after a moment.
+    fn ejections(&self, since: Duration) -> Vec<(usize, &'static str, Duration)> {
+        let ejected = self.findings.iter().filter(|(_, finding)| finding.action == Action::Eject);
+        ejected.map(|(at, f)| (f.member, f.reason.label(), at.saturating_sub(since))).collect()
+    }
+
+    #[track_caller]
+    fn assert_only(&self, member: usize, label: &str, since: Duration, within: Duration) {
+        let ejections = self.ejections(since);
+        assert!(
+            matches!(ejections[..], [(m, l, t)] if m == member && l == label && t <= within),
+            "{ejections:?}"
+        );
+    }
+}
+
+/// Ten good seconds, then so many with one backend that behaves otherwise.
+fn one_sick(rate: f64, seconds: u64, mut sick: impl FnMut(&mut fastrand::Rng) -> Answer) -> Story {
+    let mut story = Story::of(3);
+    story.run(ms(10_000), rate, |_, _| FINE);
+    assert_eq!(story.findings, []);
+    story.run(ms(seconds * 1_000), rate, |at, rng| if at == 1 { sick(rng) } else { FINE });
+    story
+}
+
+const FAULT: Duration = Duration::from_secs(1_010);
+
+#[test]
+fn plain_illness_shows_within_a_tick_or_two() {
+    one_sick(200.0, 5, |_| Answer::Error).assert_only(1, "failure_rate", FAULT, ms(750));
+    one_sick(200.0, 5, |_| Answer::Refused).assert_only(1, "consecutive_failures", FAULT, ms(60));
+    // With two requests a second, after the twenty that a rate needs.
+    one_sick(2.0, 15, |_| Answer::Error).assert_only(1, "failure_rate", FAULT, ms(12_000));
+}
+
+#[test]
+fn partial_illness_shows_when_it_is_a_share_of_the_window() {
+    let ill = |share: f64| {
+        move |rng: &mut fastrand::Rng| if rng.f64() < share { Answer::Error } else { FINE }
+    };
+    one_sick(200.0, 15, ill(0.3)).assert_only(1, "failure_rate", FAULT, ms(8_000));
+    assert_eq!(one_sick(200.0, 60, ill(0.15)).findings, []);
+}
+
+#[test]
+fn what_all_do_ejects_nobody() {
+    for answer in [Answer::Error, Answer::After(ms(2_000))] {
+        let mut story = Story::of(4);
+        story.run(ms(10_000), 100.0, |_, _| FINE);
+        story.run(ms(30_000), 100.0, |_, rng| if rng.f64() < 0.6 { answer } else { FINE });
+        assert_eq!(story.ejections(FAULT), []);
+    }
+    // Failures in a row eject on their own evidence, but not when most of the rest fails too.
+    let mut story = Story::of(4);
+    story.run(ms(10_000), 100.0, |_, _| FINE);
+    story.run(ms(60_000), 100.0, |_, _| Answer::Refused);
+    assert!(story.ejections(FAULT).len() <= 2);
+    assert!(story.ejections(FAULT).iter().all(|ejection| ejection.2 < ms(300)));
+}
+
+#[test]
+fn few_clients_see_a_broken_off_response() {
+    for (share, most) in [(1.0, 7), (0.5, 10), (0.3, 10), (0.1, 10)] {
+        for rate in [200.0, 20.0] {
+            let story =
+                one_sick(rate, 20, |rng| if rng.f64() < share { Answer::Cut } else { FINE });
+            story.assert_only(1, "broken_off", FAULT, ms(20_000));
+            let cut = story.members[1].cut;
+            assert!(cut <= most, "{cut} at {share} of {rate}/s");
+        }
+    }
+}
+
+#[test]
+fn a_rare_broken_off_response_ejects_nobody() {
+    let story = one_sick(200.0, 60, |rng| if rng.f64() < 0.01 { Answer::Cut } else { FINE });
+    assert_eq!(story.ejections(FAULT), []);
+    let mut story = Story::of(3);
+    story.run(ms(60_000), 100.0, |_, rng| if rng.f64() < 0.03 { Answer::Cut } else { FINE });
+    assert_eq!(story.ejections(Duration::ZERO), [], "all of them do it");
+}
+
+#[test]
+fn a_slow_backend_loses_its_share_within_a_second_and_its_place_within_two() {
+    let mut story = Story::of(3);
+    story.run(ms(10_000), 200.0, |_, _| FINE);
+    let slow = |at, _: &mut fastrand::Rng| if at == 1 { Answer::After(ms(2_002)) } else { FINE };
+    story.run(ms(1_000), 200.0, slow);
+    assert!(story.members[1].traffic.share() < 0.1);
+    assert_eq!(story.members[0].traffic.share(), 1.0);
+    story.run(ms(2_000), 200.0, slow);
+    story.assert_only(1, "latency", FAULT, ms(2_250));
+    // Back with trial traffic only, and out again for as little.
+    story.members[1].in_service = true;
+    let before = story.members[1].totals.overdue;
+    story.run(ms(5_000), 200.0, slow);
+    assert_eq!(story.ejections(FAULT).len(), 2);
+    assert!(story.members[1].totals.overdue - before < 60);
+}
+
+#[test]
+fn trial_traffic_brings_a_backend_back() {
+    // A pause of a second: everything that comes in it waits until its end.
+    let mut story = Story::of(3);
+    story.run(ms(10_000), 200.0, |_, _| FINE);
+    let mut left = 200_u64;
+    story.run(ms(1_000), 200.0, |at, _| {
+        if at != 1 {
+            return FINE;
+        }
+        left = left.saturating_sub(1);
+        Answer::After(ms(5 * left + 2))
+    });
+    let mut lowest: f64 = 1.0;
+    for _ in 0..40 {
+        story.run(ms(250), 200.0, |_, _| FINE);
+        lowest = lowest.min(story.members[1].traffic.share());
+    }
+    assert_eq!(story.ejections(FAULT), []);
+    assert!(lowest < 0.5, "{lowest}");
+    assert_eq!(story.members[1].traffic.share(), 1.0);
+}
+
+#[test]
+fn honest_differences_are_no_illness() {
+    for seed in 0..5 {
+        let mut story = Story::of(3);
+        story.rng = fastrand::Rng::with_seed(seed);
+        // One is three times as slow, one page in twenty takes seconds, one in a hundred fails.
+        story.run(ms(60_000), 50.0, |at, rng| match rng.u32(..100) {
+            0 => Answer::Error,
+            1..6 => Answer::After(ms(rng.u64(500..3_000))),
+            _ => Answer::After(ms(rng.u64(1..200) * if at == 1 { 3 } else { 1 })),
+        });
+        assert_eq!(story.findings, [], "seed {seed}");
+        assert!(story.members.iter().all(|member| member.traffic.share() == 1.0));
+    }
+}
+
+#[test]
+fn below_the_floor_nothing_is_slow() {
+    let story = one_sick(100.0, 20, |_| Answer::After(ms(200)));
+    assert_eq!(story.findings, []);
+    assert_eq!(story.members[1].traffic.share(), 1.0);
+}
+
+#[test]
+fn one_that_fails_fast_makes_nobody_look_slow() {
+    let mut story = Story::of(3);
+    story.run(ms(20_000), 100.0, |at, _| Answer::After(ms(if at == 1 { 1 } else { 400 })));
+    assert_eq!(story.findings, []);
+}
+
+#[test]
+fn not_more_than_the_allowed_share_goes_and_never_the_last() {
+    for (members, max_ejected, gone) in
+        [(1, 1.0, 0), (2, 1.0, 1), (2, 0.4, 0), (4, 0.5, 2), (5, 0.3, 1)]
+    {
+        let settings = Settings { max_ejected, failure_factor: 1.0, ..Settings::default() };
+        let mut story = Story::with(members, settings);
+        story.run(ms(10_000), 100.0, |_, _| FINE);
+        // All but the last fail, one after another.
+        for step in 0..members.max(2) - 1 {
+            story.run(ms(3_000), 100.0, |at, _| if at <= step { Answer::Error } else { FINE });
+        }
+        let out = story.members.iter().filter(|member| !member.in_service).count();
+        assert_eq!(out, gone, "of {members}: {:?}", story.findings);
+        let withheld = |(_, f): &&(Duration, Finding)| f.action == Action::Withheld;
+        let reports = story.findings.iter().filter(withheld).count();
+        assert!(reports <= 8, "{reports} reports: it is told every ten seconds, not every tick");
+    }
+}
+
+#[test]
+fn observing_reports_and_does_nothing() {
+    let mut story = Story::with(3, Settings { mode: Mode::Observe, ..Settings::default() });
+    story.run(ms(10_000), 100.0, |_, _| FINE);
+    story.run(ms(9_000), 100.0, |at, _| match at {
+        0 => Answer::Error,
+        1 => Answer::After(ms(2_000)),
+        _ => FINE,
+    });
+    assert_eq!(story.findings.len(), 2, "{:?}", story.findings);
+    assert!(story.findings.iter().all(|(_, finding)| finding.action == Action::Observed));
+    assert!(story.members.iter().all(|member| member.traffic.share() == 1.0));
+}
+
+#[test]
+fn switched_off_nothing_is_judged_but_how_the_siblings_are() {
+    let mut story = Story::with(2, Settings { mode: Mode::Off, ..Settings::default() });
+    story.run(ms(5_000), 100.0, |at, _| if at == 0 { Answer::Error } else { FINE });
+    assert_eq!(story.findings, []);
+    assert_eq!(story.members[0].traffic.late_after(), None);
+    assert!(story.members[0].traffic.siblings_well());
+    assert!(!story.members[1].traffic.siblings_well());
+}
+
+#[test]
+fn who_comes_back_is_judged_anew() {
+    let mut story = one_sick(200.0, 3, |_| Answer::Error);
+    story.members[1].in_service = true;
+    story.run(ms(20_000), 200.0, |_, _| FINE);
+    assert_eq!(story.ejections(FAULT).len(), 1);
+    assert_eq!(story.members[1].traffic.share(), 1.0);
+}
+
+#[test]
+fn a_backend_without_traffic_keeps_nothing() {
+    let mut story = Story::of(2);
+    story.run(ms(5_000), 10.0, |_, _| FINE);
+    assert!(!story.members[0].traffic.is_quiet());
+    assert!(story.members[0].traffic.head_quantile(0.99).unwrap() < ms(3));
+    story.run(ms(12_000), 0.0, |_, _| FINE);
+    assert!(story.members[0].traffic.is_quiet());
+    assert_eq!(story.members[0].traffic.head_quantile(0.99), None);
+}
+
+#[test]
+fn a_new_window_begins_empty() {
+    let mut traffic = Traffic::new(&Totals::default());
+    let totals = Totals { requests: 5, ..Totals::default() };
+    traffic.observe(ms(1_000), ms(10_000), &totals);
+    assert!(!traffic.is_quiet());
+    traffic.observe(ms(1_000), ms(5_000), &totals);
+    assert!(traffic.is_quiet());
+}
+
+#[test]
+fn how_many_may_be_ejected() {
+    for (total, out, share, may) in [
+        (0, 0, 1.0, false),
+        (1, 0, 1.0, false),
+        (2, 0, 1.0, true),
+        (2, 1, 1.0, false),
+        (2, 0, 0.5, true),
+        (2, 0, 0.4, false),
+        (3, 0, 0.5, true),
+        (3, 1, 0.5, false),
+        (3, 1, 1.0, true),
+        (3, 2, 1.0, false),
+        (5, 0, 0.2, true),
+        (5, 1, 0.2, false),
+        (10, 2, 0.3, true),
+        (10, 3, 0.3, false),
+        (10, 0, 0.0, false),
+        (4, 9, 1.0, false),
+    ] {
+        assert_eq!(may_eject(total, out, share), may, "{out} of {total} at {share}");
+    }
+}
+
+#[test]
+fn signs_in_words() {
+    let rate = EjectionReason::FailureRate {
+        failed: 180,
+        requests: 200,
+        rest_failed: 1,
+        rest_requests: 400,
+    };
+    let slow = EjectionReason::Slow { median: ms(2_000), siblings: ms(3), limit: ms(250) };
+    for (reason, words) in [
+        (rate, "180 of its latest 200 requests failed, 1 of 400 on the other backends"),
+        (
+            slow,
+            "its median to the response head is 2 s, that of the other backends 3 ms (the limit \
+             is 250 ms)",
+        ),
+        (EjectionReason::BrokenOffInARow(5), "5 responses in a row broke off"),
+        (
+            EjectionReason::BrokenOff { broken_off: 5, bodies: 60 },
+            "5 of its latest 60 responses broke off",
+        ),
+    ] {
+        assert_eq!(reason.to_string(), words);
+    }
+}
