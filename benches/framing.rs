@@ -56,7 +56,12 @@ fn framing(c: &mut Criterion) {
     group.bench_function("answer", |b| {
         b.iter(|| {
             scanner.ask(Asked::Plain);
-            scanner.feed(black_box(ANSWER))
+            let mut rest = black_box(ANSWER);
+            while !rest.is_empty() {
+                let (passed, part) = scanner.next(rest);
+                assert!(part.is_ok());
+                rest = &rest[passed..];
+            }
         });
     });
     assert!(scanner.is_idle());

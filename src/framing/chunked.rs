@@ -36,41 +36,46 @@ impl Default for Step {
     }
 }
 
-/// How far [`Chunked::feed`] came.
+/// What [`Chunked::next`] came over.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    /// All bytes belong to the chunks.
-    More,
+    /// Sizes, extensions, line ends.
+    Framing,
+    /// Data of a chunk.
+    Data,
     /// The last chunk's line ends here; trailers follow.
     LastChunk,
     Refused(Violation),
 }
 
 impl Chunked {
-    /// Looks at further bytes. Gives the number of those that are in order, and what stands then.
-    pub(crate) fn feed(&mut self, bytes: &[u8]) -> (usize, Outcome) {
-        let mut at = 0;
-        while at < bytes.len() {
-            if matches!(self.step, Step::Data) {
-                let left = (bytes.len() - at) as u64;
-                let skipped = self.remaining.min(left);
-                self.remaining -= skipped;
-                at += skipped as usize;
-                if self.remaining == 0 {
-                    self.step = Step::DataCr;
-                }
-                continue;
+    /// Looks at further bytes, at least one, as far as they are of one kind. Gives their number,
+    /// and the kind.
+    pub(crate) fn next(&mut self, bytes: &[u8]) -> (usize, Outcome) {
+        if matches!(self.step, Step::Data) {
+            let passed = self.remaining.min(bytes.len() as u64);
+            self.remaining -= passed;
+            if self.remaining == 0 {
+                self.step = Step::DataCr;
             }
-            match self.step_over(bytes[at]) {
+            return (passed as usize, Outcome::Data);
+        }
+        for (at, &byte) in bytes.iter().enumerate() {
+            match self.step_over(byte) {
                 Ok(next) => self.step = next,
                 Err(violation) => return (at, Outcome::Refused(violation)),
             }
-            at += 1;
-            if matches!(self.step, Step::Data) && self.remaining == 0 {
-                return (at, Outcome::LastChunk);
+            if matches!(self.step, Step::Data) {
+                let last = self.remaining == 0;
+                return (at + 1, if last { Outcome::LastChunk } else { Outcome::Framing });
             }
         }
-        (at, Outcome::More)
+        (bytes.len(), Outcome::Framing)
+    }
+
+    /// Whether the next byte is data.
+    pub(crate) fn is_in_data(&self) -> bool {
+        matches!(self.step, Step::Data)
     }
 
     /// The step after `byte`.

@@ -51,6 +51,10 @@ pub async fn drive<T>(
             if let Poll::Ready(result) = poll(cx, Wish::GoOn) {
                 return Poll::Ready(Over::Done(result));
             }
+            if state.io.resumable.get() && state.io.undecided.take() {
+                // Decided while hyper was not reading.
+                continue;
+            }
             if state.active.get() == 0
                 && state.io.blocked_since.get().is_none()
                 && let Some(violation) = state.io.violation.get()

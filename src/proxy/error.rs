@@ -75,7 +75,9 @@ impl Failure {
     /// The status that the client sees.
     pub fn status(&self) -> StatusCode {
         match self {
-            Failure::Host(_) | Failure::Target(_) => StatusCode::BAD_REQUEST,
+            Failure::Host(_)
+            | Failure::Target(_)
+            | Failure::Upstream(upstream::Error::Target(_)) => StatusCode::BAD_REQUEST,
             Failure::Head(violation) => violation.status(),
             Failure::NoRoute => StatusCode::NOT_FOUND,
             Failure::Misdirected => StatusCode::MISDIRECTED_REQUEST,
@@ -158,6 +160,7 @@ pub fn upstream_reason(error: &upstream::Error) -> &'static str {
         upstream::Error::Reset(_) => "reset",
         upstream::Error::RefusedStream => "refused_stream",
         upstream::Error::Malformed(_) => "malformed_response",
+        upstream::Error::Target(_) => "bad_target",
         upstream::Error::RequestBody => "body_broken",
     }
 }

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use http::header::{CONTENT_LENGTH, COOKIE, SEC_WEBSOCKET_KEY, SET_COOKIE, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderValue, Response, StatusCode, Version};
-use hyper::body::Incoming;
 use smallvec::SmallVec;
 use tokio::time::Instant;
 
@@ -22,7 +21,7 @@ use super::websocket;
 use crate::state::pool::SecureCookie;
 use crate::state::{Backend, BackendId, Choice, Picked, Pool};
 use crate::upstream::http1::UpgradeOutcome;
-use crate::upstream::{self, Failed, Lease};
+use crate::upstream::{self, Failed, Incoming, Lease};
 
 /// How an attempt failed.
 enum Missed {
@@ -57,7 +56,7 @@ pub async fn forward(
     let mut tried: SmallVec<[BackendId; 3]> = SmallVec::new();
     let mut cause: Option<Cause> = None;
     loop {
-        let cookies = outgoing.headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes);
+        let cookies = outgoing.head.headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes);
         let picked = worker
             .with_rng(|rng| pool.pick(cookies, outgoing.client_hash, &tried, rng))
             .ok_or(Failure::NoBackend)?;
@@ -131,7 +130,7 @@ async fn attempt(
     }
     let (response, lease) = exchange(pool, outgoing, &picked, record).await?;
     let status = response.status();
-    count_answer(picked.slot.backend(), &response, began, record);
+    count_answer(picked.slot.backend(), status, began, record);
     // Only somebody else may know better; a backend on its own gets no second question.
     if pool.retries.on_status.contains(&status.as_u16())
         && picked.choice.version.usable().len() > 1
@@ -168,11 +167,8 @@ async fn exchange(
                 .map_err(|_expired| Missed::Final(Failure::Deadline))?,
         }
         .map_err(|error| missed(error, outgoing))?;
-        let request = outgoing
-            .request(connection.is_h2(), pool.upstream.tls.is_some())
-            .map_err(Missed::Final)?;
         let reused = connection.is_reused();
-        let sending = connection.send(request);
+        let sending = connection.send(&outgoing.head, outgoing.body());
         let patience = Patience {
             head: pool.upstream.response_timeout,
             upload: pool.upstream.body_idle_timeout,
@@ -181,14 +177,11 @@ async fn exchange(
             Ok(Ok(answer)) => return Ok(answer),
             // It was closed before anything was written: not even a stale connection, only an idle
             // one that is gone. The next one is this same attempt.
-            Ok(Err(failed)) if reused && failed.request.is_some() => {}
-            Ok(Err(failed)) => {
-                let Failed { error, request } = *failed;
-                return Err(match request {
-                    Some(_unsent) => Missed::Again(Cause::Connect, error.into()),
-                    None => missed(error, outgoing),
-                });
+            Ok(Err(Failed { unsent: true, error })) if reused && Cause::of(&error).is_some() => {}
+            Ok(Err(Failed { unsent: true, error })) if Cause::of(&error).is_some() => {
+                return Err(Missed::Again(Cause::Connect, error.into()));
             }
+            Ok(Err(failed)) => return Err(missed(failed.error, outgoing)),
             Err(late) => return Err(late.into()),
         }
     }
@@ -205,19 +198,18 @@ async fn switch(
     let worker = Rc::clone(&record.connection.worker);
     let lane = worker.upstreams.lane(picked.slot.backend(), &pool.upstream);
     let timer = worker.wheel.timer();
-    let mut request = outgoing.request(false, false).map_err(Missed::Final)?;
     let key = matches!(outgoing.wish, Some(Wish::WebSocketOverHttp2 { .. }))
         .then(|| worker.with_rng(websocket::fresh_key));
     if let Some(key) = &key {
         // Over HTTP/2 the client sends none (RFC 8441 section 5).
-        request.headers_mut().insert(SEC_WEBSOCKET_KEY, key.clone());
+        outgoing.head.headers.insert(SEC_WEBSOCKET_KEY, key.clone());
     }
     // The time to connect has its own limit; it is short against the one for an answer.
     let head = pool.upstream.response_timeout.map(|time| time + pool.upstream.connect_timeout);
     let patience = Patience { head, upload: None };
-    let answer = in_time(&timer, patience, outgoing, lane.upgrade(request))
+    let answer = in_time(&timer, patience, outgoing, lane.upgrade(&outgoing.head, outgoing.body()))
         .await?
-        .map_err(|failed| missed(failed.error, outgoing))?;
+        .map_err(|error| missed(error, outgoing))?;
     let hold = Hold {
         lease: None,
         gauge: Some(answer.gauge),
@@ -227,7 +219,8 @@ async fn switch(
     };
     match answer.outcome {
         UpgradeOutcome::Declined(response) => {
-            count_answer(hold.slot.backend(), &response, began, record);
+            count_answer(hold.slot.backend(), response.status(), began, record);
+            let response = response.map(Incoming::Http1);
             Ok(Answer::Backend(relay(pool, outgoing, hold, &picked.choice, response, record)))
         }
         UpgradeOutcome::Switched(mut response, upstream) => {
@@ -257,14 +250,9 @@ fn missed(error: upstream::Error, outgoing: &Outgoing) -> Missed {
     }
 }
 
-fn count_answer(
-    backend: &Backend,
-    response: &Response<Incoming>,
-    began: Instant,
-    record: &RequestRecord,
-) {
+fn count_answer(backend: &Backend, status: StatusCode, began: Instant, record: &RequestRecord) {
     let cells = backend.cells.cell(record.connection.worker.id);
-    cells.codes.count(response.status());
+    cells.codes.count(status);
     let sent = record.upload.as_ref().and_then(|upload| upload.finished());
     cells.head.observe(sent.map_or(began, |sent| sent.max(began)).elapsed());
 }

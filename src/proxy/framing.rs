@@ -182,8 +182,8 @@ impl Scanner {
                 }
                 (passed as usize, Ok(true))
             }
-            State::Chunked(chunked) => match chunked.feed(bytes) {
-                (passed, Outcome::More) => (passed, Ok(true)),
+            State::Chunked(chunked) => match chunked.next(bytes) {
+                (passed, Outcome::Framing | Outcome::Data) => (passed, Ok(true)),
                 (passed, Outcome::LastChunk) => {
                     self.begin_fields(State::Trailers);
                     (passed, Ok(true))

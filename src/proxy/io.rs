@@ -44,6 +44,8 @@ pub struct IoState {
     pub violation: Cell<Option<Violation>>,
     /// Why an HTTP/2 connection was broken off.
     pub abuse: Cell<Option<H2Abuse>>,
+    /// What was read waits to be told whose it is: a request, or what follows a switch of protocols.
+    pub undecided: Cell<bool>,
     /// No request is being served: the answer to the last one has been decided in full.
     pub resumable: Cell<bool>,
 }
@@ -185,6 +187,7 @@ impl ClientIo {
                 }
                 continue;
             }
+            state.undecided.set(!held.is_empty());
             if held.len() >= HELD_BYTES {
                 return Poll::Pending;
             }

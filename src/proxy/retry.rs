@@ -47,7 +47,7 @@ impl Cause {
             Error::OutOfFiles => None,
             // A backend that talks nonsense has seen the request and may have acted on it; asking
             // again would only hide it.
-            Error::Malformed(_) | Error::RequestBody => None,
+            Error::Malformed(_) | Error::RequestBody | Error::Target(_) => None,
         }
     }
 

@@ -34,6 +34,7 @@ use super::{host, retry};
 use crate::balance::{Policy, stable_hash};
 use crate::state::pool::Protocol;
 use crate::state::{Pool, Redirect, Route, Snapshot, Target};
+use crate::upstream::RequestHead;
 
 /// Answers one request. Whatever happens, the record tells of it once.
 ///
@@ -220,11 +221,9 @@ fn prepare(
         // then its body may have been read.
         upload.admit(idempotent || pool.upstream.protocol != Protocol::Http1, max_body, pause);
     }
+    let host = host.unwrap_or(HeaderValue::from_static(""));
     Ok(Outgoing {
-        method,
-        target: target_of(&parts),
-        headers,
-        host: host.unwrap_or(HeaderValue::from_static("")),
+        head: RequestHead { method, target: target_of(&parts), host, headers },
         upload: record.upload.clone(),
         idempotent,
         wish,

@@ -29,13 +29,16 @@ pub enum Error {
     Stale,
     /// The connection broke before the response head.
     #[error("connection broke before an answer: {0}")]
-    Reset(#[source] hyper::Error),
+    Reset(#[source] io::Error),
     /// An HTTP/2 backend refused the stream unprocessed (REFUSED_STREAM, or beyond its GOAWAY).
     #[error("the stream was refused")]
     RefusedStream,
     /// What came back is not HTTP, or not an answer that we may pass on.
     #[error("malformed answer: {0}")]
     Malformed(Cow<'static, str>),
+    /// The request has no form in the backend's version of HTTP.
+    #[error("{0}")]
+    Target(&'static str),
     /// The request could not be written because its own body failed: the client's doing.
     #[error("the request body failed")]
     RequestBody,
@@ -50,25 +53,33 @@ impl Error {
             | Error::ConnectTimeout
             | Error::OutOfFiles
             | Error::Tls(_)
+            | Error::Target(_)
             | Error::RefusedStream => true,
             Error::Stale | Error::Reset(_) | Error::Malformed(_) | Error::RequestBody => false,
         }
     }
 }
 
-/// A send that failed, with the request if it never left us.
+/// A send that failed.
 #[derive(Debug)]
-pub struct Failed<R> {
+pub struct Failed {
     /// What happened.
     pub error: Error,
-    /// The request, if the backend cannot have seen any of it.
-    pub request: Option<R>,
+    /// Nothing of the request was written.
+    pub unsent: bool,
 }
 
-/// Tells from hyper's error types what happened to a request that was handed to a connection.
+impl From<Error> for Failed {
+    fn from(error: Error) -> Self {
+        Failed { unsent: error.is_unsent(), error }
+    }
+}
+
+/// Tells from hyper's error types what happened to a request that was handed to an HTTP/2
+/// connection.
 ///
-/// `reused` is whether the connection had served another request before: then a close without a
-/// single byte of an answer is the ordinary race of keep-alive (RFC 9112 section 9.6).
+/// `reused` is whether the connection had served another request before: then a close without an
+/// answer is the ordinary race of keep-alive (RFC 9113 section 9.1).
 pub(super) fn classify(error: hyper::Error, reused: bool) -> Error {
     if let Some(h2) = find::<h2::Error>(&error) {
         let refused = h2.reason() == Some(h2::Reason::REFUSED_STREAM);
@@ -82,7 +93,7 @@ pub(super) fn classify(error: hyper::Error, reused: bool) -> Error {
         if h2.is_library() && h2.is_reset() {
             return Error::Malformed(h2.to_string().into());
         }
-        return Error::Reset(error);
+        return Error::Reset(io::Error::other(error));
     }
     if error.is_parse() || error.is_parse_too_large() || error.is_parse_status() {
         return Error::Malformed(error.to_string().into());
@@ -91,15 +102,23 @@ pub(super) fn classify(error: hyper::Error, reused: bool) -> Error {
         return Error::RequestBody;
     }
     let no_answer = error.is_incomplete_message() || error.is_closed() || error.is_canceled();
-    let broken = find::<io::Error>(&error).is_some_and(|error| {
-        matches!(
-            error.kind(),
-            io::ErrorKind::ConnectionReset
-                | io::ErrorKind::BrokenPipe
-                | io::ErrorKind::ConnectionAborted
-        )
-    });
-    if reused && (no_answer || broken) { Error::Stale } else { Error::Reset(error) }
+    let broken = find::<io::Error>(&error).is_some_and(|error| closes(error.kind()));
+    if reused && (no_answer || broken) {
+        Error::Stale
+    } else {
+        Error::Reset(io::Error::other(error))
+    }
+}
+
+/// Whether an error tells no more than that the other end has closed.
+pub(super) fn closes(kind: io::ErrorKind) -> bool {
+    matches!(
+        kind,
+        io::ErrorKind::UnexpectedEof
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::BrokenPipe
+            | io::ErrorKind::ConnectionAborted
+    )
 }
 
 fn find<'e, E: std::error::Error + 'static>(

@@ -1,11 +1,11 @@
 //! A scanner over the raw bytes that a backend sends on an HTTP/1.1 connection.
 //!
-//! hyper parses after us, and forgives what a proxy must not: a Content-Length beside a
-//! Transfer-Encoding, equal duplicates, a bare LF as a line end, codings that it does not know. It
-//! also cannot tell an answer from what came before its question. So the IO wrapper shows every byte
-//! to a [`Scanner`] before hyper gets it, and tells it of each request as it is written. The scanner
-//! follows the answer (interim heads, head, body by length, by chunks or to the end) and knows at
-//! every byte whether there is anything that it may belong to.
+//! It forgives less than parsers do that serve one application: a Content-Length beside a
+//! Transfer-Encoding, equal duplicates, a bare LF as a line end, codings that nobody asked for are
+//! refused, since a client behind us may read them differently. The connection tells the [`Scanner`]
+//! of each request as it is written. The scanner follows the answer (interim heads, head, body by
+//! length, by chunks or to the end) and knows at every byte whether there is anything that it may
+//! belong to.
 //!
 //! The answer does not hang on how the bytes were split, and a head that arrives in one read costs
 //! no copy: see `crate::framing`.
@@ -33,6 +33,23 @@ pub enum Asked {
     Head,
     /// It asks for another protocol: the answer may be 101.
     Upgrade,
+}
+
+/// What a stretch of bytes is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// Of a head that goes on.
+    Head,
+    /// The last of an interim head: another one follows.
+    InterimEnd,
+    /// The last of the head.
+    HeadEnd,
+    /// Of the body, or behind a switch of protocols.
+    Data,
+    /// Chunk sizes and the like.
+    Framing,
+    /// Of the trailers, up to the empty line behind them.
+    Trailers,
 }
 
 /// Follows one connection. Small, and without heap but in the middle of a line.
@@ -95,26 +112,44 @@ impl Scanner {
         }
     }
 
-    /// Looks at the next bytes from the backend. Gives how many of them may be passed on, and what
-    /// stands behind those if that is not all. Nothing more is accepted from then on.
-    pub fn feed(&mut self, bytes: &[u8]) -> (usize, Option<Violation>) {
-        let mut accepted = 0;
-        while accepted < bytes.len() {
-            match self.step(&bytes[accepted..]) {
-                (passed, Ok(())) => accepted += passed,
-                (passed, Err(violation)) => {
-                    self.state = State::Refused(violation);
-                    self.partial = Vec::new();
-                    return (accepted + passed, Some(violation));
-                }
-            }
+    /// Looks at the next bytes from the backend, at least one, as far as they are of one kind.
+    /// Gives how many are in order, and their kind, or what stands behind them that is not to be
+    /// passed on. Nothing more is accepted from then on.
+    pub fn next(&mut self, bytes: &[u8]) -> (usize, Result<Part, Violation>) {
+        let (passed, part) = self.step(bytes);
+        if let Err(violation) = part {
+            self.state = State::Refused(violation);
+            self.partial = Vec::new();
         }
-        (accepted, None)
+        (passed, part)
     }
 
     /// Whether everything that was asked has been answered in full.
     pub fn is_idle(&self) -> bool {
         matches!(self.state, State::Idle)
+    }
+
+    /// The length of the body that comes now, if it was announced, in bytes.
+    pub fn body_length(&self) -> Option<u64> {
+        match self.state {
+            State::Idle => Some(0),
+            State::Length(remaining) => Some(remaining),
+            _ => None,
+        }
+    }
+
+    /// Whether what comes next is no data, but says where data begins or that there is no more.
+    pub fn expects_framing(&self) -> bool {
+        match &self.state {
+            State::Chunked(chunked) => !chunked.is_in_data(),
+            State::Trailers => true,
+            _ => false,
+        }
+    }
+
+    /// Whether the end of the connection is the end of the body.
+    pub fn ends_with_connection(&self) -> bool {
+        matches!(self.state, State::UntilClose)
     }
 
     /// Whether the connection is not to be used again although nothing was refused: the backend
@@ -123,12 +158,15 @@ impl Scanner {
         self.spent
     }
 
-    /// Takes in what belongs to the current state. Gives the bytes passed.
-    fn step(&mut self, bytes: &[u8]) -> (usize, Result<(), Violation>) {
+    fn step(&mut self, bytes: &[u8]) -> (usize, Result<Part, Violation>) {
         match &mut self.state {
             State::Idle => (0, Err(Violation::Unsolicited)),
-            State::Start | State::Head(_) | State::Trailers => match self.line(bytes) {
-                Ok(passed) => (passed, Ok(())),
+            State::Start | State::Head(_) => match self.line(bytes) {
+                Ok(passed) => (passed, Ok(self.head_part())),
+                Err(violation) => (0, Err(violation)),
+            },
+            State::Trailers => match self.line(bytes) {
+                Ok(passed) => (passed, Ok(Part::Trailers)),
                 Err(violation) => (0, Err(violation)),
             },
             State::Length(remaining) => {
@@ -137,18 +175,28 @@ impl Scanner {
                 if *remaining == 0 {
                     self.state = State::Idle;
                 }
-                (passed as usize, Ok(()))
+                (passed as usize, Ok(Part::Data))
             }
-            State::Chunked(chunked) => match chunked.feed(bytes) {
-                (passed, Outcome::More) => (passed, Ok(())),
+            State::Chunked(chunked) => match chunked.next(bytes) {
+                (passed, Outcome::Data) => (passed, Ok(Part::Data)),
+                (passed, Outcome::Framing) => (passed, Ok(Part::Framing)),
                 (passed, Outcome::LastChunk) => {
                     self.begin_fields(State::Trailers);
-                    (passed, Ok(()))
+                    (passed, Ok(Part::Framing))
                 }
                 (passed, Outcome::Refused(violation)) => (passed, Err(violation)),
             },
-            State::UntilClose | State::Tunnel => (bytes.len(), Ok(())),
+            State::UntilClose | State::Tunnel => (bytes.len(), Ok(Part::Data)),
             State::Refused(violation) => (0, Err(*violation)),
+        }
+    }
+
+    /// What the line was that has been taken in, or is being taken in.
+    fn head_part(&self) -> Part {
+        match self.state {
+            State::Start if self.partial.is_empty() => Part::InterimEnd,
+            State::Start | State::Head(_) => Part::Head,
+            _ => Part::HeadEnd,
         }
     }
 

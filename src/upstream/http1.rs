@@ -1,31 +1,163 @@
 //! One HTTP/1.1 connection to a backend.
+//!
+//! Our own, and not hyper's, for what a proxy knows and a client does not: the request is written
+//! from its fields straight into bytes, as often as it is tried; the answer is parsed where it was
+//! read, by the scanner that judges its framing; and nothing runs but the request itself, so that
+//! there is no second task to wake for every head, body and end. While unused a connection is a
+//! socket and little more.
 
-use std::pin::Pin;
+mod body;
+mod head;
+mod link;
+mod sending;
+
+use std::cell::RefCell;
+use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
-use http::{Method, Request, Response, StatusCode};
-use hyper::body::Incoming;
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
+use http::{Method, Response, StatusCode, Version};
 use tokio::task::AbortHandle;
 
+pub use self::body::Body;
+use self::head::ResponseHead;
+use self::link::Link;
+use self::sending::Sending;
+use super::Error;
 use super::dial::UpstreamStream;
 use super::framing::Asked;
-use super::io::{Http1Io, LIMITS, Watch};
-use super::{Error, Failed};
+use super::request::RequestHead;
 use crate::framing::Violation;
+use crate::state::backend::BackendCells;
 use crate::state::{Backend, WorkerId};
 
-/// The sending end of an HTTP/1.1 connection whose driver runs as a task of the worker.
+/// An HTTP/1.1 connection. Dropped, it is closed, once the body of its answer is dropped too.
 #[derive(Debug)]
-pub struct Http1<B> {
-    sender: http1::SendRequest<B>,
-    driver: AbortHandle,
-    watch: Rc<Watch>,
+pub struct Http1 {
+    link: Rc<RefCell<Link>>,
+    /// Writes the rest of a request that was answered early.
+    writer: Option<AbortHandle>,
     used: bool,
+}
+
+impl Http1 {
+    /// Speaks HTTP/1.1 on a fresh connection.
+    pub fn open(stream: UpstreamStream, backend: &Arc<Backend>, worker: WorkerId) -> Self {
+        let link = Rc::new(RefCell::new(Link::new(stream, backend, worker)));
+        Http1 { link, writer: None, used: false }
+    }
+
+    /// Whether it has served a request before.
+    pub fn reused(&self) -> bool {
+        self.used
+    }
+
+    /// Whether an unused connection can still be used: the backend has not closed it, nor sent what
+    /// belongs to no answer.
+    pub fn is_open(&self) -> bool {
+        self.link.borrow_mut().is_quiet(&mut Context::from_waker(Waker::noop()))
+    }
+
+    /// Whether the exchange has come to its end, both ways, and another may follow.
+    pub fn is_reusable(&self) -> bool {
+        self.link.borrow().is_reusable()
+    }
+
+    /// Gives back what an unused connection can do without.
+    pub fn release(&self) {
+        self.link.borrow_mut().release();
+    }
+
+    /// What the backend sent that is not to be passed on; the answer breaks off there.
+    pub fn violation(&self) -> Option<Violation> {
+        self.link.borrow().violation()
+    }
+
+    /// Sends a request and waits for the response head. The future can be dropped at any time; the
+    /// connection is of no use then.
+    ///
+    /// # Errors
+    /// Those of the exchange; the backend may have seen the request.
+    pub async fn send<B>(&mut self, head: &RequestHead, body: B) -> Result<Response<Body>, Error>
+    where
+        B: http_body::Body<Data = Bytes> + Unpin + 'static,
+    {
+        let asked = if head.method == Method::HEAD { Asked::Head } else { Asked::Plain };
+        let (answer, sending) = self.ask(head, body, asked).await?;
+        if !self.link.borrow().sent {
+            self.writer = Some(write_on(Rc::clone(&self.link), sending));
+        }
+        Ok(response(answer, Body::new(Rc::clone(&self.link))))
+    }
+
+    async fn ask<B>(
+        &mut self,
+        head: &RequestHead,
+        body: B,
+        asked: Asked,
+    ) -> Result<(ResponseHead, Sending<B>), Error>
+    where
+        B: http_body::Body<Data = Bytes> + Unpin,
+    {
+        let reused = std::mem::replace(&mut self.used, true);
+        let mut sending = Sending::new(head, body);
+        let mut begun = false;
+        let answer = poll_fn(|cx| {
+            let link = &mut *self.link.borrow_mut();
+            if !begun {
+                begun = true;
+                // What was said before the question is no answer to it. Unused ones were just
+                // looked at.
+                if !reused && !link.is_quiet(cx) {
+                    return Poll::Ready(Err(link.spoke_first()));
+                }
+                link.ask(asked);
+            }
+            if !link.sent {
+                match sending.poll(&mut link.stream, cx) {
+                    Poll::Ready(Ok(())) => link.sent = true,
+                    Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                    Poll::Pending => {}
+                }
+            }
+            link.poll_head(cx, reused)
+        })
+        .await?;
+        Ok((answer, sending))
+    }
+}
+
+impl Drop for Http1 {
+    fn drop(&mut self) {
+        if let Some(writer) = &self.writer {
+            writer.abort();
+        }
+    }
+}
+
+fn response<T>(head: ResponseHead, body: T) -> Response<T> {
+    let mut response = Response::new(body);
+    *response.status_mut() = head.status;
+    *response.headers_mut() = head.headers;
+    *response.version_mut() = Version::HTTP_11;
+    response
+}
+
+/// Goes on writing while the answer is being read: the two may take any time, each for itself.
+fn write_on<B>(link: Rc<RefCell<Link>>, mut sending: Sending<B>) -> AbortHandle
+where
+    B: http_body::Body<Data = Bytes> + Unpin + 'static,
+{
+    let writing = async move {
+        let done = poll_fn(|cx| sending.poll(&mut link.borrow_mut().stream, cx)).await;
+        match done {
+            Ok(()) => link.borrow_mut().sent = true,
+            Err(_) => link.borrow_mut().cut(),
+        }
+    };
+    tokio::task::spawn_local(writing).abort_handle()
 }
 
 /// A connection that the backend switched to another protocol.
@@ -37,147 +169,48 @@ pub struct Upgraded {
     pub early: Bytes,
 }
 
-impl<B> Http1<B>
-where
-    B: http_body::Body<Data = Bytes> + 'static,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
-    /// Speaks HTTP/1.1 on a fresh connection.
-    pub async fn open(
-        stream: UpstreamStream,
-        backend: &Arc<Backend>,
-        worker: WorkerId,
-    ) -> Result<Self, Error> {
-        let watch = Rc::new(Watch::new(Arc::clone(backend), worker));
-        let io = TokioIo::new(Http1Io::new(stream, Rc::clone(&watch)));
-        let (sender, connection) = builder().handshake(io).await.map_err(Error::Reset)?;
-        let gauge = ConnectionGauge::open(Arc::clone(backend), worker);
-        let driver = tokio::task::spawn_local(async move {
-            let _gauge = gauge;
-            // Its failure reaches the request that is on the connection; between requests there
-            // is nobody to tell.
-            let _ = connection.await;
-        })
-        .abort_handle();
-        Ok(Http1 { sender, driver, watch, used: false })
-    }
-
-    /// Whether it has served a request before.
-    pub fn reused(&self) -> bool {
-        self.used
-    }
-
-    /// Whether a request can be sent at once.
-    pub fn is_ready(&self) -> bool {
-        self.sender.is_ready()
-    }
-
-    /// Whether no further request can be sent on it: the backend has closed it, or has sent what
-    /// belongs to no answer.
-    pub fn is_closed(&self) -> bool {
-        self.sender.is_closed() || self.watch.is_over()
-    }
-
-    /// Sends a request and waits for the response head. Dropping the future closes the connection.
-    pub async fn send(
-        &mut self,
-        request: Request<B>,
-    ) -> Result<Response<Incoming>, Box<Failed<Request<B>>>> {
-        let reused = std::mem::replace(&mut self.used, true);
-        let head = *request.method() == Method::HEAD;
-        self.watch.ask(if head { Asked::Head } else { Asked::Plain });
-        self.sender.try_send_request(request).await.map_err(|mut failure| {
-            let request = failure.take_message();
-            let error = self.watch.failed(failure.into_error(), reused);
-            Box::new(Failed { error, request })
-        })
-    }
-}
-
-impl<B> Http1<B> {
-    /// Closes it now, whatever its driver is doing.
-    pub fn abort(self) {
-        self.driver.abort();
-    }
-
-    /// What the backend sent that is not to be passed on; the answer breaks off there.
-    pub fn violation(&self) -> Option<Violation> {
-        self.watch.violation()
-    }
-}
-
 /// What became of a request to switch protocols.
 #[derive(Debug)]
 pub enum UpgradeOutcome {
     /// The backend switched.
     Switched(Response<()>, Upgraded),
     /// The backend answered something else.
-    Declined(Response<Incoming>),
+    Declined(Response<Body>),
 }
 
 /// Asks the backend to switch protocols, on a connection of its own.
+///
+/// # Errors
+/// Those of the exchange.
 pub async fn upgrade<B>(
     stream: UpstreamStream,
-    request: Request<B>,
+    head: &RequestHead,
+    body: B,
     backend: &Arc<Backend>,
     worker: WorkerId,
 ) -> Result<(UpgradeOutcome, ConnectionGauge), Error>
 where
-    B: http_body::Body<Data = Bytes> + 'static,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    B: http_body::Body<Data = Bytes> + Unpin,
 {
-    let watch = Rc::new(Watch::new(Arc::clone(backend), worker));
-    let io = TokioIo::new(Http1Io::new(stream, Rc::clone(&watch)));
-    let (mut sender, mut connection) = builder().handshake(io).await.map_err(Error::Reset)?;
-    let gauge = ConnectionGauge::open(Arc::clone(backend), worker);
-    watch.ask(Asked::Upgrade);
-    let mut sending = std::pin::pin!(sender.try_send_request(request));
-    let mut ended = false;
-    let response = std::future::poll_fn(|cx| {
-        if !ended && let Poll::Ready(result) = Pin::new(&mut connection).poll(cx) {
-            ended = true;
-            if let Err(error) = result {
-                return Poll::Ready(Err(watch.failed(error, false)));
-            }
-        }
-        sending.as_mut().poll(cx).map_err(|failure| watch.failed(failure.into_error(), false))
-    })
-    .await?;
-    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
-        let held = gauge.clone();
-        if !ended {
-            tokio::task::spawn_local(async move {
-                let _gauge = held;
-                let _ = connection.await;
-            });
-        }
-        return Ok((UpgradeOutcome::Declined(response), gauge));
+    let mut connection = Http1::open(stream, backend, worker);
+    let (answer, _sending) = connection.ask(head, body, Asked::Upgrade).await?;
+    let link = Rc::clone(&connection.link);
+    drop(connection);
+    let gauge = link.borrow().gauge();
+    if answer.status != StatusCode::SWITCHING_PROTOCOLS {
+        return Ok((UpgradeOutcome::Declined(response(answer, Body::new(link))), gauge));
     }
-    if !ended {
-        // The connection ends by itself right after the 101.
-        std::future::poll_fn(|cx| Pin::new(&mut connection).poll(cx))
-            .await
-            .map_err(|error| watch.failed(error, false))?;
-    }
-    let parts = connection.into_parts();
-    let upgraded = Upgraded { stream: parts.io.into_inner().into_stream(), early: parts.read_buf };
-    Ok((UpgradeOutcome::Switched(response.map(drop), upgraded), gauge))
-}
-
-/// The largest read, and so the largest head. hyper would read up to 400 KiB at once, and several
-/// such pieces wait in memory for every client that is slower than its backend.
-const BUFFER_BYTES: usize = 32 * 1024;
-
-fn builder() -> http1::Builder {
-    let mut builder = http1::Builder::new();
-    builder.max_headers(LIMITS.max_headers.into()).max_buf_size(BUFFER_BYTES);
-    builder
+    let Some(link) = Rc::into_inner(link) else {
+        return Err(Error::Malformed("it switched protocols twice".into()));
+    };
+    let (stream, early) = link.into_inner().into_tunnel();
+    Ok((UpgradeOutcome::Switched(response(answer, ()), Upgraded { stream, early }), gauge))
 }
 
 /// Counts a connection as open for as long as any clone of it lives.
 #[derive(Clone, Debug)]
 pub struct ConnectionGauge {
-    _counted: Rc<Counted>,
+    counted: Rc<Counted>,
 }
 
 #[derive(Debug)]
@@ -190,7 +223,15 @@ impl ConnectionGauge {
     /// Counts one more connection.
     pub fn open(backend: Arc<Backend>, worker: WorkerId) -> Self {
         backend.cells.cell(worker).connects.add(1);
-        ConnectionGauge { _counted: Rc::new(Counted { backend, worker }) }
+        ConnectionGauge { counted: Rc::new(Counted { backend, worker }) }
+    }
+
+    fn backend(&self) -> &Backend {
+        &self.counted.backend
+    }
+
+    fn cells(&self) -> &BackendCells {
+        self.counted.backend.cells.cell(self.counted.worker)
     }
 }
 

@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::Response;
 use hyper::body::Incoming;
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -19,6 +19,7 @@ use tokio::sync::Notify;
 use super::dial::UpstreamStream;
 use super::error::classify;
 use super::http1::ConnectionGauge;
+use super::request::RequestHead;
 use super::{Error, Failed};
 use crate::framing::Violation;
 use crate::state::{Backend, WorkerId};
@@ -148,21 +149,26 @@ where
     }
 
     /// Sends a request and waits for the response head. Dropping the future resets the stream.
+    ///
+    /// # Errors
+    /// Those of the exchange.
     pub async fn send(
         mut self,
-        request: Request<B>,
-    ) -> Result<(Response<Incoming>, StreamGuard), Box<Failed<Request<B>>>> {
+        head: &RequestHead,
+        secure: bool,
+        body: B,
+    ) -> Result<(Response<Incoming>, StreamGuard), Failed> {
+        let request = head.to_http2(secure, body)?;
         match self.sender.try_send_request(request).await {
             Ok(response) if response.status().as_u16() > 599 => {
                 // RFC 9110 section 15. Over HTTP/1.1 the scanner refuses it.
-                let error = Error::Malformed(Violation::InvalidStatus.reason().into());
-                Err(Box::new(Failed { error, request: None }))
+                Err(Error::Malformed(Violation::InvalidStatus.reason().into()).into())
             }
             Ok(response) => Ok((response, self.guard)),
             Err(mut failure) => {
-                let request = failure.take_message();
+                let unsent = failure.take_message().is_some();
                 let error = classify(failure.into_error(), self.reused);
-                Err(Box::new(Failed { error, request }))
+                Err(Failed { unsent, error })
             }
         }
     }

@@ -7,13 +7,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::{Request, Response};
-use hyper::body::Incoming;
+use http::Response;
 
 use super::dial::dial;
 use super::http1::{self, ConnectionGauge, Http1, UpgradeOutcome};
 use super::http2::{Http2, Http2Stream, StreamGuard};
-use super::{Error, Failed};
+use super::{Error, Failed, Incoming, RequestHead};
 use crate::framing::Violation;
 use crate::state::pool::{Protocol, UpstreamSettings};
 use crate::state::{Backend, Files, WorkerId};
@@ -27,7 +26,7 @@ pub struct Lane<B> {
     files: Arc<Files>,
     settings: RefCell<Arc<UpstreamSettings>>,
     /// Last in, first out: the warmest connection serves next and the surplus grows old.
-    idle: RefCell<Vec<Idle<B>>>,
+    idle: RefCell<Vec<Idle>>,
     http2: RefCell<Vec<Http2<B>>>,
     /// Connections of an earlier epoch are not used again.
     epoch: Cell<u32>,
@@ -40,8 +39,8 @@ pub struct Lane<B> {
 }
 
 #[derive(Debug)]
-struct Idle<B> {
-    connection: Http1<B>,
+struct Idle {
+    connection: Http1,
     since: Instant,
 }
 
@@ -79,7 +78,7 @@ pub struct Connection<B: http_body::Body + 'static> {
 
 #[derive(Debug)]
 enum Kind<B> {
-    Http1(Http1<B>),
+    Http1(Http1),
     Http2(Http2Stream<B>),
 }
 
@@ -88,11 +87,11 @@ enum Kind<B> {
 /// Dropped, it closes an HTTP/1.1 connection: what is left on it belongs to an exchange that was
 /// not read to its end. [`Lease::give_back`] keeps it for the next request.
 #[derive(Debug)]
-pub struct Lease<B: http_body::Body + 'static>(Option<Held<B>>);
+pub struct Lease<B>(Held<B>);
 
 #[derive(Debug)]
 enum Held<B> {
-    Http1 { lane: Rc<Lane<B>>, epoch: u32, connection: Http1<B> },
+    Http1 { lane: Rc<Lane<B>>, epoch: u32, connection: Http1 },
     Http2 { _stream: StreamGuard },
 }
 
@@ -157,7 +156,8 @@ where
         let expired = |since: Instant| now.saturating_duration_since(since) >= limit;
         let mut idle = self.idle.borrow_mut();
         let before = idle.len();
-        idle.retain(|idle| !expired(idle.since) && !idle.connection.is_closed());
+        idle.retain(|idle| !expired(idle.since) && idle.connection.is_open());
+        idle.iter().for_each(|idle| idle.connection.release());
         self.cells().idle_out.add((before - idle.len()) as u64);
         self.http2
             .borrow_mut()
@@ -209,19 +209,14 @@ where
     ///
     /// # Errors
     /// Those of [`dial`] and of sending.
-    pub async fn upgrade(&self, request: Request<B>) -> Result<UpgradeAnswer, Failed<Request<B>>> {
+    pub async fn upgrade(&self, head: &RequestHead, body: B) -> Result<UpgradeAnswer, Error> {
         let settings = Arc::clone(&self.settings.borrow());
-        let dialled = match dial(&self.backend, &settings, true, &self.files).await {
-            Ok(dialled) => dialled,
-            Err(error) => {
-                self.count_dial_error(&error);
-                return Err(Failed { error, request: Some(request) });
-            }
-        };
-        match http1::upgrade(dialled.stream, request, &self.backend, self.worker).await {
-            Ok((outcome, gauge)) => Ok(UpgradeAnswer { outcome, gauge }),
-            Err(error) => Err(Failed { error, request: None }),
-        }
+        let dialled = dial(&self.backend, &settings, true, &self.files)
+            .await
+            .inspect_err(|error| self.count_dial_error(error))?;
+        let (outcome, gauge) =
+            http1::upgrade(dialled.stream, head, body, &self.backend, self.worker).await?;
+        Ok(UpgradeAnswer { outcome, gauge })
     }
 
     fn take_unused(self: &Rc<Self>) -> Option<Connection<B>> {
@@ -236,10 +231,8 @@ where
         }
         let mut idle = self.idle.borrow_mut();
         let before = idle.len();
-        idle.retain(|idle| !idle.connection.is_closed());
-        // One that is not ready has its driver's last step still to come: leave it for later.
-        let ready = idle.iter().rposition(|idle| idle.connection.is_ready());
-        let taken = ready.map(|position| idle.swap_remove(position).connection);
+        let mut warmest_first = std::iter::from_fn(|| idle.pop().map(|idle| idle.connection));
+        let taken = warmest_first.find(Http1::is_open);
         self.cells().idle_out.add((before - idle.len()) as u64);
         taken.map(|http1| Connection { lane: Rc::clone(self), epoch, kind: Kind::Http1(http1) })
     }
@@ -265,16 +258,16 @@ where
             }
             Kind::Http2(stream)
         } else {
-            Kind::Http1(Http1::open(dialled.stream, &self.backend, self.worker).await?)
+            Kind::Http1(Http1::open(dialled.stream, &self.backend, self.worker))
         };
         Ok(Connection { lane: Rc::clone(self), epoch, kind })
     }
 
-    fn put_back(&self, connection: Http1<B>, epoch: u32) {
+    fn put_back(&self, connection: Http1, epoch: u32) {
         let limit = self.settings.borrow().keepalive_connections.div_ceil(self.workers);
         let mut idle = self.idle.borrow_mut();
         let wanted = epoch == self.epoch.get() && self.files.has_room_for_unused();
-        if wanted && idle.len() < limit && !connection.is_closed() {
+        if wanted && idle.len() < limit && connection.is_reusable() {
             idle.push(Idle { connection, since: Instant::now() });
             self.cells().idle_in.add(1);
         }
@@ -284,6 +277,12 @@ where
         // Without files of our own nobody was asked.
         if !matches!(error, Error::OutOfFiles) {
             self.count_connect_error();
+        }
+    }
+
+    fn count_reuse(&self, reused: bool) {
+        if reused {
+            self.cells().reuses.add(1);
         }
     }
 
@@ -316,48 +315,61 @@ where
 
     /// Sends a request and waits for the response head. Dropping the future gives the request up:
     /// it closes an HTTP/1.1 connection and resets an HTTP/2 stream.
+    ///
+    /// # Errors
+    /// Those of the exchange.
     pub async fn send(
         self,
-        request: Request<B>,
-    ) -> Result<(Response<Incoming>, Lease<B>), Box<Failed<Request<B>>>> {
-        let reused = self.is_reused();
-        let h2 = self.is_h2();
+        head: &RequestHead,
+        body: B,
+    ) -> Result<(Response<Incoming>, Lease<B>), Failed> {
         let Connection { lane, epoch, kind } = self;
-        let cells = lane.cells();
-        if reused {
-            cells.reuses.add(1);
-        }
-        let sent = match kind {
-            Kind::Http1(mut connection) => connection.send(request).await.map(|response| {
-                (response, Held::Http1 { lane: Rc::clone(&lane), epoch, connection })
-            }),
-            Kind::Http2(stream) => stream
-                .send(request)
-                .await
-                .map(|(response, stream)| (response, Held::Http2 { _stream: stream })),
-        };
-        match sent {
-            Ok((response, held)) => Ok((response, Lease(Some(held)))),
-            Err(failed) => {
-                match failed.error {
-                    Error::Stale => lane.cells().stale.add(1),
-                    // On HTTP/1.1 the connection counts for itself, between answers too.
-                    Error::Malformed(_) if h2 => lane.cells().malformed.add(1),
-                    _ => {}
+        match kind {
+            Kind::Http1(mut connection) => {
+                lane.count_reuse(connection.reused());
+                match connection.send(head, body).await {
+                    Ok(response) => Ok((
+                        response.map(Incoming::Http1),
+                        Lease(Held::Http1 { lane, epoch, connection }),
+                    )),
+                    Err(error) => {
+                        if matches!(error, Error::Stale) {
+                            lane.cells().stale.add(1);
+                        }
+                        Err(error.into())
+                    }
                 }
-                Err(failed)
+            }
+            Kind::Http2(stream) => {
+                lane.count_reuse(stream.reused());
+                let secure = lane.settings.borrow().tls.is_some();
+                match stream.send(head, secure, body).await {
+                    Ok((response, stream)) => {
+                        Ok((response.map(Incoming::Http2), Lease(Held::Http2 { _stream: stream })))
+                    }
+                    Err(failed) => {
+                        match failed.error {
+                            Error::Stale => lane.cells().stale.add(1),
+                            // On HTTP/1.1 the connection counts for itself, between answers too.
+                            Error::Malformed(_) => lane.cells().malformed.add(1),
+                            _ => {}
+                        }
+                        Err(failed)
+                    }
+                }
             }
         }
     }
 }
 
-impl<B: http_body::Body<Data = Bytes> + Unpin + 'static> Lease<B>
+impl<B> Lease<B>
 where
+    B: http_body::Body<Data = Bytes> + Unpin + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     /// The exchange is complete, both ways: the connection may serve the next request.
-    pub fn give_back(mut self) {
-        if let Some(Held::Http1 { lane, epoch, connection }) = self.0.take() {
+    pub fn give_back(self) {
+        if let Held::Http1 { lane, epoch, connection } = self.0 {
             lane.put_back(connection, epoch);
         }
     }
@@ -365,16 +377,8 @@ where
     /// What the backend sent that is not to be passed on; the answer breaks off there.
     pub fn violation(&self) -> Option<Violation> {
         match &self.0 {
-            Some(Held::Http1 { connection, .. }) => connection.violation(),
-            _ => None,
-        }
-    }
-}
-
-impl<B: http_body::Body + 'static> Drop for Lease<B> {
-    fn drop(&mut self) {
-        if let Some(Held::Http1 { connection, .. }) = self.0.take() {
-            connection.abort();
+            Held::Http1 { connection, .. } => connection.violation(),
+            Held::Http2 { .. } => None,
         }
     }
 }

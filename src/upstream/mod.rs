@@ -6,13 +6,14 @@
 //! read in full. Nothing in here tries twice: a second attempt is the caller's decision, and errors
 //! say whether the request left us and, if not, give it back.
 
+mod body;
 pub mod dial;
 pub mod error;
 pub mod framing;
 pub mod http1;
 pub mod http2;
-mod io;
 mod lane;
+mod request;
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -20,8 +21,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
+pub use body::Incoming;
 pub use error::{Error, Failed};
 pub use lane::{Connection, Lane, Lease, UpgradeAnswer};
+pub use request::RequestHead;
 
 use crate::state::pool::UpstreamSettings;
 use crate::state::{Backend, BackendId, Files, WorkerId};

@@ -3,6 +3,7 @@
 //! It carries the two guards of an exchange to their ends: the slot is let go when the last byte
 //! has been read from the backend, the record when hyper lets go of the body.
 
+use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -11,7 +12,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use thiserror::Error;
 use tokio::time::Instant;
 
@@ -22,8 +22,8 @@ use crate::proxy::headers::hop;
 use crate::proxy::record::{End, RequestRecord};
 use crate::proxy::timer::Timer;
 use crate::state::{Backend, Slot, WorkerId};
-use crate::upstream::Lease;
 use crate::upstream::http1::ConnectionGauge;
+use crate::upstream::{Incoming, Lease};
 
 /// The body of an answer, with the record of its request.
 #[derive(Debug)]
@@ -76,7 +76,7 @@ pub struct Hold {
 pub enum BrokenOff {
     /// The backend broke it off.
     #[error("the backend broke off its response: {0}")]
-    Backend(#[source] hyper::Error),
+    Backend(#[source] io::Error),
     /// The backend went on with something that is not to be passed on.
     #[error("the backend's response is malformed: {}", .0.reason())]
     Malformed(Violation),

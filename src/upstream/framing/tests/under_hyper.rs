@@ -14,7 +14,7 @@ use hyper::rt::{Read, ReadBufCursor, Write};
 
 use super::super::{Asked, Scanner};
 use super::cases::{CASES, Case, Expect};
-use super::{LIMITS, pieces};
+use super::{LIMITS, feed, pieces};
 
 /// A backend that, once it has heard something, says its pieces, one a read, and then ends; behind a
 /// scanner.
@@ -43,7 +43,7 @@ impl Read for Guarded {
         let Some(piece) = self.pieces.pop_front() else {
             return Poll::Ready(Ok(()));
         };
-        let (accepted, violation) = self.scanner.feed(&piece);
+        let (accepted, violation) = feed(&mut self.scanner, &piece);
         out.put_slice(&piece[..accepted]);
         self.refused = violation.is_some();
         if self.refused && accepted == 0 {

@@ -1,0 +1,114 @@
+//! Heads on an HTTP/1.1 connection: requests to bytes, and bytes that the scanner has passed to
+//! responses. Pure.
+
+use bytes::Bytes;
+use http::header::{CONNECTION, CONTENT_LENGTH, TE, TRANSFER_ENCODING};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use memchr::memchr;
+
+use crate::framing::bytes::trim;
+use crate::upstream::request::{Framing, RequestHead};
+
+/// What a status line says, and the fields behind it.
+#[derive(Debug)]
+pub(super) struct ResponseHead {
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    /// Whether the backend keeps the connection open (RFC 9112 section 9.3).
+    pub(super) keeps_open: bool,
+}
+
+/// Room for a head of common size.
+const COMMON_BYTES: usize = 512;
+
+/// The bytes of a request's head.
+pub(super) fn encode(head: &RequestHead, framing: Framing) -> Vec<u8> {
+    let mut out = Vec::with_capacity(COMMON_BYTES);
+    line(&mut out, &[head.method.as_str().as_bytes(), b" ", head.target.as_str().as_bytes()]);
+    out.truncate(out.len() - 2);
+    out.extend_from_slice(b" HTTP/1.1\r\nhost: ");
+    line(&mut out, &[head.host.as_bytes()]);
+    for (name, value) in &head.headers {
+        // Without a body, what the client announced can only be a zero.
+        let framed = *name == TRANSFER_ENCODING
+            || (*name == CONTENT_LENGTH && framing != Framing::None)
+            // Here it would need a Connection option, and trailers come unasked.
+            || *name == TE;
+        if !framed {
+            line(&mut out, &[name.as_str().as_bytes(), b": ", value.as_bytes()]);
+        }
+    }
+    match framing {
+        Framing::None => {}
+        Framing::Length(length) => {
+            let mut digits = itoa::Buffer::new();
+            line(&mut out, &[b"content-length: ", digits.format(length).as_bytes()]);
+        }
+        Framing::Chunked => line(&mut out, &[b"transfer-encoding: chunked"]),
+    }
+    out.extend_from_slice(b"\r\n");
+    out
+}
+
+/// The line in front of a chunk of so many bytes.
+pub(super) fn chunk_size(out: &mut Vec<u8>, bytes: usize) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digits = (usize::BITS - bytes.leading_zeros()).div_ceil(4).max(1);
+    for digit in (0..digits).rev() {
+        out.push(DIGITS[(bytes >> (digit * 4)) & 15]);
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+/// The last chunk, with these trailers.
+pub(super) fn last_chunk(out: &mut Vec<u8>, trailers: Option<&HeaderMap>) {
+    out.extend_from_slice(b"0\r\n");
+    for (name, value) in trailers.into_iter().flatten() {
+        line(out, &[name.as_str().as_bytes(), b": ", value.as_bytes()]);
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+fn line(out: &mut Vec<u8>, parts: &[&[u8]]) {
+    for part in parts {
+        out.extend_from_slice(part);
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Reads a response head that the scanner has passed, up to the empty line behind it. `None` if it
+/// is none after all.
+pub(super) fn parse(head: Bytes) -> Option<ResponseHead> {
+    let [b'H', b'T', b'T', b'P', b'/', b'1', b'.', minor, b' ', status @ ..] = &head[..] else {
+        return None;
+    };
+    let http10 = *minor == b'0';
+    let status = StatusCode::from_bytes(status.get(..3)?).ok()?;
+    let first_field = memchr(b'\n', &head)? + 1;
+    let headers = fields(&head.slice(first_field..))?;
+    let options = |wanted: &[u8]| {
+        let lines = headers.get_all(CONNECTION).iter();
+        let mut options = lines.flat_map(|line| line.as_bytes().split(|&byte| byte == b','));
+        options.any(|option| trim(option).eq_ignore_ascii_case(wanted))
+    };
+    let keeps_open = if http10 { options(b"keep-alive") } else { !options(b"close") };
+    Some(ResponseHead { status, headers, keeps_open })
+}
+
+/// Reads field lines that the scanner has passed, up to the empty line behind them.
+pub(super) fn fields(lines: &Bytes) -> Option<HeaderMap> {
+    // Heads have a dozen fields or two; more make the map grow.
+    let mut headers = HeaderMap::with_capacity(12);
+    let mut at = 0;
+    while lines.get(at).is_some_and(|&byte| byte != b'\r') {
+        let colon = at + memchr(b':', &lines[at..])?;
+        let end = colon + memchr(b'\n', &lines[colon..])?;
+        let name = HeaderName::from_bytes(&lines[at..colon]).ok()?;
+        // The line ends in CRLF.
+        let value = trim(&lines[colon + 1..end - 1]);
+        let value = HeaderValue::from_maybe_shared(lines.slice_ref(value)).ok()?;
+        headers.append(name, value);
+        at = end + 1;
+    }
+    Some(headers)
+}

@@ -1,0 +1,315 @@
+//! Reading from an HTTP/1.1 connection: whatever arrives goes past the scanner first, and from there
+//! into heads, body frames and trailers, none of which is copied.
+
+use std::io;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker, ready};
+
+use bytes::{Bytes, BytesMut};
+use http::HeaderMap;
+use http_body::Frame;
+use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
+
+use super::ConnectionGauge;
+use super::head::{self, ResponseHead};
+use crate::framing::{Limits, Violation};
+use crate::state::{Backend, WorkerId};
+use crate::upstream::Error;
+use crate::upstream::dial::UpstreamStream;
+use crate::upstream::error::closes;
+use crate::upstream::framing::{Asked, Part, Scanner};
+
+/// What a backend may send in one head: more than any that is meant well, and little enough that a
+/// thousand of them at once do no harm.
+const LIMITS: Limits = Limits { max_header_bytes: 64 * 1024, max_headers: 256 };
+
+/// Room for one read, at first. It doubles when a read fills it, up to the most that we hold for a
+/// client that is slower than its backend.
+const READ_BYTES: usize = 8 * 1024;
+const MAX_READ_BYTES: usize = 32 * 1024;
+
+/// A connection, as its reader sees it.
+#[derive(Debug)]
+pub(super) struct Link {
+    pub(super) stream: UpstreamStream,
+    /// The request has been written in full.
+    pub(super) sent: bool,
+    scanner: Scanner,
+    /// What was read and not passed on.
+    buffer: BytesMut,
+    /// So much of it belongs to a head, or to trailers, that go on.
+    scanned: usize,
+    read_bytes: usize,
+    /// Something came since the latest request.
+    heard: bool,
+    /// No further request may be sent.
+    over: bool,
+    /// The request cannot be written to its end.
+    cut: bool,
+    violation: Option<Violation>,
+    trailers: Option<HeaderMap>,
+    /// Whoever reads, while somebody else writes.
+    reader: Option<Waker>,
+    gauge: ConnectionGauge,
+}
+
+impl Link {
+    pub(super) fn new(stream: UpstreamStream, backend: &Arc<Backend>, worker: WorkerId) -> Self {
+        Link {
+            stream,
+            sent: true,
+            scanner: Scanner::new(LIMITS),
+            buffer: BytesMut::new(),
+            scanned: 0,
+            read_bytes: READ_BYTES,
+            heard: false,
+            over: false,
+            cut: false,
+            violation: None,
+            trailers: None,
+            reader: None,
+            gauge: ConnectionGauge::open(Arc::clone(backend), worker),
+        }
+    }
+
+    pub(super) fn gauge(&self) -> ConnectionGauge {
+        self.gauge.clone()
+    }
+
+    /// What the backend sent that is not to be passed on.
+    pub(super) fn violation(&self) -> Option<Violation> {
+        self.violation
+    }
+
+    /// A request is about to be written: what comes from now on may be its answer.
+    pub(super) fn ask(&mut self, asked: Asked) {
+        self.scanner.ask(asked);
+        self.heard = false;
+        self.sent = false;
+    }
+
+    /// Whether another request can be sent.
+    pub(super) fn is_reusable(&self) -> bool {
+        !self.over && self.sent && self.scanner.is_idle()
+    }
+
+    /// Whether an unused connection is as it was left: neither closed nor spoken on, since there is
+    /// nothing to speak of.
+    pub(super) fn is_quiet(&mut self, cx: &mut Context<'_>) -> bool {
+        if self.over {
+            return false;
+        }
+        let mut byte = [0];
+        let mut byte = ReadBuf::new(&mut byte);
+        if pin!(&mut self.stream).poll_read(cx, &mut byte).is_pending() {
+            return true;
+        }
+        if !byte.filled().is_empty() {
+            self.refuse(Violation::Unsolicited);
+        }
+        self.over = true;
+        false
+    }
+
+    /// Why nothing was asked on a fresh connection.
+    pub(super) fn spoke_first(&self) -> Error {
+        match self.violation {
+            Some(violation) => Error::Malformed(violation.reason().into()),
+            None => Error::Connect(io::ErrorKind::UnexpectedEof.into()),
+        }
+    }
+
+    /// Gives the room for reads back.
+    pub(super) fn release(&mut self) {
+        if self.buffer.is_empty() {
+            self.buffer = BytesMut::new();
+        }
+    }
+
+    /// Nothing more can come of this exchange: its request cannot be written to its end.
+    pub(super) fn cut(&mut self) {
+        self.cut = true;
+        self.over = true;
+        if let Some(reader) = self.reader.take() {
+            reader.wake();
+        }
+    }
+
+    /// Waits for the head of the answer.
+    pub(super) fn poll_head(
+        &mut self,
+        cx: &mut Context<'_>,
+        reused: bool,
+    ) -> Poll<Result<ResponseHead, Error>> {
+        loop {
+            while self.scanned < self.buffer.len() {
+                match self.scan() {
+                    Ok(Part::InterimEnd) => drop(self.take_scanned()),
+                    Ok(Part::HeadEnd) => {
+                        let head = self.take_scanned();
+                        return Poll::Ready(self.take_in(head));
+                    }
+                    Ok(_) => {}
+                    Err(violation) => {
+                        return Poll::Ready(Err(Error::Malformed(violation.reason().into())));
+                    }
+                }
+            }
+            match ready!(self.poll_fill(cx)) {
+                Ok(0) => {
+                    let end = io::ErrorKind::UnexpectedEof.into();
+                    return Poll::Ready(Err(self.broken(end, reused)));
+                }
+                Ok(_) => {}
+                Err(error) => return Poll::Ready(Err(self.broken(error, reused))),
+            }
+        }
+    }
+
+    fn take_in(&mut self, head: Bytes) -> Result<ResponseHead, Error> {
+        let head = head::parse(head).ok_or_else(|| {
+            self.count_malformed();
+            Error::Malformed("its head cannot be read".into())
+        })?;
+        self.over |= !head.keeps_open || self.scanner.is_spent();
+        self.note_end();
+        Ok(head)
+    }
+
+    /// Waits for the next frame of the body; `None` at its end.
+    pub(super) fn poll_body(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        loop {
+            if let Some(trailers) = self.trailers.take() {
+                return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
+            }
+            if self.scanner.is_idle() {
+                return Poll::Ready(None);
+            }
+            if self.scanned < self.buffer.len() {
+                match self.scan() {
+                    Ok(Part::Data) => {
+                        let data = self.take_scanned();
+                        self.pass_framing();
+                        return Poll::Ready(Some(Ok(Frame::data(data))));
+                    }
+                    Ok(part) => self.pass_over(part),
+                    Err(_) => return Poll::Ready(Some(Err(io::ErrorKind::InvalidData.into()))),
+                }
+                continue;
+            }
+            let read = self.poll_fill(cx);
+            if read.is_pending() && !self.sent {
+                if self.cut {
+                    return Poll::Ready(Some(Err(io::ErrorKind::BrokenPipe.into())));
+                }
+                self.reader = Some(cx.waker().clone());
+            }
+            match ready!(read) {
+                Ok(0) if self.scanner.ends_with_connection() => return Poll::Ready(None),
+                Ok(0) => return Poll::Ready(Some(Err(io::ErrorKind::UnexpectedEof.into()))),
+                Ok(_) => {}
+                Err(error) => return Poll::Ready(Some(Err(error))),
+            }
+        }
+    }
+
+    /// Whether the answer has been read to its end.
+    pub(super) fn is_at_end(&self) -> bool {
+        self.scanner.is_idle() && self.trailers.is_none()
+    }
+
+    /// The length of the body that comes now, in bytes, if it was announced.
+    pub(super) fn body_length(&self) -> Option<u64> {
+        self.scanner.body_length()
+    }
+
+    /// The connection behind a switch of protocols, and what was read from it already.
+    pub(super) fn into_tunnel(self) -> (UpstreamStream, Bytes) {
+        (self.stream, self.buffer.freeze())
+    }
+
+    /// Passes over what frames the data that was read, so that its end is known with its last byte.
+    fn pass_framing(&mut self) {
+        while self.scanned < self.buffer.len() && self.scanner.expects_framing() {
+            match self.scan() {
+                Ok(part) => self.pass_over(part),
+                // Told in place of the next frame.
+                Err(_) => return,
+            }
+        }
+        self.note_end();
+    }
+
+    fn pass_over(&mut self, part: Part) {
+        if part != Part::Trailers {
+            drop(self.take_scanned());
+        } else if self.scanner.is_idle() {
+            let lines = self.take_scanned();
+            self.trailers = head::fields(&lines).filter(|trailers| !trailers.is_empty());
+            self.note_end();
+        }
+    }
+
+    /// Behind the end of the answer nothing may come.
+    fn note_end(&mut self) {
+        if self.scanner.is_idle() && !self.buffer.is_empty() {
+            self.refuse(Violation::Unsolicited);
+        }
+    }
+
+    fn scan(&mut self) -> Result<Part, Violation> {
+        if let Some(violation) = self.violation {
+            return Err(violation);
+        }
+        let (passed, part) = self.scanner.next(&self.buffer[self.scanned..]);
+        self.scanned += passed;
+        part.inspect_err(|violation| self.refuse(*violation))
+    }
+
+    fn take_scanned(&mut self) -> Bytes {
+        let taken = self.buffer.split_to(self.scanned).freeze();
+        self.scanned = 0;
+        taken
+    }
+
+    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let spare = self.buffer.capacity() - self.buffer.len();
+        if spare < self.read_bytes / 2 {
+            self.buffer.reserve(self.read_bytes);
+        }
+        let room = self.buffer.capacity() - self.buffer.len();
+        let read = ready!(pin!(self.stream.read_buf(&mut self.buffer)).poll(cx))?;
+        self.heard |= read > 0;
+        if read == room {
+            self.read_bytes = (self.read_bytes * 2).min(MAX_READ_BYTES);
+        } else if read < self.read_bytes / 4 {
+            self.read_bytes = (self.read_bytes / 2).max(READ_BYTES);
+        }
+        Poll::Ready(Ok(read))
+    }
+
+    /// The connection ended, or broke, before the head of the answer.
+    fn broken(&mut self, error: io::Error, reused: bool) -> Error {
+        self.over = true;
+        // Whoever has begun to answer had not closed the connection before it was asked
+        // (RFC 9112 section 9.6).
+        let stale = reused && !self.heard && closes(error.kind());
+        if stale { Error::Stale } else { Error::Reset(error) }
+    }
+
+    fn refuse(&mut self, violation: Violation) {
+        self.over = true;
+        self.violation = Some(violation);
+        self.count_malformed();
+        let (backend, kind) = (&*self.gauge.backend().label, violation.label());
+        tracing::debug!(backend, kind, "a backend sent what is not to be passed on");
+    }
+
+    fn count_malformed(&self) {
+        self.gauge.cells().malformed.add(1);
+    }
+}

@@ -1,0 +1,154 @@
+//! Writing a request: its head, then its body as fast as the client sends and the backend takes it.
+
+use std::io::IoSlice;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, Bytes};
+use tokio::io::AsyncWrite;
+
+use super::head::{chunk_size, encode, last_chunk};
+use crate::upstream::Error;
+use crate::upstream::dial::UpstreamStream;
+use crate::upstream::request::{Framing, RequestHead};
+
+/// A request that is being written.
+#[derive(Debug)]
+pub(super) struct Sending<B> {
+    /// What frames the body: the head, the sizes of chunks. Written up to `at`.
+    framing: Vec<u8>,
+    at: usize,
+    /// Goes behind it,
+    data: Bytes,
+    /// and this behind that, if it is a chunk.
+    chunk_end: &'static [u8],
+    body: Option<B>,
+    form: Framing,
+    /// What the body still owes of its announced length, in bytes.
+    owed: u64,
+}
+
+impl<B> Sending<B>
+where
+    B: http_body::Body<Data = Bytes> + Unpin,
+{
+    pub(super) fn new(head: &RequestHead, body: B) -> Self {
+        let form = Framing::of(&body);
+        let owed = if let Framing::Length(length) = form { length } else { 0 };
+        let body = (form != Framing::None).then_some(body);
+        Sending {
+            framing: encode(head, form),
+            at: 0,
+            data: Bytes::new(),
+            body,
+            form,
+            chunk_end: b"",
+            owed,
+        }
+    }
+
+    /// Writes on. Ready when everything has been written.
+    ///
+    /// # Errors
+    /// [`Error::RequestBody`] if the body fails. A failed write shows when the answer is read, and
+    /// not here: see [`Socket`](crate::upstream::dial::Socket).
+    pub(super) fn poll(
+        &mut self,
+        stream: &mut UpstreamStream,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), Error>> {
+        loop {
+            // Ahead of the write, so that the first bytes of the body go with the head.
+            if self.is_written_but_framing() && self.body.is_some() && self.take_in(cx)?.is_ready()
+            {
+                // An empty frame brings nothing to write, and there may be another.
+                if self.at == self.framing.len() && self.is_written_but_framing() {
+                    continue;
+                }
+            }
+            if self.at == self.framing.len() && self.is_written_but_framing() {
+                let flushed = Pin::new(&mut *stream).poll_flush(cx);
+                return match (&self.body, flushed) {
+                    (Some(_), _) | (None, Poll::Pending) => Poll::Pending,
+                    (None, Poll::Ready(_)) => Poll::Ready(Ok(())),
+                };
+            }
+            ready!(self.write(stream, cx));
+        }
+    }
+
+    fn is_written_but_framing(&self) -> bool {
+        self.data.is_empty() && self.chunk_end.is_empty()
+    }
+
+    /// Asks the body for more.
+    fn take_in(&mut self, cx: &mut Context<'_>) -> Result<Poll<()>, Error> {
+        let Some(body) = &mut self.body else { return Ok(Poll::Ready(())) };
+        let Poll::Ready(frame) = Pin::new(body).poll_frame(cx) else { return Ok(Poll::Pending) };
+        if self.at == self.framing.len() {
+            self.framing.clear();
+            self.at = 0;
+        }
+        match frame.transpose().map_err(|_| Error::RequestBody)? {
+            None => self.end(None)?,
+            Some(frame) => match frame.into_data() {
+                Ok(data) => self.add(data)?,
+                Err(frame) => self.end(frame.trailers_ref())?,
+            },
+        }
+        Ok(Poll::Ready(()))
+    }
+
+    fn add(&mut self, data: Bytes) -> Result<(), Error> {
+        match self.form {
+            Framing::Chunked => {
+                // An empty chunk would be the last one.
+                if !data.is_empty() {
+                    chunk_size(&mut self.framing, data.len());
+                    self.data = data;
+                    self.chunk_end = b"\r\n";
+                }
+            }
+            _ => {
+                self.owed = self.owed.checked_sub(data.len() as u64).ok_or(Error::RequestBody)?;
+                self.data = data;
+            }
+        }
+        if self.body.as_ref().is_some_and(B::is_end_stream) && self.form != Framing::Chunked {
+            return self.end(None);
+        }
+        Ok(())
+    }
+
+    fn end(&mut self, trailers: Option<&http::HeaderMap>) -> Result<(), Error> {
+        self.body = None;
+        match self.form {
+            Framing::Chunked => last_chunk(&mut self.framing, trailers),
+            _ if self.owed > 0 => return Err(Error::RequestBody),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, stream: &mut UpstreamStream, cx: &mut Context<'_>) -> Poll<()> {
+        let stream = Pin::new(stream);
+        let framing = &self.framing[self.at..];
+        let result = if self.is_written_but_framing() {
+            stream.poll_write(cx, framing)
+        } else {
+            let slices = [framing, &self.data, self.chunk_end].map(IoSlice::new);
+            stream.poll_write_vectored(cx, &slices)
+        };
+        // TLS gave up. What is left goes nowhere, and the answer tells.
+        let mut written = ready!(result).unwrap_or(usize::MAX);
+        let mut take = |length: usize| {
+            let taken = written.min(length);
+            written -= taken;
+            taken
+        };
+        self.at += take(framing.len());
+        self.data.advance(take(self.data.len()));
+        self.chunk_end = &self.chunk_end[take(self.chunk_end.len())..];
+        Poll::Ready(())
+    }
+}
