@@ -193,7 +193,9 @@ async fn serve_h2(state: &Rc<ConnectionState>, stream: ClientStream, held: Vec<u
     let meter = Meter::new(MeterLimits { streams, max_header_bytes }, Instant::now());
     let io = ClientIo::new(stream, held, Watch::Http2(Box::new(meter)), Rc::clone(&state.io));
     let serving = Rc::clone(state);
-    let service = service_fn(move |request| service::handle(Rc::clone(&serving), request));
+    // Boxed, since the task of a stream is moved several times on its way to where it runs.
+    let service =
+        service_fn(move |request| Box::pin(service::handle(Rc::clone(&serving), request)));
     let mut connection = pin!(
         http2::Builder::new(StreamExecutor(Rc::clone(state)))
             .timer(TokioTimer::new())
