@@ -18,10 +18,11 @@ use super::body::Upload;
 use super::drive::{Over, Wish, drive};
 use super::farewell::{Leftovers, linger, refuse};
 use super::framing::Scanner;
+use super::h2::io::Http2Io;
 use super::h2::stream::{Asked, StreamExecutor};
 use super::h2::{Meter, MeterLimits};
 use super::headers::forwarded::{Connection as Asker, ConnectionHeaders};
-use super::io::{ClientIo, ClientStream, IoState, Peer, RawStream, Watch};
+use super::io::{ClientIo, ClientStream, IoState, Peer, RawStream};
 use super::permit::Permit;
 use super::timer::Timer;
 use super::tls::{self, Settled};
@@ -126,7 +127,7 @@ async fn serve_h1(state: &Rc<ConnectionState>, stream: ClientStream, held: Vec<u
         max_header_bytes: limits.max_header_bytes,
         max_headers: limits.max_headers,
     });
-    let mut io = ClientIo::new(stream, held, Watch::Http1(scanner), Rc::clone(&state.io));
+    let mut io = ClientIo::new(stream, held, scanner, Rc::clone(&state.io));
     let first =
         drive(state, |cx, _| io.poll_first_head(cx, &mut state.worker.scratch.borrow_mut()));
     match first.await {
@@ -191,7 +192,7 @@ async fn serve_h2(state: &Rc<ConnectionState>, stream: ClientStream, held: Vec<u
     let limits = state.listener.borrow().limits.clone();
     let (streams, max_header_bytes) = (limits.h2_streams, limits.max_header_bytes);
     let meter = Meter::new(MeterLimits { streams, max_header_bytes }, Instant::now());
-    let io = ClientIo::new(stream, held, Watch::Http2(Box::new(meter)), Rc::clone(&state.io));
+    let io = Http2Io::new(stream, held, meter, Rc::clone(&state.io));
     let serving = Rc::clone(state);
     // Boxed, since the task of a stream is moved several times on its way to where it runs.
     let service =
@@ -210,7 +211,7 @@ async fn serve_h2(state: &Rc<ConnectionState>, stream: ClientStream, held: Vec<u
             .keep_alive_interval(H2_PING)
             .keep_alive_timeout(H2_PING)
             .enable_connect_protocol()
-            .serve_connection(TokioIo::new(io), service)
+            .serve_connection(TokioIo::new(io.clone()), service)
     );
     let over = drive(state, |cx, wish| {
         if wish == Wish::Close {
@@ -218,7 +219,11 @@ async fn serve_h2(state: &Rc<ConnectionState>, stream: ClientStream, held: Vec<u
         }
         // First, so that what it asks of the connection is done at once.
         state.leftovers.poll(cx);
-        connection.as_mut().poll(cx)
+        let mut polled = connection.as_mut().poll(cx);
+        if polled.is_pending() && io.settle(cx, state.active.get() > 0) {
+            polled = connection.as_mut().poll(cx);
+        }
+        polled
     })
     .await;
     if let Some(abuse) = state.io.abuse.get() {

@@ -1,9 +1,8 @@
 //! The client's end of a connection, wrapped for everything that hyper does not look after.
 //!
-//! hyper reads and writes through a [`ClientIo`]. On the way the wrapper shows every byte of an
-//! HTTP/1.1 connection to the [`Scanner`], which knows where heads begin and end and refuses what
-//! is not to be normalised, and of an HTTP/2 connection to the [`Meter`], which keeps accounts of
-//! its frames. And it keeps the few facts that timeouts hang on: since when a head has been
+//! hyper reads and writes an HTTP/1.1 connection through a [`ClientIo`]; HTTP/2 has a wrapper of its
+//! own, in [`h2::io`](super::h2::io). On the way the wrapper shows every byte to the [`Scanner`],
+//! which knows where heads begin and end and refuses what is not to be normalised. And it keeps the few facts that timeouts hang on: since when a head has been
 //! arriving, since when the client takes nothing. The facts are in an [`IoState`] shared with
 //! the task that drives the connection, which acts on them; the wrapper itself only observes.
 
@@ -22,7 +21,6 @@ use tokio::time::Instant;
 
 pub use self::stream::{ClientStream, Peer, RawStream};
 use super::framing::{Phase, Scanner};
-use super::h2::Meter;
 use crate::framing::Violation;
 use crate::state::H2Abuse;
 
@@ -54,7 +52,7 @@ pub struct IoState {
 #[derive(Debug)]
 pub struct ClientIo {
     stream: ClientStream,
-    watch: Watch,
+    scanner: Scanner,
     state: Rc<IoState>,
     /// Bytes that were read before: to tell the version of HTTP; or behind a request to switch
     /// protocols, whose answer decides whose they are.
@@ -63,19 +61,10 @@ pub struct ClientIo {
     first: Vec<u8>,
 }
 
-/// Who looks at the bytes of a connection.
-#[derive(Debug)]
-pub enum Watch {
-    /// Of HTTP/1.1.
-    Http1(Scanner),
-    /// Of HTTP/2.
-    Http2(Box<Meter>),
-}
-
 impl ClientIo {
     /// Wraps a connection of which these bytes were read already.
-    pub fn new(stream: ClientStream, held: Vec<u8>, watch: Watch, state: Rc<IoState>) -> Self {
-        ClientIo { stream, watch, state, held, first: Vec::new() }
+    pub fn new(stream: ClientStream, held: Vec<u8>, scanner: Scanner, state: Rc<IoState>) -> Self {
+        ClientIo { stream, scanner, state, held, first: Vec::new() }
     }
 
     /// Gives the connection up to a tunnel: the bytes that came early, and the stream.
@@ -101,14 +90,12 @@ impl ClientIo {
         self.take_in_first(&sniffed);
         let scratch = &mut scratch[..FIRST_READ_BYTES];
         loop {
-            match &self.watch {
-                Watch::Http1(scanner) if scanner.heads_completed() == 0 => {
-                    if scanner.phase() == Phase::Refused {
-                        // The task that drives the connection answers.
-                        return Poll::Pending;
-                    }
-                }
-                _ => return Poll::Ready(true),
+            if self.scanner.heads_completed() > 0 {
+                return Poll::Ready(true);
+            }
+            if self.scanner.phase() == Phase::Refused {
+                // The task that drives the connection answers.
+                return Poll::Pending;
             }
             let mut buf = ReadBuf::new(scratch);
             let read = std::task::ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buf));
@@ -120,10 +107,9 @@ impl ClientIo {
     }
 
     fn take_in_first(&mut self, bytes: &[u8]) {
-        let Watch::Http1(scanner) = &mut self.watch else { return };
-        let accepted = Self::scan(scanner, &self.state, bytes);
+        let accepted = Self::scan(&mut self.scanner, &self.state, bytes);
         self.first.extend_from_slice(&bytes[..accepted]);
-        if scanner.phase() != Phase::Refused {
+        if self.scanner.phase() != Phase::Refused {
             self.held.extend_from_slice(&bytes[accepted..]);
         }
     }
@@ -154,9 +140,7 @@ impl ClientIo {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let ClientIo { stream, watch: Watch::Http1(scanner), state, held, first } = self else {
-            return self.poll_metered(cx, buf);
-        };
+        let ClientIo { stream, scanner, state, held, first } = self;
         if !first.is_empty() {
             let length = first.len().min(buf.remaining());
             buf.put_slice(&first[..length]);
@@ -211,72 +195,6 @@ impl ClientIo {
         }
     }
 
-    fn poll_metered(
-        &mut self,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
-        if self.held.is_empty() {
-            std::task::ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
-        } else {
-            let length = self.held.len().min(buf.remaining());
-            buf.put_slice(&self.held[..length]);
-            self.held.drain(..length);
-        }
-        let Watch::Http2(meter) = &mut self.watch else { return Poll::Ready(Ok(())) };
-        let now = Instant::now();
-        let verdict = meter.received(&buf.filled()[before..], now);
-        if meter.within_fields() {
-            let since = self.state.head_since.get().unwrap_or(now);
-            self.state.head_since.set(Some(since));
-        } else {
-            self.state.head_since.set(None);
-        }
-        Poll::Ready(verdict.map_err(|abuse| self.break_off(cx, abuse)))
-    }
-
-    /// Notes what was written, and what it says about the client.
-    fn wrote(
-        &mut self,
-        cx: &mut Context<'_>,
-        result: Poll<io::Result<usize>>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        self.note_write(&result);
-        let (Watch::Http2(meter), &Poll::Ready(Ok(written))) = (&mut self.watch, &result) else {
-            return result;
-        };
-        let now = Instant::now();
-        let mut left = written;
-        let verdict = slices.iter().try_for_each(|slice| {
-            let part = &slice[..slice.len().min(left)];
-            left -= part.len();
-            meter.sent(part, now)
-        });
-        if let Some(calmed) = meter.calmed() {
-            self.state.abuse.set(Some(calmed));
-        }
-        match verdict {
-            Ok(()) => result,
-            Err(abuse) => Poll::Ready(Err(self.break_off(cx, abuse))),
-        }
-    }
-
-    /// Ends an HTTP/2 connection: hyper is told by an error, the client by a GOAWAY if the
-    /// connection takes one at once.
-    fn break_off(&mut self, cx: &mut Context<'_>, abuse: H2Abuse) -> io::Error {
-        self.state.abuse.set(Some(abuse));
-        if let Watch::Http2(meter) = &self.watch
-            && let Some(farewell) = meter.farewell()
-        {
-            // Whether the client gets it is its own affair.
-            let _ = Pin::new(&mut self.stream).poll_write(cx, &farewell);
-            let _ = Pin::new(&mut self.stream).poll_flush(cx);
-        }
-        io::Error::other(abuse.label())
-    }
-
     fn poll_refused(scanner: &Scanner) -> Poll<io::Result<()>> {
         if scanner.refused_in_body() {
             Poll::Ready(Err(io::ErrorKind::InvalidData.into()))
@@ -284,17 +202,20 @@ impl ClientIo {
             Poll::Pending
         }
     }
+}
 
-    fn note_write(&self, result: &Poll<io::Result<usize>>) {
+impl IoState {
+    /// Notes what the client takes.
+    pub(super) fn note_write(&self, result: &Poll<io::Result<usize>>) {
         match result {
             Poll::Pending => {
                 let now = Instant::now();
-                self.state.last_blocked.set(Some(now));
-                if self.state.blocked_since.get().is_none() {
-                    self.state.blocked_since.set(Some(now));
+                self.last_blocked.set(Some(now));
+                if self.blocked_since.get().is_none() {
+                    self.blocked_since.set(Some(now));
                 }
             }
-            Poll::Ready(_) => self.state.blocked_since.set(None),
+            Poll::Ready(_) => self.blocked_since.set(None),
         }
     }
 }
@@ -317,7 +238,8 @@ impl AsyncWrite for ClientIo {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let result = Pin::new(&mut this.stream).poll_write(cx, bytes);
-        this.wrote(cx, result, &[io::IoSlice::new(bytes)])
+        this.state.note_write(&result);
+        result
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -335,7 +257,8 @@ impl AsyncWrite for ClientIo {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let result = Pin::new(&mut this.stream).poll_write_vectored(cx, slices);
-        this.wrote(cx, result, slices)
+        this.state.note_write(&result);
+        result
     }
 
     fn is_write_vectored(&self) -> bool {

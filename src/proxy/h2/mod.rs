@@ -14,6 +14,8 @@
 
 mod budget;
 mod frames;
+pub mod io;
+mod outbox;
 pub mod request;
 pub mod stream;
 #[cfg(test)]

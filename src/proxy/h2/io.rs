@@ -1,0 +1,187 @@
+//! The client's end of an HTTP/2 connection, wrapped for what h2 does not look after.
+//!
+//! h2 reads and writes through an [`Http2Io`]. On the way the wrapper shows the bytes of both
+//! directions to the [`Meter`], and puts what is written into the [`Outbox`]. h2 asks for a flush
+//! whenever it has nothing more to write, that is after nearly each answer; but whether something
+//! else is about to be written only the task knows that drives the connection. So h2 is told that
+//! all is well, and the task, which has the other handle to the same wrapper, settles what waits
+//! when h2 has been polled: at once if nothing else is under way, or else after those tasks that are
+//! ready now, and may be other streams of this connection, have had their turn.
+
+use std::cell::RefCell;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Instant;
+
+use super::Meter;
+use super::outbox::Outbox;
+use crate::proxy::io::{ClientStream, IoState};
+use crate::state::H2Abuse;
+
+/// A handle to the wrapper; its clones are of the same.
+#[derive(Clone, Debug)]
+pub struct Http2Io(Rc<RefCell<Wire>>);
+
+#[derive(Debug)]
+struct Wire {
+    stream: ClientStream,
+    /// Bytes that were read before, to tell the version of HTTP.
+    held: Vec<u8>,
+    meter: Meter,
+    outbox: Outbox,
+    /// What waits has waited for a turn of the run queue.
+    yielded: bool,
+    /// A flush failed, which h2 has still to be told.
+    broken: Option<io::Error>,
+    state: Rc<IoState>,
+}
+
+impl Http2Io {
+    /// Wraps a connection of which these bytes were read already.
+    pub fn new(stream: ClientStream, held: Vec<u8>, meter: Meter, state: Rc<IoState>) -> Self {
+        let outbox = Outbox::default();
+        let wire = Wire { stream, held, meter, outbox, yielded: false, broken: None, state };
+        Http2Io(Rc::new(RefCell::new(wire)))
+    }
+
+    /// Sees to what waits to be written, after h2 was polled. With `more` under way it waits for
+    /// one turn of the run queue. Gives whether h2 has to be polled again at once.
+    pub fn settle(&self, cx: &mut Context<'_>, more: bool) -> bool {
+        let wire = &mut *self.0.borrow_mut();
+        if more && wire.outbox.may_wait() && !wire.yielded {
+            wire.yielded = true;
+            cx.waker().wake_by_ref();
+            return false;
+        }
+        wire.yielded = false;
+        match wire.poll_flush(cx) {
+            Poll::Ready(Err(error)) => {
+                wire.broken = Some(error);
+                true
+            }
+            Poll::Ready(Ok(())) | Poll::Pending => false,
+        }
+    }
+}
+
+impl Wire {
+    fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if let Some(error) = self.broken.take() {
+            return Poll::Ready(Err(error));
+        }
+        let before = buf.filled().len();
+        if self.held.is_empty() {
+            ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
+        } else {
+            let length = self.held.len().min(buf.remaining());
+            buf.put_slice(&self.held[..length]);
+            self.held.drain(..length);
+        }
+        let now = Instant::now();
+        let verdict = self.meter.received(&buf.filled()[before..], now);
+        let head_since = &self.state.head_since;
+        if self.meter.within_fields() {
+            head_since.set(Some(head_since.get().unwrap_or(now)));
+        } else {
+            head_since.set(None);
+        }
+        Poll::Ready(verdict.map_err(|abuse| self.break_off(cx, abuse)))
+    }
+
+    fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let state = &self.state;
+        let note = |result: &_| state.note_write(result);
+        let written = ready!(self.outbox.poll_write(&mut self.stream, cx, slices, note))?;
+        match self.count_sent(slices, written) {
+            Ok(()) => Poll::Ready(Ok(written)),
+            Err(abuse) => Poll::Ready(Err(self.break_off(cx, abuse))),
+        }
+    }
+
+    /// Shows the meter what is sent.
+    fn count_sent(&mut self, slices: &[IoSlice<'_>], mut left: usize) -> Result<(), H2Abuse> {
+        let now = Instant::now();
+        let verdict = slices.iter().try_for_each(|slice| {
+            let part = &slice[..slice.len().min(left)];
+            left -= part.len();
+            self.meter.sent(part, now)
+        });
+        if let Some(calmed) = self.meter.calmed() {
+            self.state.abuse.set(Some(calmed));
+        }
+        verdict
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let state = &self.state;
+        let flushed =
+            self.outbox.poll_flush(&mut self.stream, cx, |result| state.note_write(result));
+        if state.resumable.get() {
+            self.outbox.shrink();
+        }
+        flushed
+    }
+
+    /// Ends the connection: h2 is told by an error, the client by a GOAWAY if the connection takes
+    /// one at once.
+    fn break_off(&mut self, cx: &mut Context<'_>, abuse: H2Abuse) -> io::Error {
+        self.state.abuse.set(Some(abuse));
+        if let Some(farewell) = self.meter.farewell() {
+            self.outbox.push(&farewell);
+            // Whether the client gets it is its own affair.
+            let _ = self.poll_flush(cx);
+        }
+        io::Error::other(abuse.label())
+    }
+}
+
+impl AsyncRead for Http2Io {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        self.0.borrow_mut().poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Http2Io {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.0.borrow_mut().poll_write(cx, &[IoSlice::new(bytes)])
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // The task that drives the connection does it.
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let wire = &mut *self.0.borrow_mut();
+        ready!(wire.poll_flush(cx))?;
+        Pin::new(&mut wire.stream).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.0.borrow_mut().poll_write(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+}
