@@ -185,3 +185,110 @@ impl AsyncWrite for Http2Io {
         true
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::{Wake, Waker};
+
+    use tokio::net::UnixStream;
+
+    use super::*;
+    use crate::proxy::h2::MeterLimits;
+    use crate::proxy::io::RawStream;
+
+    #[derive(Default)]
+    struct Wakes(AtomicUsize);
+
+    impl Wake for Wakes {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    struct Pair {
+        ours: Http2Io,
+        theirs: UnixStream,
+        wakes: Arc<Wakes>,
+    }
+
+    impl Pair {
+        fn new() -> Pair {
+            let (ours, theirs) = UnixStream::pair().unwrap();
+            let limits = MeterLimits { streams: 100, max_header_bytes: 1000 };
+            let meter = Meter::new(limits, Instant::now());
+            let stream = ClientStream::Plain(RawStream::Unix(ours));
+            let ours = Http2Io::new(stream, Vec::new(), meter, Rc::default());
+            Pair { ours, theirs, wakes: Arc::default() }
+        }
+
+        fn poll<T>(&mut self, poll: impl FnOnce(Pin<&mut Http2Io>, &mut Context<'_>) -> T) -> T {
+            let waker = Waker::from(Arc::clone(&self.wakes));
+            poll(Pin::new(&mut self.ours), &mut Context::from_waker(&waker))
+        }
+
+        fn write(&mut self, bytes: &[u8]) {
+            let written = self.poll(|io, cx| io.poll_write(cx, bytes));
+            assert!(matches!(written, Poll::Ready(Ok(length)) if length == bytes.len()));
+        }
+
+        fn settle(&mut self, more: bool) -> bool {
+            self.poll(|io, cx| io.settle(cx, more))
+        }
+
+        fn wakes(&self) -> usize {
+            self.wakes.0.load(Ordering::Relaxed)
+        }
+
+        fn arrived(&self) -> Vec<u8> {
+            let mut bytes = [0; 100];
+            self.theirs.try_read(&mut bytes).map_or(Vec::new(), |length| bytes[..length].to_vec())
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_alone_goes_out_at_once() {
+        let mut pair = Pair::new();
+        pair.write(b"alone");
+        assert!(!pair.settle(false));
+        pair.theirs.readable().await.unwrap();
+        assert_eq!((pair.arrived(), pair.wakes()), (b"alone".to_vec(), 0));
+    }
+
+    #[tokio::test]
+    async fn what_is_not_alone_waits_for_one_turn() {
+        let mut pair = Pair::new();
+        pair.write(b"one ");
+        pair.settle(true);
+        assert_eq!((pair.arrived(), pair.wakes()), (Vec::new(), 1));
+        pair.write(b"two");
+        pair.settle(true);
+        pair.theirs.readable().await.unwrap();
+        assert_eq!((pair.arrived(), pair.wakes()), (b"one two".to_vec(), 1));
+        // And nobody is woken for nothing.
+        pair.settle(true);
+        assert_eq!(pair.wakes(), 1);
+    }
+
+    #[tokio::test]
+    async fn what_waits_goes_out_before_the_end() {
+        let mut pair = Pair::new();
+        pair.write(b"last words");
+        assert!(pair.poll(|io, cx| io.poll_shutdown(cx)).is_ready());
+        pair.theirs.readable().await.unwrap();
+        assert_eq!(pair.arrived(), b"last words");
+    }
+
+    #[tokio::test]
+    async fn a_flush_that_fails_is_told() {
+        let mut pair = Pair::new();
+        let (other, _) = UnixStream::pair().unwrap();
+        drop(std::mem::replace(&mut pair.theirs, other));
+        pair.write(b"to nobody");
+        assert!(pair.settle(false));
+        let mut space = [0; 10];
+        let read = pair.poll(|io, cx| io.poll_read(cx, &mut ReadBuf::new(&mut space)));
+        assert!(matches!(read, Poll::Ready(Err(_))), "{read:?}");
+    }
+}

@@ -149,3 +149,153 @@ impl Outbox {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use fastrand::Rng;
+
+    use super::*;
+
+    /// Takes what it is told to, and keeps each write.
+    #[derive(Default)]
+    struct Stream {
+        writes: Vec<Vec<u8>>,
+        /// How much it takes of the next writes; everything behind the last.
+        takes: Vec<Poll<usize>>,
+        flushed: usize,
+    }
+
+    impl Stream {
+        fn taking(takes: &[Poll<usize>]) -> Stream {
+            Stream { takes: takes.iter().rev().copied().collect(), ..Stream::default() }
+        }
+
+        fn lengths(&self) -> Vec<usize> {
+            self.writes.iter().map(Vec::len).collect()
+        }
+    }
+
+    impl AsyncWrite for Stream {
+        fn poll_write(
+            self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+            bytes: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            self.poll_write_vectored(cx, &[IoSlice::new(bytes)])
+        }
+
+        fn poll_write_vectored(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            slices: &[IoSlice<'_>],
+        ) -> Poll<io::Result<usize>> {
+            let all: Vec<u8> = slices.iter().flat_map(|slice| slice.iter().copied()).collect();
+            let most = ready!(self.takes.pop().unwrap_or(Poll::Ready(usize::MAX)));
+            let taken = all.len().min(most);
+            self.writes.push(all[..taken].to_vec());
+            Poll::Ready(Ok(taken))
+        }
+
+        fn poll_flush(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            self.flushed += 1;
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    fn cx() -> Context<'static> {
+        Context::from_waker(Waker::noop())
+    }
+
+    fn write(outbox: &mut Outbox, stream: &mut Stream, parts: &[&[u8]]) -> Poll<usize> {
+        let slices: Vec<_> = parts.iter().map(|part| IoSlice::new(part)).collect();
+        outbox.poll_write(stream, &mut cx(), &slices, |_| ()).map(Result::unwrap)
+    }
+
+    fn flush(outbox: &mut Outbox, stream: &mut Stream) -> Poll<()> {
+        outbox.poll_flush(stream, &mut cx(), |_| ()).map(Result::unwrap)
+    }
+
+    #[test]
+    fn small_writes_go_out_together() {
+        let (mut outbox, mut stream) = (Outbox::default(), Stream::default());
+        assert_eq!(write(&mut outbox, &mut stream, &[b"head", b"data"]), Poll::Ready(8));
+        assert_eq!(write(&mut outbox, &mut stream, &[b"more"]), Poll::Ready(4));
+        assert!(outbox.may_wait() && stream.writes.is_empty());
+        assert_eq!(flush(&mut outbox, &mut stream), Poll::Ready(()));
+        assert_eq!((&stream.writes[..], stream.flushed), (&[b"headdatamore".to_vec()][..], 1));
+        assert!(!outbox.may_wait());
+    }
+
+    #[test]
+    fn bulk_passes_in_whole_records() {
+        let (mut outbox, mut stream) = (Outbox::default(), Stream::default());
+        let frame = vec![7; RECORD_BYTES];
+        for _ in 0..3 {
+            let taken = write(&mut outbox, &mut stream, &[&[0; 9], &frame]);
+            assert_eq!(taken, Poll::Ready(9 + RECORD_BYTES));
+        }
+        assert_eq!(flush(&mut outbox, &mut stream), Poll::Ready(()));
+        assert_eq!(stream.lengths(), [RECORD_BYTES, RECORD_BYTES, RECORD_BYTES, 27]);
+    }
+
+    #[test]
+    fn no_more_than_a_record_waits_for_a_stream_that_takes_nothing() {
+        let (mut outbox, mut stream) = (Outbox::default(), Stream::taking(&[Poll::Pending; 2]));
+        let kept = (0..).take_while(|_| write(&mut outbox, &mut stream, &[&[1; 1000]]).is_ready());
+        assert_eq!(kept.count(), RECORD_BYTES / 1000);
+        // Once it is known to be blocked, there is nothing to wait for.
+        assert!(!outbox.may_wait());
+        assert_eq!(flush(&mut outbox, &mut stream), Poll::Pending);
+        assert_eq!(flush(&mut outbox, &mut stream), Poll::Ready(()));
+        assert_eq!(stream.lengths(), [RECORD_BYTES / 1000 * 1000]);
+    }
+
+    #[test]
+    fn whatever_the_stream_takes_the_order_stays() {
+        let mut rng = Rng::with_seed(4);
+        for _ in 0..20 {
+            let (mut outbox, mut stream) = (Outbox::default(), Stream::default());
+            let mut expected = Vec::new();
+            for count in 0..60_u8 {
+                stream.takes =
+                    (0..4)
+                        .map(|_| {
+                            if rng.bool() {
+                                Poll::Pending
+                            } else {
+                                Poll::Ready(rng.usize(1..40_000))
+                            }
+                        })
+                        .collect();
+                let bytes = vec![count; rng.usize(1..30_000)];
+                let (head, tail) = bytes.split_at(rng.usize(..bytes.len()));
+                if let Poll::Ready(taken) = write(&mut outbox, &mut stream, &[head, tail]) {
+                    expected.extend_from_slice(&bytes[..taken]);
+                }
+                if rng.u8(..4) == 0 {
+                    let _ = flush(&mut outbox, &mut stream);
+                    outbox.shrink();
+                }
+                assert!(outbox.left() <= RECORD_BYTES);
+            }
+            stream.takes.clear();
+            assert_eq!(flush(&mut outbox, &mut stream), Poll::Ready(()));
+            assert!(stream.writes.concat() == expected);
+        }
+    }
+
+    #[test]
+    fn a_stream_that_takes_nothing_for_good_is_an_error() {
+        let (mut outbox, mut stream) = (Outbox::default(), Stream::taking(&[Poll::Ready(0)]));
+        let _ = write(&mut outbox, &mut stream, &[b"a"]);
+        let error = outbox.poll_flush(&mut stream, &mut cx(), |_| ());
+        let Poll::Ready(Err(error)) = error else { panic!("{error:?}") };
+        assert_eq!(error.kind(), io::ErrorKind::WriteZero);
+    }
+}

@@ -11,16 +11,21 @@ const MAX_REQUEST_ID: usize = 128;
 /// After so many processes of ours a request is in a loop, whichever they are.
 const MAX_HOPS: usize = 16;
 
-/// The request's id: the client's if it is sane, or else a new one of 128 random bits, which is put
-/// into `headers` too.
+/// The request's id: the client's if it is sane, or else a new one of 128 random bits. It is put into
+/// `headers` as a field that HTTP/2 is not to remember (RFC 7541 section 7.1.3): no two are the same,
+/// so they would drive everything else out of the table and make each search in it a long one.
 pub fn request_id(headers: &mut HeaderMap, rng: &mut Rng) -> HeaderValue {
     let mut given = headers.get_all(&X_REQUEST_ID).iter();
     if let (Some(id), None) = (given.next(), given.next())
         && is_sane_id(id.as_bytes())
     {
-        return id.clone();
+        let mut id = id.clone();
+        id.set_sensitive(true);
+        headers.insert(&X_REQUEST_ID, id.clone());
+        return id;
     }
-    let id = hex(rng.u128(..).to_be_bytes());
+    let mut id = hex(rng.u128(..).to_be_bytes());
+    id.set_sensitive(true);
     headers.insert(&X_REQUEST_ID, id.clone());
     id
 }
@@ -96,6 +101,15 @@ mod tests {
             assert!(id.as_bytes().iter().all(u8::is_ascii_hexdigit), "{lines:?}");
             let all: Vec<_> = headers.get_all(&X_REQUEST_ID).iter().collect();
             assert_eq!(all, [&id], "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn ids_are_not_for_the_tables_of_http_2() {
+        for lines in [&[][..], &[("x-request-id", "given")]] {
+            let mut headers = map(lines);
+            assert!(request_id(&mut headers, &mut Rng::with_seed(1)).is_sensitive());
+            assert!(headers[&X_REQUEST_ID].is_sensitive());
         }
     }
 
