@@ -32,6 +32,11 @@ fn mix(mut x: u64) -> u64 {
     x ^ (x >> 31)
 }
 
+/// A number from 0.0 to below 1.0 that belongs to a hash and says nothing about who its bidders are.
+pub(super) fn uniform(hash: u64) -> f64 {
+    (mix(hash ^ 0x5851_F42D_4C95_7F2D) >> 11) as f64 / (1u64 << 53) as f64
+}
+
 /// The highest bidder for `hash` among the members that are not skipped.
 ///
 /// With unequal weights a bid is an exponential draw divided by the weight, the least of which wins

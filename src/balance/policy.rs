@@ -1,8 +1,11 @@
 //! Picking a member: a table built on every (rare) change of the list and read by every request.
 //!
-//! The table holds only what its policy needs. A pick allocates nothing, locks nothing and takes
+//! Members that are to get less than their weight says for a while (slow start, slowness) are in
+//! `sparing`. The table holds only what its policy needs. A pick allocates nothing, locks nothing and takes
 //! about the same time among 10,000 members as among 10: what is exact for few members is a fixed
 //! number of weighted draws for many.
+
+mod sparing;
 
 use std::cmp::Ordering;
 use std::hint::select_unpredictable;
@@ -10,6 +13,8 @@ use std::hint::select_unpredictable;
 use super::draws::Draws;
 use super::hashing::{Maglev, rendezvous};
 use super::rotation::{Rotation, from};
+pub use sparing::Draw;
+use sparing::Spared;
 
 /// Up to so many members every one is looked at; above it, a sample or a table decides.
 pub(super) const EXACT: usize = 32;
@@ -44,6 +49,7 @@ pub struct Candidates {
     members: Box<[Member]>,
     policy: Policy,
     plan: Plan,
+    spared: Option<Spared>,
 }
 
 enum Plan {
@@ -74,7 +80,7 @@ impl Candidates {
             }
             Policy::IpHash => Plan::Maglev(Maglev::new(&members)),
         };
-        Self { members, policy, plan }
+        Self { members, policy, plan, spared: None }
     }
 
     /// The policy that the table was built for.
