@@ -244,5 +244,27 @@ pub(super) fn cookie_name(scalar: &Scalar) -> Result<String, Problem> {
     Err(problem.help("use letters, digits, `-` and `_`"))
 }
 
+/// The name of a header field.
+pub(super) fn field_name(scalar: &Scalar) -> Result<String, Problem> {
+    let name = text(scalar)?;
+    if is_token(&name) {
+        return Ok(name);
+    }
+    Err(Problem::new(format!("`{name}` cannot be the name of a header field")))
+}
+
+/// The value of a `Content-Type` field.
+pub(super) fn content_type(scalar: &Scalar) -> Result<String, Problem> {
+    let value = text(scalar)?;
+    let (kind, _) = value.split_once(';').unwrap_or((&value, ""));
+    let halves = kind.trim().split_once('/');
+    let printable = value.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic());
+    if printable && halves.is_some_and(|(first, second)| is_token(first) && is_token(second)) {
+        return Ok(value);
+    }
+    let problem = Problem::new(format!("{value:?} is no media type"));
+    Err(problem.help("write it like \"text/html; charset=utf-8\""))
+}
+
 #[cfg(test)]
 mod tests;

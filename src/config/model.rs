@@ -7,6 +7,7 @@
 //! directory of the file.
 
 mod address;
+mod judgement;
 mod pool;
 mod swap;
 
@@ -16,9 +17,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use address::{BackendAddress, BindAddress, HostPattern, Network, StatusRange};
+pub use judgement::{
+    CircuitBreaker, FlapGuard, Health, HttpProbe, Mode, Outliers, ProbeKind, Retries, RetryOn,
+};
 pub use pool::{
-    Affinity, AllDown, Backend, Health, HttpProbe, Mode, Outliers, Policy, Pool, ProbeKind, Queue,
-    Retries, RetryOn, Secret, SecureCookie, Upstream, UpstreamProtocol, UpstreamTls, Version,
+    Affinity, AllDown, Backend, Policy, Pool, Queue, Secret, SecureCookie, Upstream,
+    UpstreamProtocol, UpstreamTls, Version,
 };
 pub use swap::{Rollback, Swap, TunnelDrain, TunnelRelease};
 
@@ -252,6 +256,8 @@ pub struct Route {
     pub listeners: Vec<Located<String>>,
     /// Where it leads.
     pub action: RouteAction,
+    /// Who answers when its pool cannot; never beside a redirect.
+    pub fallback: Option<Fallback>,
     /// For the whole request with all its attempts; `None`: no limit.
     pub timeout: Option<Duration>,
     /// Bytes of a request body; `None`: no limit.
@@ -267,6 +273,26 @@ pub enum RouteAction {
     Pool(Located<String>),
     /// To another address, told to the client.
     Redirect(Redirect),
+}
+
+/// `fallback` of a route: the answer when its pool has nobody to give one.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Fallback {
+    /// From the pool of that name, which exists and is another one.
+    Pool(Located<String>),
+    /// Always the same.
+    File(StaticResponse),
+}
+
+/// A response from a file, which has not been opened yet.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StaticResponse {
+    /// Its body.
+    pub file: Located<PathBuf>,
+    /// Its status, 200 to 599.
+    pub status: u16,
+    /// Its `Content-Type`.
+    pub content_type: String,
 }
 
 /// `redirect` of a route: the parts of the address that change. At least one does.

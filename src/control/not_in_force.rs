@@ -7,7 +7,14 @@ use crate::config::{Diagnostic, Parsed};
 /// Defaults that nobody wrote are not warned about.
 pub fn not_in_force(parsed: &Parsed) -> Vec<Diagnostic> {
     let pools = parsed.config.pools.iter();
-    pools.flat_map(|(name, pool)| of_pool(parsed, name, pool)).collect()
+    let routes = 0..parsed.config.routes.len();
+    let fallbacks =
+        routes.filter_map(|index| warning(parsed, &format!("routes[{index}].fallback"), not_done));
+    pools.flat_map(|(name, pool)| of_pool(parsed, name, pool)).chain(fallbacks).collect()
+}
+
+fn not_done(key: &str) -> String {
+    format!("`{key}` is read and checked, but this version does not act on it yet")
 }
 
 fn of_pool(parsed: &Parsed, name: &str, pool: &Pool) -> Vec<Diagnostic> {
@@ -17,13 +24,15 @@ fn of_pool(parsed: &Parsed, name: &str, pool: &Pool) -> Vec<Diagnostic> {
         ("queue", true),
         ("max_requests_per_backend", pool.max_requests_per_backend.is_some()),
         ("slow_start", !pool.slow_start.is_zero()),
+        ("circuit_breaker", true),
+        ("health.drain_header", true),
+        ("health.drain_body", true),
+        ("upstream.min_idle", pool.upstream.min_idle > 0),
+        ("upstream.keepalive_request", true),
     ];
     let mut warnings = Vec::new();
     for (key, asked) in waiting {
-        let message = |key: &str| {
-            format!("`{key}` is read and checked, but this version does not act on it yet")
-        };
-        warnings.extend(asked.then(|| warning(parsed, &format!("pools.{name}.{key}"), message)));
+        warnings.extend(asked.then(|| warning(parsed, &format!("pools.{name}.{key}"), not_done)));
     }
     if pool.health.probe == ProbeKind::Grpc {
         let message = |key: &str| {
@@ -71,14 +80,28 @@ mod tests {
     #[test]
     fn what_is_written_and_not_done_is_told() {
         let text = "backends = [\"127.0.0.1:1\"]\nslow_start = \"10s\"\nqueue = { size = 5 }\n\
+                    circuit_breaker = {}\nupstream.min_idle = 2\n\
                     [pools.app.outliers]\nwindow = \"5s\"\n[pools.app.health]\ntype = \"grpc\"";
         let keys = [
             "pools.app.outliers",
             "pools.app.queue",
             "pools.app.slow_start",
+            "pools.app.circuit_breaker",
+            "pools.app.upstream.min_idle",
             "pools.app.health.type",
         ];
         assert_eq!(warnings(text), keys);
+    }
+
+    #[test]
+    fn fallbacks_are_told() {
+        let text = "[listeners.http]\nbind = \"127.0.0.1:0\"\n[[routes]]\npool = \"app\"\n\
+                    fallback = { file = \"sorry.html\" }\n\
+                    [pools.app]\nbackends = [\"127.0.0.1:1\"]";
+        let parsed = crate::config::parse(text, Path::new("test.toml"), &|_| None).unwrap();
+        let warnings = not_in_force(&parsed);
+        let keys: Vec<&str> = warnings.iter().map(|warning| warning.key.as_str()).collect();
+        assert_eq!(keys, ["routes[0].fallback"]);
     }
 
     #[test]

@@ -8,6 +8,7 @@
 use std::time::Duration;
 
 use super::expect::ProbeFailure;
+use super::flaps::{FlapGuard, FlapSettings, Hold};
 use super::reason::{EjectionReason, Reason};
 
 /// Thresholds of one backend.
@@ -21,6 +22,8 @@ pub struct Settings {
     pub base_ejection: Duration,
     /// No ejection lasts longer.
     pub max_ejection: Duration,
+    /// When it is held down for going up and down too often.
+    pub flaps: FlapSettings,
 }
 
 /// What a backend is, by its probes and its traffic.
@@ -90,6 +93,8 @@ pub struct Health {
     /// When the last ejection ended, or when service that makes up for the next one began.
     in_service_since: Duration,
     since: Duration,
+    flaps: FlapGuard,
+    hold: Option<Hold>,
 }
 
 impl Health {
@@ -105,6 +110,8 @@ impl Health {
             repeats: 0,
             in_service_since: now,
             since: now,
+            flaps: FlapGuard::default(),
+            hold: None,
         }
     }
 
@@ -138,11 +145,18 @@ impl Health {
         self.repeats
     }
 
+    /// Until when it is held down for going up and down too often, if it is.
+    #[must_use]
+    pub fn held_until(&self, now: Duration) -> Option<Duration> {
+        self.hold.map(|hold| hold.until).filter(|until| now < *until)
+    }
+
     /// Takes the outcome of a probe.
     ///
     /// The first pass is a verdict at once (a backend that never served has nothing to make up
     /// for), while the first bad verdict needs `fall` failures like every other, since one probe
-    /// may be lost on the way. After that, `rise` passes or `fall` failures in a row turn it round.
+    /// may be lost on the way. After that, `rise` passes or `fall` failures in a row turn it round;
+    /// one that is [held down](Self::held_until) comes back with the first pass after that.
     pub fn on_probe(
         &mut self,
         now: Duration,
@@ -159,12 +173,17 @@ impl Health {
             (Err(_), _) => (Verdict::Unhealthy, self.settings.fall),
         };
         self.against = self.against.saturating_add(1);
-        if self.against < needed {
+        if self.against < needed || (outcome.is_ok() && self.held_until(now).is_some()) {
             return None;
         }
+        let served = self.verdict == Verdict::Healthy;
+        self.hold = match outcome {
+            Err(_) if served => self.flaps.on_down(now, &self.settings.flaps),
+            _ => None,
+        };
         let reason = match outcome {
             Ok(()) => Reason::Passed { passes: self.against },
-            Err(last) => Reason::Failed { failures: self.against, last },
+            Err(last) => Reason::Failed { failures: self.against, last, hold: self.hold },
         };
         self.change(now, reason, |health| {
             health.verdict = verdict;
@@ -220,7 +239,9 @@ impl Health {
         if !self.probed {
             return Duration::ZERO;
         }
-        let undecided = self.verdict == Verdict::Checking || self.against > 0;
+        let pending =
+            self.against > 0 && (self.hold.is_none() || self.against < self.settings.rise);
+        let undecided = self.verdict == Verdict::Checking || pending;
         let beat = if undecided { (interval / 4).max(FASTEST).min(interval) } else { interval };
         beat.mul_f64(0.8 + 0.4 * random.clamp(0.0, 1.0))
     }

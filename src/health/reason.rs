@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::expect::ProbeFailure;
+use super::flaps::Hold;
 
 /// Why a backend's state changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +20,8 @@ pub enum Reason {
         failures: u32,
         /// What the last one found.
         last: ProbeFailure,
+        /// It went up and down too often: it stays down for a while.
+        hold: Option<Hold>,
     },
     /// Real traffic showed it to be ill.
     Ejected {
@@ -37,6 +40,7 @@ impl Reason {
     pub fn label(&self) -> &'static str {
         match self {
             Self::Passed { .. } => "probe_passed",
+            Self::Failed { hold: Some(_), .. } => "flapping",
             Self::Failed { .. } => "probe_failed",
             Self::Ejected { reason, .. } => reason.label(),
             Self::EjectionOver => "ejection_over",
@@ -49,9 +53,17 @@ impl fmt::Display for Reason {
         match self {
             Self::Passed { passes: 1 } => f.write_str("passed its check"),
             Self::Passed { passes } => write!(f, "passed {passes} checks in a row"),
-            Self::Failed { failures: 1, last } => write!(f, "failed its check: {last}"),
-            Self::Failed { failures, last } => {
-                write!(f, "failed {failures} checks in a row, the last: {last}")
+            Self::Failed { failures, last, hold } => {
+                match failures {
+                    1 => write!(f, "failed its check: {last}")?,
+                    _ => write!(f, "failed {failures} checks in a row, the last: {last}")?,
+                }
+                match hold {
+                    None => Ok(()),
+                    Some(hold) => {
+                        write!(f, "; up and down too often, held down for {}", Words(hold.length))
+                    }
+                }
             }
             Self::Ejected { reason, length } => {
                 write!(f, "ejected for {}: {reason}", Words(*length))

@@ -58,7 +58,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::health::{Health, Reason, Settings};
+    use crate::health::{FlapSettings, Health, Reason, Settings};
     use crate::state::{Address, Snapshot};
 
     fn backend() -> Backend {
@@ -67,6 +67,7 @@ mod tests {
             fall: 1,
             base_ejection: Duration::from_secs(1),
             max_ejection: Duration::from_secs(1),
+            flaps: FlapSettings::default(),
         };
         let address = Address::Ip(SocketAddr::from(([127, 0, 0, 1], 3001)));
         Backend::new("app".into(), address, Health::new(settings, Duration::ZERO), 1)

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use crate::config::diagnostic::Diagnostic;
-use crate::config::model::{Backend, BackendAddress, Config, Pool, RouteAction};
+use crate::config::model::{Backend, BackendAddress, Config, Fallback, Pool, Route, RouteAction};
 use crate::config::reader::Reader;
 use crate::config::suggest::suggest;
 
@@ -85,11 +85,18 @@ fn check_active(reader: &Reader, pool: &Pool, key: &str) {
 }
 
 fn check_use(config: &Config, reader: &Reader, pool: &Pool, key: &str) {
-    let leads_here = |action: &RouteAction| match action {
-        RouteAction::Pool(name) => name.value == pool.name.value,
-        RouteAction::Redirect(_) => false,
+    let leads_here = |route: &Route| {
+        let action = match &route.action {
+            RouteAction::Pool(name) => Some(name),
+            RouteAction::Redirect(_) => None,
+        };
+        let fallback = match &route.fallback {
+            Some(Fallback::Pool(name)) => Some(name),
+            Some(Fallback::File(_)) | None => None,
+        };
+        action.into_iter().chain(fallback).any(|name| name.value == pool.name.value)
     };
-    if !config.routes.iter().any(|route| leads_here(&route.action)) {
+    if !config.routes.iter().any(leads_here) {
         let name = &pool.name.value;
         let warning = Diagnostic::warning(format!("no route leads to pool `{name}`"));
         let help = format!("add a [[routes]] with pool = \"{name}\"");

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use crate::config::diagnostic::Diagnostic;
-use crate::config::model::{Config, HostPattern, Route, RouteAction};
+use crate::config::model::{Config, Fallback, HostPattern, Route, RouteAction};
 use crate::config::reader::Reader;
 use crate::config::source::Located;
 use crate::config::suggest::suggest;
@@ -24,12 +24,25 @@ fn check_names(config: &Config, reader: &Reader, index: usize, route: &Route) {
         let known = config.pools.keys().map(String::as_str);
         report_unknown(reader, "pool", pool, format!("routes[{index}].pool"), known);
     }
+    check_fallback(config, reader, index, route);
     for (position, listener) in route.listeners.iter().enumerate() {
         if !config.listeners.contains_key(&listener.value) {
             let key = format!("routes[{index}].listeners[{position}]");
             let known = config.listeners.keys().map(String::as_str);
             report_unknown(reader, "listener", listener, key, known);
         }
+    }
+}
+
+fn check_fallback(config: &Config, reader: &Reader, index: usize, route: &Route) {
+    let Some(Fallback::Pool(pool)) = &route.fallback else { return };
+    let key = format!("routes[{index}].fallback.pool");
+    if !config.pools.contains_key(&pool.value) {
+        let known = config.pools.keys().map(String::as_str);
+        report_unknown(reader, "pool", pool, key, known);
+    } else if matches!(&route.action, RouteAction::Pool(own) if own.value == pool.value) {
+        let error = Diagnostic::error("this fallback is the pool that it is to stand in for");
+        reader.report(error.at(pool.span).key(key).help("name another one".to_owned()));
     }
 }
 

@@ -1,8 +1,11 @@
-//! `[pools.NAME.health]`, `.outliers` and `.retries`: is a backend well, and what if not.
+//! `[pools.NAME.health]`, `.outliers`, `.retries` and `.circuit_breaker`: is a backend well, and
+//! what if not.
 
 use crate::config::addresses;
 use crate::config::choice::choice as choices;
-use crate::config::model::{Health, HttpProbe, Mode, Outliers, ProbeKind, Retries};
+use crate::config::model::{
+    CircuitBreaker, FlapGuard, Health, HttpProbe, Mode, Outliers, ProbeKind, Retries,
+};
 use crate::config::reader::Section;
 use crate::config::values::{
     choice, duration, duration_or_none, factor, factor_or_none, positive, positive_duration,
@@ -29,6 +32,7 @@ pub(super) fn health(s: &mut Section) -> Health {
     if kind != ProbeType::Http {
         let reason = format!("has no meaning with `type = \"{kind}\"`");
         s.forbid(&HTTP_PROBE_KEYS, &reason);
+        s.forbid(&["drain_header", "drain_body"], &reason);
     }
     Health {
         probe: match kind {
@@ -41,6 +45,37 @@ pub(super) fn health(s: &mut Section) -> Health {
         fall: s.get_or("fall", default.fall, positive),
         rise: s.get_or("rise", default.rise, positive),
         port: s.get("port", whole(1..=65_535)),
+        drain_header: s.get("drain_header", addresses::field_name),
+        drain_body: s.get("drain_body", text),
+        flap_guard: s.table("flap_guard", flap_guard),
+    }
+}
+
+fn flap_guard(s: &mut Section) -> FlapGuard {
+    let default = FlapGuard::default();
+    let guard = FlapGuard {
+        downs: s
+            .get("downs", whole::<u32>(0..=1_000))
+            .map_or(default.downs, |downs| (downs > 0).then_some(downs)),
+        window: s.get_or("window", default.window, positive_duration),
+        hold: s.get_or("hold", default.hold, positive_duration),
+        max_hold: s.get_or("max_hold", default.max_hold, positive_duration),
+    };
+    if guard.hold > guard.max_hold {
+        let key = if s.has("hold") { "hold" } else { "max_hold" };
+        let message = "`hold` is longer than `max_hold`";
+        s.error_at(key, message, "the first time is the shortest".to_owned());
+    }
+    guard
+}
+
+pub(super) fn circuit_breaker(s: &mut Section) -> CircuitBreaker {
+    let default = CircuitBreaker::default();
+    CircuitBreaker {
+        failures: s.get_or("failures", default.failures, positive),
+        open_for: s.get_or("open_for", default.open_for, positive_duration),
+        trials: s.get_or("trials", default.trials, positive),
+        successes: s.get_or("successes", default.successes, positive),
     }
 }
 

@@ -41,6 +41,7 @@ pub(super) fn pool(s: &mut Section, name: Located<String>) -> Pool {
         health: s.table("health", judgement::health),
         outliers: s.table("outliers", judgement::outliers),
         retries: s.table("retries", judgement::retries),
+        circuit_breaker: s.optional_table("circuit_breaker", judgement::circuit_breaker),
         swap: s.table("swap", swap::swap),
     }
 }
@@ -177,7 +178,21 @@ fn upstream(s: &mut Section) -> Upstream {
             default.keepalive_connections,
             count,
         ),
+        min_idle: s.get_or("min_idle", default.min_idle, count),
+        keepalive_request: s.get("keepalive_request", addresses::request_path),
+        keepalive_interval: s.get_or(
+            "keepalive_interval",
+            default.keepalive_interval,
+            positive_duration,
+        ),
     };
+    if upstream.min_idle > upstream.keepalive_connections {
+        s.error_at(
+            "min_idle",
+            "`min_idle` is more than `keepalive_connections`",
+            "what is kept open is unused: raise `keepalive_connections` to it".to_owned(),
+        );
+    }
     if upstream.protocol == UpstreamProtocol::Auto && upstream.tls.is_none() {
         s.error_at(
             "protocol",

@@ -1,7 +1,7 @@
 //! `[[routes]]`.
 
 use crate::config::addresses;
-use crate::config::model::{Redirect, Route, RouteAction, Scheme};
+use crate::config::model::{Fallback, Redirect, Route, RouteAction, Scheme, StaticResponse};
 use crate::config::reader::Section;
 use crate::config::source::Located;
 use crate::config::values::{self, choice, duration_or_none, size_or_none, text, whole};
@@ -23,6 +23,7 @@ pub(super) fn route(s: &mut Section) -> Route {
         path: path.unwrap_or_else(|| Located::unwritten("/".to_owned())),
         listeners: listeners.unwrap_or_default(),
         action: action(s),
+        fallback: s.optional_table("fallback", fallback).flatten(),
         timeout: timeout.flatten(),
         max_body: max_body.flatten(),
         place: Located { value: (), span: s.span() },
@@ -41,7 +42,9 @@ fn action(s: &mut Section) -> RouteAction {
         (false, false) => {
             s.error("this route leads nowhere", "give it a `pool` or a `redirect`".to_owned())
         }
-        (false, true) => s.forbid(&["timeout", "max_body"], "has no meaning on a redirect"),
+        (false, true) => {
+            s.forbid(&["timeout", "max_body", "fallback"], "has no meaning on a redirect");
+        }
         (true, false) => {}
     }
     match redirect {
@@ -69,4 +72,31 @@ fn redirect(s: &mut Section) -> Redirect {
         );
     }
     redirect
+}
+
+fn fallback(s: &mut Section) -> Option<Fallback> {
+    let pool = s.located("pool", text);
+    let file = s.path("file");
+    let status = s.get("status", whole(200..=599));
+    let content_type = s.get("content_type", addresses::content_type);
+    match (s.has("pool"), s.has("file")) {
+        (true, true) => s.error_at(
+            "file",
+            "a fallback is a `pool` or a `file`, not both",
+            "choose one of them".to_owned(),
+        ),
+        (false, false) => {
+            s.error("this fallback has no answer", "give it a `pool` or a `file`".to_owned());
+        }
+        (true, false) => {
+            s.forbid(&["status", "content_type"], "is what the pool answers, not yours to set");
+        }
+        (false, true) => {}
+    }
+    let response = |file| StaticResponse {
+        file,
+        status: status.unwrap_or(503),
+        content_type: content_type.unwrap_or_else(|| "text/html; charset=utf-8".to_owned()),
+    };
+    pool.map(Fallback::Pool).or_else(|| Some(Fallback::File(response(file?))))
 }

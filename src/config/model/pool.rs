@@ -1,11 +1,11 @@
-//! Pools: their backends, and how these are spoken to, probed, judged and retried.
+//! Pools: their backends, and how these are spoken to.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{BackendAddress, StatusRange, Swap};
+use super::{BackendAddress, CircuitBreaker, Health, Outliers, Retries, Swap};
 use crate::config::choice::choice;
 use crate::config::source::Located;
 
@@ -41,6 +41,8 @@ pub struct Pool {
     pub outliers: Outliers,
     /// `[pools.NAME.retries]`.
     pub retries: Retries,
+    /// `[pools.NAME.circuit_breaker]`, if wanted.
+    pub circuit_breaker: Option<CircuitBreaker>,
     /// `[pools.NAME.swap]`; of use only with several versions.
     pub swap: Swap,
 }
@@ -62,6 +64,7 @@ impl Default for Pool {
             health: Health::default(),
             outliers: Outliers::default(),
             retries: Retries::default(),
+            circuit_breaker: None,
             swap: Swap::default(),
         }
     }
@@ -187,6 +190,13 @@ pub struct Upstream {
     pub keepalive_timeout: Duration,
     /// Unused connections kept per backend; 0: none.
     pub keepalive_connections: usize,
+    /// Unused connections that are kept open per backend even without traffic; at most
+    /// `keepalive_connections`.
+    pub min_idle: usize,
+    /// A path that is asked for on those, so that nobody on the way forgets them; `None`: nothing.
+    pub keepalive_request: Option<String>,
+    /// How often.
+    pub keepalive_interval: Duration,
 }
 
 impl Default for Upstream {
@@ -200,6 +210,9 @@ impl Default for Upstream {
             tunnel_idle_timeout: Some(Duration::from_secs(3600)),
             keepalive_timeout: Duration::from_secs(60),
             keepalive_connections: 128,
+            min_idle: 0,
+            keepalive_request: None,
+            keepalive_interval: Duration::from_secs(30),
         }
     }
 }
@@ -231,170 +244,4 @@ impl Default for UpstreamTls {
     fn default() -> Self {
         Self { server_name: None, ca: None, verify: true }
     }
-}
-
-/// `[pools.NAME.health]`: probing. The default is what an absent section means.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Health {
-    /// What is asked.
-    pub probe: ProbeKind,
-    /// From the start of one probe to the start of the next.
-    pub interval: Duration,
-    /// For one whole probe.
-    pub timeout: Duration,
-    /// Failures in a row until a backend is down, at least 1.
-    pub fall: u32,
-    /// Passes in a row until it is up, at least 1.
-    pub rise: u32,
-    /// Another port to probe; `None`: that of the backend.
-    pub port: Option<u16>,
-}
-
-impl Default for Health {
-    fn default() -> Self {
-        Self {
-            probe: ProbeKind::Tcp,
-            interval: Duration::from_secs(2),
-            timeout: Duration::from_secs(1),
-            fall: 2,
-            rise: 2,
-            port: None,
-        }
-    }
-}
-
-/// `type` of a pool's health check.
-#[derive(Debug, Clone, PartialEq)]
-pub enum ProbeKind {
-    /// A request that must be answered as expected.
-    Http(HttpProbe),
-    /// A TCP connection that must open.
-    Tcp,
-    /// `grpc.health.v1.Health/Check`, which must say SERVING.
-    Grpc,
-}
-
-/// A GET and what must come back; for health checks and for smoke tests.
-#[derive(Debug, Clone, PartialEq)]
-pub struct HttpProbe {
-    /// Path and query to ask for.
-    pub path: String,
-    /// Statuses that pass, at least one range.
-    pub expect_status: Vec<StatusRange>,
-    /// Text that the body must contain.
-    pub expect_body: Option<String>,
-    /// Header fields to send, names as written; `Host` replaces the one that we would send.
-    pub headers: Vec<(String, String)>,
-}
-
-impl Default for HttpProbe {
-    fn default() -> Self {
-        Self {
-            path: "/".to_owned(),
-            expect_status: vec![StatusRange { first: 200, last: 399 }],
-            expect_body: None,
-            headers: Vec::new(),
-        }
-    }
-}
-
-choice! {
-    /// How much a judgement may do.
-    Mode {
-        /// Judge, report and act.
-        Enforce = "enforce",
-        /// Judge and report what it would have done.
-        Observe = "observe",
-        /// Do not judge.
-        Off = "off",
-    }
-}
-
-/// `[pools.NAME.outliers]`: judging backends by real traffic.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Outliers {
-    /// Failures in a row that eject; `None`: off.
-    pub consecutive_failures: Option<u32>,
-    /// Share of failed requests in `window` that ejects, above 0.0 ...
-    pub failure_rate: f64,
-    /// ... if it is also this many times the rest of the pool; at least 1.0.
-    pub failure_factor: f64,
-    /// Requests in `window` below which rates say nothing, at least 1.
-    pub min_requests: u32,
-    /// How far back rates look.
-    pub window: Duration,
-    /// Median against that of the siblings; `None`: off, else above 1.0.
-    pub latency_factor: Option<f64>,
-    /// Latency that is never held against a backend.
-    pub latency_floor: Duration,
-    /// Wait for a response head that makes a backend suspect; `None`: off.
-    pub stall: Option<Duration>,
-    /// First ejection, multiplied by the number of repeats ...
-    pub base_ejection: Duration,
-    /// ... up to this; never below `base_ejection`.
-    pub max_ejection: Duration,
-    /// Share of the pool that may be ejected at once.
-    pub max_ejected: f64,
-    /// How much it may do.
-    pub mode: Mode,
-}
-
-impl Default for Outliers {
-    fn default() -> Self {
-        Self {
-            consecutive_failures: Some(5),
-            failure_rate: 0.2,
-            failure_factor: 5.0,
-            min_requests: 20,
-            window: Duration::from_secs(10),
-            latency_factor: Some(5.0),
-            latency_floor: Duration::from_millis(250),
-            stall: Some(Duration::from_millis(300)),
-            base_ejection: Duration::from_secs(10),
-            max_ejection: Duration::from_secs(300),
-            max_ejected: 0.5,
-            mode: Mode::Enforce,
-        }
-    }
-}
-
-/// `[pools.NAME.retries]`.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Retries {
-    /// Attempts in all, at least 1.
-    pub attempts: u32,
-    /// What is worth another attempt, in the order of the file without repeats.
-    pub on: Vec<RetryOn>,
-    /// Retries allowed as a share of recent requests ...
-    pub budget: f64,
-    /// ... plus this many a second.
-    pub budget_floor: f64,
-}
-
-impl Default for Retries {
-    fn default() -> Self {
-        let on = [RetryOn::Connect, RetryOn::Reset, RetryOn::RefusedStream, RetryOn::Timeout];
-        let statuses = [502, 503, 504].map(RetryOn::Status);
-        Self {
-            attempts: 3,
-            on: on.into_iter().chain(statuses).collect(),
-            budget: 0.2,
-            budget_floor: 10.0,
-        }
-    }
-}
-
-/// One entry of `on` in a pool's retries.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum RetryOn {
-    /// No connection could be made.
-    Connect,
-    /// The connection broke before the response head.
-    Reset,
-    /// The backend said that it did not process the stream (RFC 9113 section 8.7).
-    RefusedStream,
-    /// `connect_timeout` or `response_timeout` passed.
-    Timeout,
-    /// The backend answered with this status, 400 to 599.
-    Status(u16),
 }

@@ -21,6 +21,40 @@ fn names_that_lead_nowhere() {
 }
 
 #[test]
+fn fallbacks() {
+    let route = |fallback: &str| {
+        with(&format!("[[routes]]\npath = \"/a\"\npool = \"app\"\nfallback = {fallback}"))
+    };
+    for (fallback, expected) in [
+        ("{ pool = \"ap\" }", "routes[1].fallback.pool: there is no pool `ap`"),
+        (
+            "{ pool = \"app\" }",
+            "routes[1].fallback.pool: this fallback is the pool that it is to stand in for",
+        ),
+        ("{}", "routes[1].fallback: this fallback has no answer"),
+        ("{ file = \"a\", status = 100 }", "routes[1].fallback.status: 100 is out of range"),
+        (
+            "{ file = \"a\", content_type = \"html\" }",
+            "routes[1].fallback.content_type: \"html\" is no media type",
+        ),
+    ] {
+        assert_eq!(errors_of(&route(fallback)), [expected], "{fallback}");
+    }
+    let other = "[pools.other]\nbackends = [\"a:1\"]\n";
+    let both = format!("{other}[[routes]]\npath = \"/a\"\npool = \"app\"\n");
+    let errors =
+        errors_of(&with(&format!("{both}fallback = {{ pool = \"other\", file = \"a\" }}")));
+    assert_eq!(errors, ["routes[1].fallback.file: a fallback is a `pool` or a `file`, not both"]);
+    // A pool that is only a fallback is of use.
+    let text = with(&format!("{both}fallback = {{ pool = \"other\" }}"));
+    assert_eq!(warnings_of(&text), Vec::<String>::new());
+    let redirect =
+        "[[routes]]\npath = \"/a\"\nredirect = { port = 1 }\nfallback = { file = \"a\" }";
+    let errors = errors_of(&with(redirect));
+    assert_eq!(errors, ["routes[1].fallback: `fallback` has no meaning on a redirect"]);
+}
+
+#[test]
 fn the_same_address_twice_in_a_pool() {
     for (more, expected) in [
         (

@@ -369,3 +369,44 @@ fn without_a_section_health_is_a_connection() {
     let config = config_of(&with("health = { type = \"grpc\", port = 9 }"));
     assert_eq!(config.pools["app"].health.probe, ProbeKind::Grpc);
 }
+
+#[test]
+fn what_protects_a_pool() {
+    let pool = "circuit_breaker = { failures = 3 }\n\
+                upstream = { min_idle = 2, keepalive_request = \"/ping\" }\n\
+                [pools.app.health]\ndrain_header = \"X-Drain\"\ndrain_body = \"bye\"\n\
+                flap_guard = { downs = 0 }";
+    let config = config_of(&with(pool));
+    let pool = &config.pools["app"];
+    let breaker = pool.circuit_breaker.as_ref().unwrap();
+    assert_eq!((breaker.failures, breaker.open_for), (3, Duration::from_secs(60)));
+    assert_eq!(pool.upstream.min_idle, 2);
+    assert_eq!(pool.upstream.keepalive_request.as_deref(), Some("/ping"));
+    assert_eq!(pool.health.drain_header.as_deref(), Some("X-Drain"));
+    assert_eq!(pool.health.drain_body.as_deref(), Some("bye"));
+    assert_eq!(pool.health.flap_guard.downs, None);
+    for (pool, expected) in [
+        (
+            "upstream = { min_idle = 5, keepalive_connections = 4 }",
+            "pools.app.upstream.min_idle: `min_idle` is more than `keepalive_connections`",
+        ),
+        (
+            "health = { type = \"tcp\", drain_header = \"X\" }",
+            "pools.app.health.drain_header: `drain_header` has no meaning with `type = \"tcp\"`",
+        ),
+        (
+            "health.drain_header = \"X Y\"",
+            "pools.app.health.drain_header: `X Y` cannot be the name of a header field",
+        ),
+        (
+            "health.flap_guard = { hold = \"1h\" }",
+            "pools.app.health.flap_guard.hold: `hold` is longer than `max_hold`",
+        ),
+        (
+            "circuit_breaker = { failures = 0 }",
+            "pools.app.circuit_breaker.failures: 0 is out of range",
+        ),
+    ] {
+        assert_eq!(errors_of(&with(pool)), [expected], "{pool}");
+    }
+}

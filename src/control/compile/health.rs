@@ -6,15 +6,22 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use crate::config::{Diagnostic, model};
 use crate::control::probe::{Check, HttpCheck, Question};
-use crate::health::{Expect, Settings, StatusRanges};
+use crate::health::{Expect, FlapSettings, Settings, StatusRanges};
 use crate::state::pool::UpstreamSettings;
 
 pub(super) fn settings(pool: &model::Pool) -> Settings {
+    let flap_guard = &pool.health.flap_guard;
     Settings {
         rise: pool.health.rise,
         fall: pool.health.fall,
         base_ejection: pool.outliers.base_ejection,
         max_ejection: pool.outliers.max_ejection,
+        flaps: FlapSettings {
+            downs: flap_guard.downs.unwrap_or(0),
+            window: flap_guard.window,
+            hold: flap_guard.hold,
+            max_hold: flap_guard.max_hold,
+        },
     }
 }
 

@@ -2,7 +2,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use super::*;
-use crate::health::{Health, StatusRanges};
+use crate::health::{FlapSettings, Health, StatusRanges};
 use crate::state::pool::Protocol;
 
 fn upstream(protocol: Protocol) -> Arc<UpstreamSettings> {
@@ -35,6 +35,7 @@ fn settings() -> Settings {
         fall: 1,
         base_ejection: Duration::from_secs(1),
         max_ejection: Duration::from_secs(1),
+        flaps: FlapSettings::default(),
     }
 }
 

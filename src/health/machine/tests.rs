@@ -1,7 +1,12 @@
 use super::*;
 
-const SETTINGS: Settings =
-    Settings { rise: 2, fall: 3, base_ejection: secs(10), max_ejection: secs(45) };
+const SETTINGS: Settings = Settings {
+    rise: 2,
+    fall: 3,
+    base_ejection: secs(10),
+    max_ejection: secs(45),
+    flaps: FlapSettings { downs: 3, window: secs(60), hold: secs(10), max_hold: secs(60) },
+};
 
 const fn secs(n: u64) -> Duration {
     Duration::from_secs(n)
@@ -61,6 +66,37 @@ fn verdicts() {
         ("pfffppfffpp", "hhhuuhhhuuh"),
     ] {
         assert_eq!(run(&mut health(), outcomes), states, "{outcomes}");
+    }
+}
+
+#[test]
+fn one_that_flaps_is_held_down() {
+    let settings = Settings { rise: 1, fall: 1, ..SETTINGS };
+    let mut health = Health::restored(settings, true, secs(0));
+    assert_eq!(run(&mut health, "fpfp"), "uhuh");
+    let down = health.on_probe(secs(5), fail()).unwrap();
+    assert_eq!(down.reason.label(), "flapping");
+    assert_eq!(
+        down.reason.to_string(),
+        "failed its check: connection refused; up and down too often, held down for 10 s"
+    );
+    assert_eq!(health.held_until(secs(14)), Some(secs(15)));
+    assert_eq!(health.on_probe(secs(6), Ok(())), None);
+    assert_eq!(health.next_probe_delay(secs(2), 0.5), secs(2), "no haste: it has to wait anyway");
+    assert_eq!(health.on_probe(secs(14), Ok(())), None);
+    let up = health.on_probe(secs(15), Ok(())).unwrap();
+    assert_eq!((up.to, up.reason), (State::Healthy, Reason::Passed { passes: 3 }));
+    assert_eq!(health.held_until(secs(15)), None);
+}
+
+#[test]
+fn one_that_was_never_up_does_not_flap() {
+    let settings = Settings { fall: 1, ..SETTINGS };
+    let mut health = Health::new(settings, secs(0));
+    for at in 0..5 {
+        health.reverify(settings);
+        health.on_probe(secs(at), fail());
+        assert_eq!(health.held_until(secs(at)), None);
     }
 }
 
@@ -244,17 +280,13 @@ fn the_beat_has_jitter_and_a_floor() {
 fn rules_that_hold_whatever_happens() {
     for seed in 0..40 {
         let mut rng = fastrand::Rng::with_seed(seed);
-        let settings = Settings {
-            rise: rng.u32(1..5),
-            fall: rng.u32(1..5),
-            base_ejection: secs(rng.u64(1..20)),
-            max_ejection: secs(rng.u64(20..200)),
-        };
+        let settings = random_settings(&mut rng);
         let mut health = Health::new(settings, secs(0));
         let mut now = Duration::ZERO;
         // Outcomes in a row: passes above zero, failures below.
         let mut row: i64 = 0;
         let mut up_until_now = 0.5;
+        let mut last_probe = now;
         for _ in 0..5_000 {
             now += Duration::from_millis(rng.u64(..3_000));
             if rng.u32(..200) == 0 {
@@ -271,6 +303,7 @@ fn rules_that_hold_whatever_happens() {
                     transition
                 }
                 _ => {
+                    last_probe = now;
                     let passed = rng.f64() < up_until_now;
                     row = if passed { row.max(0) + 1 } else { row.min(0) - 1 };
                     let ends_at = health.ends_at();
@@ -290,15 +323,26 @@ fn rules_that_hold_whatever_happens() {
             if row <= -i64::from(settings.fall) {
                 assert_eq!(after, State::Unhealthy);
             }
-            if row >= i64::from(settings.rise) {
+            let held = health.held_until(last_probe).is_some();
+            if row >= i64::from(settings.rise) && !held {
                 assert!(matches!(after, State::Healthy | State::Ejected { .. }));
             }
-            if after == State::Unhealthy {
+            if after == State::Unhealthy && !held {
                 assert!(row < i64::from(settings.rise));
             }
             let delay = health.next_probe_delay(secs(2), rng.f64());
             assert!(delay.is_zero() == (row == 0) && delay <= Duration::from_millis(2_400));
         }
+    }
+}
+
+fn random_settings(rng: &mut fastrand::Rng) -> Settings {
+    Settings {
+        rise: rng.u32(1..5),
+        fall: rng.u32(1..5),
+        base_ejection: secs(rng.u64(1..20)),
+        max_ejection: secs(rng.u64(20..200)),
+        flaps: FlapSettings { downs: rng.u32(..5), ..SETTINGS.flaps },
     }
 }
 

@@ -403,6 +403,15 @@ fn a_backend_without_traffic_keeps_nothing() {
 }
 
 #[test]
+fn an_illness_does_not_raise_its_own_measure() {
+    let story = one_sick(100.0, 1, |_| Answer::After(ms(5_000)));
+    let traffic = &story.members[1].traffic;
+    assert!(traffic.head_quantile(0.99).unwrap() > ms(200));
+    assert!(traffic.usual_p99().unwrap() < ms(3));
+    assert_eq!(Traffic::new(&Totals::default()).usual_p99(), None);
+}
+
+#[test]
 fn a_new_window_begins_empty() {
     let mut traffic = Traffic::new(&Totals::default());
     let totals = Totals { requests: 5, ..Totals::default() };

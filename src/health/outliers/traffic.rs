@@ -86,6 +86,8 @@ pub(super) struct Slice {
 pub struct Traffic {
     seen: Box<Totals>,
     length: Duration,
+    /// The present one.
+    slot: u64,
     /// The oldest first.
     slices: VecDeque<Slice>,
     pub(super) in_service: bool,
@@ -104,6 +106,7 @@ impl Traffic {
         Self {
             seen: Box::new(totals.clone()),
             length: Duration::ZERO,
+            slot: 0,
             slices: VecDeque::new(),
             in_service: false,
             pace: Pace::default(),
@@ -117,7 +120,8 @@ impl Traffic {
 
     /// Takes in what has happened since the last time. Before every judgement, for every peer.
     pub fn observe(&mut self, now: Duration, window: Duration, totals: &Totals) {
-        let slot = self.forget(now, window);
+        self.slot = self.forget(now, window);
+        let slot = self.slot;
         if *self.seen == *totals {
             return;
         }
@@ -171,6 +175,16 @@ impl Traffic {
     #[must_use]
     pub fn head_quantile(&self, share: f64) -> Option<Duration> {
         self.latencies_since(0).quantile(share)
+    }
+
+    /// The p99 of the window without its last eighth, so that an illness does not raise the
+    /// measure that it is held against.
+    #[must_use]
+    pub fn usual_p99(&self) -> Option<Duration> {
+        let mut sum = Latencies::default();
+        let usual = self.slices.iter().filter(|slice| slice.slot + SLICES / 8 <= self.slot);
+        usual.for_each(|slice| sum.merge(&slice.latencies));
+        sum.quantile(0.99)
     }
 
     /// Whether nothing happened in the whole window.

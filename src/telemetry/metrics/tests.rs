@@ -9,7 +9,7 @@ use http::StatusCode;
 use super::*;
 use crate::balance::{AllDown, Condition, Policy};
 use crate::certs::{self, CertificateTable, generate};
-use crate::health::{EjectionReason, Health, Reason, Settings};
+use crate::health::{EjectionReason, FlapSettings, Health, Reason, Settings};
 use crate::state::counters::PerWorker;
 use crate::state::pool::{PickRules, Protocol, RetryPolicy, SecureCookie, UpstreamSettings};
 use crate::state::snapshot::ListenerLimits;
@@ -116,7 +116,9 @@ fn check_labels(labels: &str) {
 }
 
 fn backend(pool: &Arc<str>, port: u16) -> Arc<Backend> {
-    let settings = Settings { rise: 1, fall: 1, base_ejection: SECOND, max_ejection: SECOND };
+    let flaps = FlapSettings::default();
+    let settings =
+        Settings { rise: 1, fall: 1, base_ejection: SECOND, max_ejection: SECOND, flaps };
     let address = Address::Ip(SocketAddr::from(([127, 0, 0, 1], port)));
     Arc::new(Backend::new(
         Arc::clone(pool),
