@@ -27,12 +27,21 @@ pub use signals::{Ended, run};
 pub use start::start;
 
 /// What a start needs to know.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Options {
     /// The configuration file.
     pub config_path: PathBuf,
     /// The log of the process, if a reload may change its level and format.
     pub log: Option<Log>,
+    /// How long a client's connection is idle before it gives its buffers back. A second: a busy
+    /// client is not to wait for new ones, and an idle one soon costs nothing.
+    pub park_after: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options { config_path: PathBuf::new(), log: None, park_after: Duration::from_secs(1) }
+    }
 }
 
 /// Why the proxy could not start.

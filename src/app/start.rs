@@ -15,7 +15,7 @@ use crate::config::model::{AccessLog as AccessShape, BindAddress, Log as LogConf
 use crate::control::governor::{Setting, read_config};
 use crate::control::state_dir::random_key;
 use crate::control::{Governor, StateDir};
-use crate::proxy::worker;
+use crate::proxy::worker::{self, Settings};
 use crate::state::{Shared, Snapshot, WorkerId};
 use crate::telemetry::AccessLog;
 use crate::telemetry::access::Format;
@@ -60,7 +60,8 @@ pub fn start(options: Options) -> Result<Running, StartError> {
     let mut running = Running::new(shared, control, access_log.clone(), state_dir);
     for (index, mail) in mailboxes.workers.into_iter().enumerate() {
         let shared = Arc::clone(running.shared());
-        running.adopt(worker::spawn(WorkerId::new(index), shared, mail, access_log.clone())?);
+        let settings = Settings { access_log: access_log.clone(), park_after: options.park_after };
+        running.adopt(worker::spawn(WorkerId::new(index), shared, mail, settings)?);
     }
     running.open_admin();
     Ok(running)

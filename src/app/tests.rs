@@ -45,7 +45,7 @@ fn config(directory: &Path, backend: u16) -> PathBuf {
 }
 
 fn start_at(config_path: PathBuf) -> Running {
-    start(Options { config_path, log: None }).unwrap()
+    start(Options { config_path, ..Options::default() }).unwrap()
 }
 
 fn get(address: SocketAddr) -> String {
@@ -88,7 +88,7 @@ fn a_second_process_on_the_same_state_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     let path = config(directory.path(), 1);
     let _running = start_at(path.clone());
-    let error = start(Options { config_path: path, log: None }).unwrap_err();
+    let error = start(Options { config_path: path, ..Options::default() }).unwrap_err();
     assert!(matches!(error, StartError::StateDir(StateDirError::Locked(_))), "{error}");
 }
 

@@ -3,33 +3,31 @@
 //! hyper serves the requests; [`drive`](super::drive) polls it and ends what must end.
 
 use std::cell::{Cell, RefCell};
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::StatusCode;
-use hyper::server::conn::{http1, http2};
+use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::time::Instant;
 
 use super::body::Upload;
 use super::drive::{Over, Wish, drive};
-use super::farewell::{Leftovers, linger, refuse};
-use super::framing::Scanner;
+use super::farewell::Leftovers;
 use super::h2::io::Http2Io;
 use super::h2::stream::{Asked, StreamExecutor};
 use super::h2::{Meter, MeterLimits};
 use super::headers::forwarded::{Connection as Asker, ConnectionHeaders};
-use super::io::{ClientIo, ClientStream, IoState, Peer, RawStream};
+use super::io::{ClientStream, IoState, Peer, RawStream};
 use super::permit::Permit;
 use super::timer::Timer;
 use super::tls::{self, Settled};
 use super::tunnel;
 use super::worker::Worker;
-use super::{error, record, service, sniff};
-use crate::framing::Limits;
+use super::{error, http1, record, service, sniff};
 use crate::state::{H2Abuse, Listener, Snapshot, SocketId};
 
 /// HTTP/2 windows towards clients: enough for an upload over a fast network; per connection they
@@ -44,8 +42,6 @@ const H2_SEND_BUFFER_BYTES: usize = 16 * 1024;
 const H2_PENDING_RESETS: usize = 1024;
 /// A client that leaves a ping without answer for this long is gone.
 const H2_PING: Duration = Duration::from_secs(30);
-/// hyper's buffers, for a head that is being read or bodies that are being written.
-const H1_BUFFER_BYTES: usize = 32 * 1024;
 
 /// What the requests of a connection, and the worker, share about it.
 #[derive(Debug)]
@@ -59,13 +55,16 @@ pub struct ConnectionState {
     /// What the TLS handshake settled; absent in plain text.
     pub tls: Option<Settled>,
     /// A protocol switch that was agreed on: what the connection becomes when hyper lets go of it.
-    pub tunnel: RefCell<Option<tunnel::Start>>,
+    pub tunnel: RefCell<Option<Box<tunnel::Start>>>,
     pub(super) listener: RefCell<Arc<Listener>>,
-    headers: RefCell<(u64, Rc<ConnectionHeaders>)>,
+    /// With the generation that they are of; absent while no request needs them.
+    headers: RefCell<Option<(u64, Rc<ConnectionHeaders>)>>,
     opened: Instant,
     pub(super) io: Rc<IoState>,
     pub(super) timer: Timer,
     pub(super) idle_since: Cell<Instant>,
+    /// When it is to be parked, if it is still idle then.
+    pub(super) park_at: Cell<Option<Instant>>,
     pub(super) active: Cell<u32>,
     pub(super) spoken: Cell<bool>,
     /// What the stream that is polled now asked its response body for.
@@ -112,80 +111,13 @@ pub async fn serve(
             None => return,
         }
     }
-    // Boxed apart, so that a connection holds the state of its own HTTP version only.
+    // Boxed, so that a connection of HTTP/1.1 has no room for it.
     if state.is_h2() {
         Box::pin(serve_h2(&state, stream, held)).await;
     } else {
-        Box::pin(serve_h1(&state, stream, held)).await;
+        http1::serve(&state, stream, held).await;
     }
     drop(permit);
-}
-
-async fn serve_h1(state: &Rc<ConnectionState>, stream: ClientStream, held: Vec<u8>) {
-    let limits = state.listener.borrow().limits.clone();
-    let scanner = Scanner::new(Limits {
-        max_header_bytes: limits.max_header_bytes,
-        max_headers: limits.max_headers,
-    });
-    let mut io = ClientIo::new(stream, held, scanner, Rc::clone(&state.io));
-    let first =
-        drive(state, |cx, _| io.poll_first_head(cx, &mut state.worker.scratch.borrow_mut()));
-    match first.await {
-        Over::Done(true) => {}
-        over => return turn_away(state, io, over).await,
-    }
-    let serving = Rc::clone(state);
-    // Boxed, since hyper has room for it from the connection's beginning to its end, and mostly
-    // there is none.
-    let service =
-        service_fn(move |request| Box::pin(service::handle(Rc::clone(&serving), request)));
-    let mut connection = http1::Builder::new()
-        .keep_alive(!limits.keepalive_timeout.is_zero())
-        .max_headers(usize::from(limits.max_headers))
-        .max_buf_size(H1_BUFFER_BYTES.max(limits.max_header_bytes as usize + 8 * 1024))
-        .serve_connection(TokioIo::new(io), service);
-    let over = drive(state, |cx, wish| {
-        if wish == Wish::Close {
-            Pin::new(&mut connection).graceful_shutdown();
-        }
-        Pin::new(&mut connection).poll(cx)
-    })
-    .await;
-    match over {
-        Over::Done(result) => {
-            let start = state.tunnel.borrow_mut().take();
-            if let Some(start) = start {
-                let parts = connection.into_parts();
-                drop(parts.service);
-                let (held, stream) = parts.io.into_inner().into_tunnel();
-                let early = [&parts.read_buf[..], &held[..]].concat();
-                if result.is_ok() {
-                    tunnel::run(start, tunnel::ClientEnd::Http1(stream), early).await;
-                }
-                return;
-            }
-            if state.cut.get() {
-                connection.into_parts().io.into_inner().reset();
-            } else if state.unread.get() {
-                linger(connection.into_parts().io.into_inner()).await;
-            }
-            if let Err(error) = result {
-                state.note_error(&error);
-            }
-        }
-        over => turn_away(state, connection.into_parts().io.into_inner(), over).await,
-    }
-}
-
-/// Refuses a head for what stands in it, or for having taken too long.
-async fn turn_away<T>(state: &ConnectionState, io: ClientIo, over: Over<T>) {
-    let (status, reason) = match over {
-        Over::Refused(violation) => (violation.status(), violation.label()),
-        Over::SlowHead => (error::SLOW_HEAD, "slow_head"),
-        Over::Done(_) | Over::Drop => return,
-    };
-    state.note_refusal(status, reason);
-    refuse(io, status).await;
 }
 
 async fn serve_h2(state: &Rc<ConnectionState>, stream: ClientStream, held: Vec<u8>) {
@@ -247,19 +179,18 @@ impl ConnectionState {
     ) -> Rc<Self> {
         let now = Instant::now();
         let h2 = tls.as_ref().is_some_and(|tls| tls.h2);
-        let snapshot = worker.snapshot();
-        let headers = Rc::new(asker(&snapshot, &listener, peer, tls.is_some()));
         Rc::new(ConnectionState {
             peer,
             socket,
             tls,
             tunnel: RefCell::new(None),
             listener: RefCell::new(listener),
-            headers: RefCell::new((snapshot.generation, headers)),
+            headers: RefCell::new(None),
             io: Rc::default(),
             timer: worker.wheel.timer(),
             opened: now,
             idle_since: Cell::new(now),
+            park_at: Cell::new(None),
             active: Cell::new(0),
             spoken: Cell::new(false),
             asked: Cell::default(),
@@ -286,11 +217,15 @@ impl ConnectionState {
     /// What backends are told about this connection, prepared once per configuration.
     pub fn headers(&self, snapshot: &Snapshot, listener: &Listener) -> Rc<ConnectionHeaders> {
         let mut held = self.headers.borrow_mut();
-        if held.0 != snapshot.generation {
-            let headers = asker(snapshot, listener, self.peer, self.tls.is_some());
-            *held = (snapshot.generation, Rc::new(headers));
+        match &*held {
+            Some((generation, headers)) if *generation == snapshot.generation => Rc::clone(headers),
+            _ => {
+                let headers = asker(snapshot, listener, self.peer, self.tls.is_some());
+                let headers = Rc::new(headers);
+                *held = Some((snapshot.generation, Rc::clone(&headers)));
+                headers
+            }
         }
-        Rc::clone(&held.1)
     }
 
     /// Finish what has begun, then close.
@@ -329,6 +264,7 @@ impl ConnectionState {
         self.active.set(self.active.get() + 1);
         self.spoken.set(true);
         self.io.resumable.set(false);
+        self.park_at.set(None);
     }
 
     /// A request has ended, whatever way; `unread` is its body if that did not come in full.
@@ -342,10 +278,31 @@ impl ConnectionState {
         let active = self.active.get() - 1;
         self.active.set(active);
         if active == 0 {
+            let now = Instant::now();
             self.io.resumable.set(true);
-            self.idle_since.set(Instant::now());
+            self.idle_since.set(now);
+            if !self.is_h2() {
+                self.park_at.set(Some(now + self.worker.park_after));
+            }
             self.arm();
         }
+    }
+
+    /// Whether hyper has nothing left to do on it: what was asked has been read and answered in
+    /// full, and the answers are on their way.
+    pub(super) fn may_be_parked(&self) -> bool {
+        self.active.get() == 0
+            && !self.unread.get()
+            && !self.cut.get()
+            && !self.closing.get()
+            && !self.io.unflushed.get()
+            && !self.io.within_body.get()
+            && self.io.violation.get().is_none()
+    }
+
+    /// Lets go of what can be made anew for the next request.
+    pub(super) fn park(&self) {
+        self.headers.replace(None);
     }
 
     /// A response broke off whose end only the connection's can tell: it is to end with a reset.
@@ -353,7 +310,17 @@ impl ConnectionState {
         self.cut.set(true);
     }
 
-    fn note_error(&self, error: &hyper::Error) {
+    /// Whether [`ConnectionState::cut`] was asked for.
+    pub(super) fn is_cut(&self) -> bool {
+        self.cut.get()
+    }
+
+    /// Whether a request was answered before its body had come in full.
+    pub(super) fn has_unread(&self) -> bool {
+        self.unread.get()
+    }
+
+    pub(super) fn note_error(&self, error: &hyper::Error) {
         if error.is_parse() {
             self.note_refusal(error::unreadable(error), "malformed");
         } else {
@@ -369,7 +336,8 @@ impl ConnectionState {
             "an HTTP/2 client cost more than its requests were worth");
     }
 
-    fn note_refusal(&self, status: StatusCode, reason: &'static str) {
+    /// Counts and logs what was answered in place of a request's own answer.
+    pub(super) fn note_refusal(&self, status: StatusCode, reason: &'static str) {
         let listener = self.listener.borrow();
         let cells = listener.state.cells.cell(self.worker.id);
         cells.malformed.add(1);

@@ -23,8 +23,23 @@ pub enum Over<T> {
     Refused(Violation),
     /// A head took too long.
     SlowHead,
+    /// There has been no request for a while, and nothing is left to do: it can be parked.
+    Idle,
     /// Nothing is to be said any more.
     Drop,
+}
+
+impl<T> Over<T> {
+    /// The same, where what was done does not matter.
+    pub fn without_result(self) -> Over<()> {
+        match self {
+            Over::Done(_) => Over::Done(()),
+            Over::Refused(violation) => Over::Refused(violation),
+            Over::SlowHead => Over::SlowHead,
+            Over::Idle => Over::Idle,
+            Over::Drop => Over::Drop,
+        }
+    }
 }
 
 /// What hyper is told with a poll.
@@ -72,7 +87,11 @@ pub async fn drive<T>(
                 state.arm_for_io();
                 return Poll::Pending;
             }
-            match state.overdue(Instant::now()) {
+            let now = Instant::now();
+            if state.is_to_be_parked(now) {
+                return Poll::Ready(Over::Idle);
+            }
+            match state.overdue(now) {
                 Some(Overdue::Head) => return Poll::Ready(Over::SlowHead),
                 Some(Overdue::Write) => return Poll::Ready(Over::Drop),
                 Some(Overdue::Silence) => return Poll::Ready(Over::Drop),
@@ -80,7 +99,7 @@ pub async fn drive<T>(
                 Some(Overdue::Idle) => {
                     state.closing.set(true);
                     // Should the close itself hang, the next expiry ends it.
-                    state.idle_since.set(Instant::now());
+                    state.idle_since.set(now);
                     state.arm();
                 }
                 None => state.arm(),
@@ -138,7 +157,17 @@ impl ConnectionState {
             };
             self.idle_since.get() + patience
         });
-        [head, write, idle].into_iter().flatten().min()
+        [head, write, idle, self.park_at.get()].into_iter().flatten().min()
+    }
+
+    /// Whether it has been idle long enough. If it cannot be parked, it is asked again later.
+    fn is_to_be_parked(&self, now: Instant) -> bool {
+        if self.park_at.get().is_none_or(|at| now < at) {
+            return false;
+        }
+        let parked = self.may_be_parked();
+        self.park_at.set((!parked).then_some(now + self.worker.park_after));
+        parked
     }
 
     /// Whether there is reason to end the connection from our side.

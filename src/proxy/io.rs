@@ -26,8 +26,8 @@ use crate::state::H2Abuse;
 
 /// Bytes that may wait behind a request to switch protocols until it is answered.
 const HELD_BYTES: usize = 16 * 1024;
-/// The largest read while the first head is being waited for.
-const FIRST_READ_BYTES: usize = 16 * 1024;
+/// The largest read while a head is being waited for.
+const PARKED_READ_BYTES: usize = 16 * 1024;
 
 /// What the wrapper has seen.
 #[derive(Debug, Default)]
@@ -46,6 +46,10 @@ pub struct IoState {
     pub undecided: Cell<bool>,
     /// No request is being served: the answer to the last one has been decided in full.
     pub resumable: Cell<bool>,
+    /// Something was written that may still be on this side of the socket.
+    pub unflushed: Cell<bool>,
+    /// A request's body has not come in full.
+    pub within_body: Cell<bool>,
 }
 
 /// The wrapper.
@@ -57,14 +61,16 @@ pub struct ClientIo {
     /// Bytes that were read before: to tell the version of HTTP; or behind a request to switch
     /// protocols, whose answer decides whose they are.
     held: Vec<u8>,
-    /// The first head and what came with it, scanned already.
-    first: Vec<u8>,
+    /// What has come of the next head, and with it, while nobody read; scanned already.
+    next: Vec<u8>,
+    /// Heads that were complete when the connection was last parked.
+    served: u64,
 }
 
 impl ClientIo {
     /// Wraps a connection of which these bytes were read already.
     pub fn new(stream: ClientStream, held: Vec<u8>, scanner: Scanner, state: Rc<IoState>) -> Self {
-        ClientIo { stream, scanner, state, held, first: Vec::new() }
+        ClientIo { stream, scanner, state, held, next: Vec::new(), served: 0 }
     }
 
     /// Gives the connection up to a tunnel: the bytes that came early, and the stream.
@@ -81,16 +87,24 @@ impl ClientIo {
         }
     }
 
-    /// Reads until the first head of an HTTP/1.1 connection is there, and gives whether it is: if
-    /// not, the client has left. What was read waits in here, so that a connection takes no
+    /// Takes back what was read and is part of no request yet, to wait for the rest of it.
+    pub fn park(&mut self, unread: &[u8]) {
+        // What asked for an upgrade has been answered: it was not made.
+        self.scanner.resume();
+        self.served = self.scanner.heads_completed();
+        self.next.splice(..0, unread.iter().copied());
+    }
+
+    /// Reads until the next head of a parked HTTP/1.1 connection is there, and gives whether it is:
+    /// if not, the client has left. What was read waits in here, so that a connection takes no
     /// buffers, and those who are slow or silent none at all, before there is a request. `scratch`
     /// is lent for the reads.
-    pub fn poll_first_head(&mut self, cx: &mut Context<'_>, scratch: &mut [u8]) -> Poll<bool> {
-        let sniffed = std::mem::take(&mut self.held);
-        self.take_in_first(&sniffed);
-        let scratch = &mut scratch[..FIRST_READ_BYTES];
+    pub fn poll_head(&mut self, cx: &mut Context<'_>, scratch: &mut [u8]) -> Poll<bool> {
+        let held = std::mem::take(&mut self.held);
+        self.take_in(&held);
+        let scratch = &mut scratch[..PARKED_READ_BYTES];
         loop {
-            if self.scanner.heads_completed() > 0 {
+            if self.scanner.heads_completed() != self.served {
                 return Poll::Ready(true);
             }
             if self.scanner.phase() == Phase::Refused {
@@ -102,13 +116,13 @@ impl ClientIo {
             if read.is_err() || buf.filled().is_empty() {
                 return Poll::Ready(false);
             }
-            self.take_in_first(buf.filled());
+            self.take_in(buf.filled());
         }
     }
 
-    fn take_in_first(&mut self, bytes: &[u8]) {
+    fn take_in(&mut self, bytes: &[u8]) {
         let accepted = Self::scan(&mut self.scanner, &self.state, bytes);
-        self.first.extend_from_slice(&bytes[..accepted]);
+        self.next.extend_from_slice(&bytes[..accepted]);
         if self.scanner.phase() != Phase::Refused {
             self.held.extend_from_slice(&bytes[accepted..]);
         }
@@ -122,6 +136,7 @@ impl ClientIo {
         if phase != Phase::Head || heads != scanner.heads_completed() {
             state.head_since.set(None);
         }
+        state.within_body.set(phase == Phase::Body);
         if phase == Phase::Head && state.head_since.get().is_none() {
             state.head_since.set(Some(Instant::now()));
         }
@@ -140,13 +155,13 @@ impl ClientIo {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let ClientIo { stream, scanner, state, held, first } = self;
-        if !first.is_empty() {
-            let length = first.len().min(buf.remaining());
-            buf.put_slice(&first[..length]);
-            first.drain(..length);
-            if first.is_empty() {
-                *first = Vec::new();
+        let ClientIo { stream, scanner, state, held, next, .. } = self;
+        if !next.is_empty() {
+            let length = next.len().min(buf.remaining());
+            buf.put_slice(&next[..length]);
+            next.drain(..length);
+            if next.is_empty() {
+                *next = Vec::new();
             }
             return Poll::Ready(Ok(()));
         }
@@ -207,6 +222,7 @@ impl ClientIo {
 impl IoState {
     /// Notes what the client takes.
     pub(super) fn note_write(&self, result: &Poll<io::Result<usize>>) {
+        self.unflushed.set(true);
         match result {
             Poll::Pending => {
                 let now = Instant::now();
@@ -243,7 +259,12 @@ impl AsyncWrite for ClientIo {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
+        let this = self.get_mut();
+        let flushed = Pin::new(&mut this.stream).poll_flush(cx);
+        if flushed.is_ready() {
+            this.state.unflushed.set(false);
+        }
+        flushed
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -98,7 +98,7 @@ async fn accept(worker: Rc<Worker>, id: SocketId, socket: Socket, state: Rc<Stat
             }
             Err(error) if concerns_one_connection(&error) => {}
             Err(error) => {
-                worker.shared.workers[worker.id.index()].cells.accept_errors.add(1);
+                worker.cells().accept_errors.add(1);
                 complain(&worker, &error);
                 tokio::time::sleep(PAUSE).await;
             }
@@ -124,7 +124,7 @@ async fn wait_for_room(worker: &Worker, state: &State) {
         }
         if !pausing {
             pausing = true;
-            worker.shared.workers[worker.id.index()].cells.accept_pauses.add(1);
+            worker.cells().accept_pauses.add(1);
         }
         if out_of_files {
             complain(worker, &"connections take as many files as they may");
@@ -213,7 +213,7 @@ fn hand_over(worker: &Rc<Worker>, other: usize, accepted: Accepted) {
     };
     let handover = Handover { socket, listener, stream, file };
     match worker.shared.workers[other].send(Mail::Adopt(handover)) {
-        Ok(()) => worker.shared.workers[worker.id.index()].cells.handovers.add(1),
+        Ok(()) => worker.cells().handovers.add(1),
         // The other worker has ended: it is ours after all.
         Err(Mail::Adopt(handover)) => adopt(worker, handover),
         Err(_) => {}

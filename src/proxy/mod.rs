@@ -13,6 +13,7 @@ pub mod framing;
 pub mod h2;
 pub mod headers;
 pub mod host;
+pub mod http1;
 pub mod io;
 pub mod listener;
 pub mod outgoing;

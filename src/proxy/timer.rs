@@ -18,6 +18,9 @@ use tokio::time::Instant;
 const TICK: Duration = Duration::from_millis(10);
 /// Deadlines beyond the last slot are put there and looked at again when it comes by.
 const SLOTS: u64 = 1024;
+/// The largest slot whose allocation is kept when it has been emptied. Many idle connections wander
+/// through the slots together, and would leave one of their number's size behind in each.
+const KEPT_ENTRIES: usize = 64;
 
 /// The timers of one worker.
 #[derive(Debug)]
@@ -117,8 +120,7 @@ impl Wheel {
                     inner.visit(key, tick, now, |deadline| self.tick_after(deadline), &mut wakers);
                 }
                 let slot = &mut inner.slots[(tick % SLOTS) as usize];
-                if slot.is_empty() {
-                    // Keep the allocation.
+                if slot.is_empty() && due.capacity() <= KEPT_ENTRIES {
                     *slot = due;
                 }
             }

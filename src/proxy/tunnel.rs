@@ -51,12 +51,12 @@ pub enum ClientEnd {
 }
 
 /// Carries bytes both ways until it is over. `early` is what the client sent ahead.
-pub async fn run(start: Start, mut client: ClientEnd, early: Vec<u8>) {
+pub async fn run(start: Start, mut client: ClientEnd, early: Bytes) {
     let Start { worker, mut upstream, early: answered, hold, mut record, idle_timeout } = start;
     let cells = hold.slot.backend().cells.cell(worker.id);
     cells.tunnels_opened.add(1);
     let timer = worker.wheel.timer();
-    let mut to_upstream = Direction::new(early.into());
+    let mut to_upstream = Direction::new(early);
     let mut to_client = Direction::new(answered);
     let mut moved = 0;
     let mut left = false;

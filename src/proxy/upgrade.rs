@@ -6,6 +6,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, SEC_WEBSOCKET_ACCEPT, UPGRADE};
 use http::{HeaderValue, Method, Response, StatusCode, Version, request};
 use hyper::ext::Protocol;
@@ -134,12 +135,12 @@ impl Switching {
         let start = tunnel::Start { worker, upstream, early, hold, record, idle_timeout };
         match stream {
             // The connection itself becomes the tunnel, as soon as hyper has written the answer.
-            None => *connection.tunnel.borrow_mut() = Some(start),
+            None => *connection.tunnel.borrow_mut() = Some(Box::new(start)),
             Some(stream) => {
                 tokio::task::spawn_local(async move {
                     // If the client left before the answer, dropping `start` ends it all.
                     if let Ok(stream) = stream.await {
-                        tunnel::run(start, ClientEnd::Http2(TokioIo::new(stream)), Vec::new())
+                        tunnel::run(start, ClientEnd::Http2(TokioIo::new(stream)), Bytes::new())
                             .await;
                     }
                 });

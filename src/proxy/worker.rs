@@ -25,12 +25,15 @@ use super::body::RequestBody;
 use super::connection::ConnectionState;
 use super::listener::{self, Acceptor};
 use super::timer::Wheel;
+use crate::state::shared::WorkerCells;
 use crate::state::{Listener, ListeningSocket, Mail, Notice, Shared, Snapshot, SocketId, WorkerId};
 use crate::telemetry::AccessLog;
 use crate::upstream::Upstreams;
 
 /// How often unused upstream connections are looked at.
 const SWEEP: Duration = Duration::from_secs(1);
+/// An allocation that the allocator makes a page of its own for.
+const OWN_PAGE_BYTES: usize = 1024 * 1024;
 /// Mails handled before connections get their turn again.
 const MAIL_BATCH: usize = 32;
 /// One read of a tunnel; tunnels share it, so an idle one holds no buffer.
@@ -57,6 +60,8 @@ pub struct Worker {
     pub instance: HeaderValue,
     /// Where requests are logged, if they are.
     pub access_log: Option<AccessLog>,
+    /// How long a connection is idle before it is parked.
+    pub park_after: Duration,
     /// For one read at a time, never across an await.
     pub scratch: RefCell<Box<[u8]>>,
     rng: RefCell<fastrand::Rng>,
@@ -80,6 +85,15 @@ impl std::ops::Deref for HeldSnapshot {
     }
 }
 
+/// What workers are told at their start.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where requests are logged, if they are.
+    pub access_log: Option<AccessLog>,
+    /// How long a connection is idle before it is parked.
+    pub park_after: Duration,
+}
+
 /// Starts the thread of a worker, and returns when it accepts on the sockets that are in its mail.
 ///
 /// # Errors
@@ -88,12 +102,12 @@ pub fn spawn(
     id: WorkerId,
     shared: Arc<Shared>,
     mail: UnboundedReceiver<Mail>,
-    access_log: Option<AccessLog>,
+    settings: Settings,
 ) -> io::Result<JoinHandle<()>> {
     let (started, outcome) = mpsc::sync_channel(1);
     let thread = std::thread::Builder::new()
         .name(format!("worker-{id}"))
-        .spawn(move || supervise(id, &shared, mail, access_log.as_ref(), started))?;
+        .spawn(move || supervise(id, &shared, mail, &settings, started))?;
     match outcome.recv() {
         Ok(outcome) => outcome.map(|()| thread),
         Err(_panicked) => Err(io::Error::other("a worker panicked at its start")),
@@ -107,7 +121,7 @@ fn supervise(
     id: WorkerId,
     shared: &Arc<Shared>,
     mut mail: UnboundedReceiver<Mail>,
-    access_log: Option<&AccessLog>,
+    settings: &Settings,
     started: mpsc::SyncSender<io::Result<()>>,
 ) {
     let mut started = Some(started);
@@ -115,9 +129,8 @@ fn supervise(
     // believe to be accepted.
     let mut sockets = Vec::new();
     loop {
-        let life = AssertUnwindSafe(|| {
-            live(id, shared, &mut mail, &mut sockets, access_log, &mut started)
-        });
+        let life =
+            AssertUnwindSafe(|| live(id, shared, &mut mail, &mut sockets, settings, &mut started));
         match std::panic::catch_unwind(life) {
             Ok(Ok(())) => break,
             Ok(Err(error)) => match started.take() {
@@ -149,7 +162,7 @@ fn live(
     shared: &Arc<Shared>,
     mail: &mut UnboundedReceiver<Mail>,
     sockets: &mut Sockets,
-    access_log: Option<&AccessLog>,
+    settings: &Settings,
     started: &mut Started,
 ) -> io::Result<()> {
     let runtime: LocalRuntime = tokio::runtime::Builder::new_current_thread()
@@ -159,7 +172,7 @@ fn live(
     let again = sockets.iter().map(|(id, socket)| Ok((*id, socket.try_clone()?)));
     let again = again.collect::<io::Result<Sockets>>()?;
     runtime.block_on(async {
-        let worker = Worker::new(id, Arc::clone(shared), access_log.cloned());
+        let worker = Worker::new(id, Arc::clone(shared), settings.clone());
         tokio::task::spawn_local(Rc::clone(&worker.wheel).run());
         for (id, socket) in again {
             if let Some(listener) = worker.snapshot().listener_at(id) {
@@ -180,7 +193,7 @@ fn live(
 }
 
 impl Worker {
-    fn new(id: WorkerId, shared: Arc<Shared>, access_log: Option<AccessLog>) -> Rc<Self> {
+    fn new(id: WorkerId, shared: Arc<Shared>, settings: Settings) -> Rc<Self> {
         let snapshot = shared.snapshot.load_full();
         let instance = HeaderValue::from_str(&shared.instance);
         Rc::new(Worker {
@@ -188,7 +201,8 @@ impl Worker {
             instance: instance.unwrap_or(HeaderValue::from_static("unnamed")),
             upstreams: Upstreams::new(id, shared.workers.len(), Arc::clone(&shared.files)),
             wheel: Wheel::new(),
-            access_log,
+            access_log: settings.access_log,
+            park_after: settings.park_after,
             scratch: RefCell::new(vec![0; SCRATCH_BYTES].into()),
             rng: RefCell::default(),
             snapshot: RefCell::new(Rc::new(HeldSnapshot(snapshot))),
@@ -222,7 +236,10 @@ impl Worker {
                     }
                     tokio::task::yield_now().await;
                 }
-                now = sweep.tick() => self.upstreams.close_expired(now.into_std()),
+                now = sweep.tick() => {
+                    self.upstreams.close_expired(now.into_std());
+                    give_memory_back();
+                }
                 () = self.drained.notified() => {}
                 () = cut => {
                     let left = self.shared.workers[self.id.index()].connections.load(Ordering::Relaxed);
@@ -300,6 +317,11 @@ impl Worker {
         Rc::clone(&held)
     }
 
+    /// What the worker counts for the process.
+    pub fn cells(&self) -> &WorkerCells {
+        &self.shared.workers[self.id.index()].cells
+    }
+
     /// Draws from the worker's random numbers. Not for secrets.
     pub fn with_rng<T>(&self, draw: impl FnOnce(&mut fastrand::Rng) -> T) -> T {
         draw(&mut self.rng.borrow_mut())
@@ -330,6 +352,13 @@ impl Worker {
             self.drained.notify_one();
         }
     }
+}
+
+/// Makes the allocator look for memory that the system can have back. mimalloc does that when it
+/// takes or frees a page of its own and at no other time, so an idle process would keep what its
+/// busiest moment needed. This takes one and frees it, without touching it.
+fn give_memory_back() {
+    drop(std::hint::black_box(Vec::<u8>::with_capacity(OWN_PAGE_BYTES)));
 }
 
 /// A place in the worker's list of connections.

@@ -57,6 +57,10 @@ pub struct WorkerCells {
     pub handovers: Counter,
     /// Tasks that panicked; the connection they served was closed.
     pub panics: Counter,
+    /// Times that a connection was parked: it holds no buffers until a request comes.
+    pub parked: Counter,
+    /// Times that a connection was parked no more.
+    pub unparked: Counter,
 }
 
 impl WorkerPort {

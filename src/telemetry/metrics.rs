@@ -49,6 +49,10 @@ fn workers(shared: &Shared, text: &mut Text) {
         }
     };
     each(&WORKER_CONNECTIONS, &|port| port.connections.load(Ordering::Relaxed) as u64);
+    each(&WORKER_PARKED, &|port| {
+        let unparked = port.cells.unparked.get();
+        port.cells.parked.get().saturating_sub(unparked)
+    });
     each(&WORKER_RESTARTS, &|port| u64::from(port.restarts.load(Ordering::Relaxed)));
     each(&WORKER_PANICS, &|port| port.cells.panics.get());
     each(&WORKER_ACCEPT_ERRORS, &|port| port.cells.accept_errors.get());
@@ -251,6 +255,11 @@ const WORKER_CONNECTIONS: Family = gauge(
     "tidegate_worker_connections",
     &["worker"],
     "Client connections that live on the worker.",
+);
+const WORKER_PARKED: Family = gauge(
+    "tidegate_worker_parked_connections",
+    &["worker"],
+    "Client connections of HTTP/1.1 that hold no buffers: no request has come, or none for a while.",
 );
 const WORKER_RESTARTS: Family = counter(
     "tidegate_worker_restarts_total",

@@ -25,6 +25,7 @@ mod http2_plain;
 mod http2_rules;
 mod limits;
 mod limits_told;
+mod parking;
 mod reload;
 mod retries;
 mod reuse;

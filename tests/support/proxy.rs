@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tempfile::TempDir;
 use tidegate::app::{self, Options, Running};
@@ -71,6 +72,9 @@ const CHECKED_BY_CONNECT: &str = "[pools.app.health]\ntype = \"tcp\"\ninterval =
 /// Probes by a GET for `/health` every 100 ms, and two of them make a verdict.
 pub const HEALTH: &str = "[pools.app.health]\npath = \"/health\"\ninterval = \"100ms\"\n";
 
+/// What the certificate is for that a proxy has unless a test brings its own.
+const NAMES: &[&str] = &["localhost", "127.0.0.1", "app.example.com", "*.example.org"];
+
 /// Puts a certificate and its key where a configuration finds them.
 pub fn write_pair(dir: &Path, name: &str, pair: &PemPair) {
     std::fs::write(dir.join(format!("{name}cert.pem")), &pair.cert).unwrap();
@@ -108,13 +112,25 @@ impl Proxy {
 
     /// Starts a proxy with a whole configuration, whatever is known of its backends.
     pub async fn start_unready(config: &str) -> Proxy {
-        let names = ["localhost", "127.0.0.1", "app.example.com", "*.example.org"];
-        Proxy::start_as(config, &[("", tls::issue(&names))]).await
+        Proxy::start_as(config, &[("", tls::issue(NAMES))]).await
+    }
+
+    /// Starts a proxy as [`start`](Self::start) does, that parks connections after so long.
+    pub async fn parking(park_after: Duration, config: &str) -> Proxy {
+        let options = Options { park_after, ..Options::default() };
+        let certificates = [("", tls::issue(NAMES))];
+        let proxy = Proxy::start_by(options, &format!("{BASE}{config}"), &certificates).await;
+        proxy.ready().await;
+        proxy
     }
 
     /// Starts a proxy with a whole configuration and these certificates, each in `NAMEcert.pem`
     /// and `NAMEkey.pem`.
     pub async fn start_as(config: &str, certificates: &[(&str, PemPair)]) -> Proxy {
+        Proxy::start_by(Options::default(), config, certificates).await
+    }
+
+    async fn start_by(options: Options, config: &str, certificates: &[(&str, PemPair)]) -> Proxy {
         let dir = TempDir::new().unwrap();
         for (name, pair) in certificates {
             write_pair(dir.path(), name, pair);
@@ -122,7 +138,7 @@ impl Proxy {
         std::fs::write(dir.path().join("ca.pem"), tls::authority().pem()).unwrap();
         let path = dir.path().join("tidegate.toml");
         std::fs::write(&path, config).unwrap();
-        let options = Options { config_path: path, ..Options::default() };
+        let options = Options { config_path: path, ..options };
         let running = tokio::task::spawn_blocking(move || app::start(options))
             .await
             .unwrap()

@@ -229,7 +229,8 @@ impl Link {
 
     /// The connection behind a switch of protocols, and what was read from it already.
     pub(super) fn into_tunnel(self) -> (UpstreamStream, Bytes) {
-        (self.stream, self.buffer.freeze())
+        // A copy, since the buffer is large and a tunnel lives long.
+        (self.stream, Bytes::copy_from_slice(&self.buffer))
     }
 
     /// Passes over what frames the data that was read, so that its end is known with its last byte.
