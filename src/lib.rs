@@ -3,7 +3,7 @@
 //! One process with two planes. The **data plane** ([`proxy`], [`upstream`]) carries requests on
 //! worker threads; the **control plane** ([`control`], [`admin`]) decides, on a runtime of its own.
 //! They meet in [`state`]. Everything that only computes ([`config`], [`certs`], [`balance`],
-//! [`health`], [`framing`]) is pure: time and randomness are arguments.
+//! [`health`], [`deploy`], [`framing`]) is pure: time and randomness are arguments.
 
 pub mod admin;
 pub mod app;
@@ -13,6 +13,7 @@ pub mod cli;
 pub mod config;
 pub mod control;
 pub mod demo;
+pub mod deploy;
 pub mod framing;
 pub mod health;
 pub mod proxy;
