@@ -157,6 +157,7 @@ fn limits(s: &mut Section) -> Limits {
         header_timeout: s.get_or("header_timeout", default.header_timeout, positive_duration),
         body_timeout: s.get_or("body_timeout", default.body_timeout, positive_duration),
         write_timeout: s.get_or("write_timeout", default.write_timeout, positive_duration),
+        half_close_timeout: s.get_or("half_close_timeout", default.half_close_timeout, duration),
         keepalive_timeout: s.get_or("keepalive_timeout", default.keepalive_timeout, duration),
         keepalive_max_age: s.get_or(
             "keepalive_max_age",

@@ -209,6 +209,8 @@ pub struct Limits {
     pub body_timeout: Duration,
     /// For a client that takes nothing.
     pub write_timeout: Duration,
+    /// For one that has closed its sending side and waits for answers; zero: it counts as gone.
+    pub half_close_timeout: Duration,
     /// Between two requests on a connection; zero closes after every answer.
     pub keepalive_timeout: Duration,
     /// Age at which a connection is closed after its answer; `None`: never for age.
@@ -232,6 +234,7 @@ impl Default for Limits {
             header_timeout: Duration::from_secs(10),
             body_timeout: Duration::from_secs(60),
             write_timeout: Duration::from_secs(60),
+            half_close_timeout: Duration::from_secs(2),
             keepalive_timeout: Duration::from_secs(75),
             keepalive_max_age: Some(Duration::from_secs(3600)),
             max_header_bytes: 32 * 1024,

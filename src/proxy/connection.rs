@@ -275,6 +275,7 @@ impl ConnectionState {
                 self.leftovers.keep(upload, self.worker.wheel.timer());
             }
         }
+        self.io.unanswered.set(self.io.unanswered.get().saturating_sub(1));
         let active = self.active.get() - 1;
         self.active.set(active);
         if active == 0 {

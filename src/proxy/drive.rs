@@ -82,6 +82,13 @@ pub async fn drive<T>(
                     return Poll::Ready(Over::Done(result));
                 }
             }
+            if state.io.half_closed_since.get().is_some()
+                && state.io.unanswered.get() == 0
+                && !state.io.left.replace(true)
+            {
+                // hyper does not ask again by itself.
+                continue;
+            }
             // Asked before anything is armed: that would take an expiry back.
             if state.timer.poll_expired(cx).is_pending() {
                 state.arm_for_io();
@@ -95,6 +102,8 @@ pub async fn drive<T>(
                 Some(Overdue::Head) => return Poll::Ready(Over::SlowHead),
                 Some(Overdue::Write) => return Poll::Ready(Over::Drop),
                 Some(Overdue::Silence) => return Poll::Ready(Over::Drop),
+                // hyper reads on, and sees the end.
+                Some(Overdue::HalfClosed) => state.io.left.set(true),
                 Some(Overdue::Idle) if told => return Poll::Ready(Over::Drop),
                 Some(Overdue::Idle) => {
                     state.closing.set(true);
@@ -112,6 +121,8 @@ pub async fn drive<T>(
 enum Overdue {
     Head,
     Write,
+    /// A client that has closed its sending side and was not answered.
+    HalfClosed,
     /// A new connection that has not sent a byte.
     Silence,
     Idle,
@@ -138,9 +149,17 @@ impl ConnectionState {
         }
     }
 
-    /// The wrapper has no timer: what it saw during a poll is taken up here. Both facts are rare.
+    /// Since when a client that has closed its sending side waits for an answer.
+    fn half_closed_since(&self) -> Option<Instant> {
+        self.io.half_closed_since.get().filter(|_| !self.io.left.get())
+    }
+
+    /// The wrapper has no timer: what it saw during a poll is taken up here. All of it is rare.
     fn arm_for_io(&self) {
-        if self.io.head_since.get().is_some() || self.io.blocked_since.get().is_some() {
+        if self.io.head_since.get().is_some()
+            || self.io.blocked_since.get().is_some()
+            || self.io.half_closed_since.get().is_some()
+        {
             self.arm();
         }
     }
@@ -149,6 +168,7 @@ impl ConnectionState {
         let limits = &self.listener.borrow().limits;
         let head = self.io.head_since.get().map(|since| since + limits.header_timeout);
         let write = self.io.blocked_since.get().map(|since| since + limits.write_timeout);
+        let answer = self.half_closed_since().map(|since| since + limits.half_close_timeout);
         let idle = (self.active.get() == 0 && head.is_none()).then(|| {
             let patience = if self.spoken.get() {
                 limits.keepalive_timeout
@@ -157,7 +177,7 @@ impl ConnectionState {
             };
             self.idle_since.get() + patience
         });
-        [head, write, idle, self.park_at.get()].into_iter().flatten().min()
+        [head, write, answer, idle, self.park_at.get()].into_iter().flatten().min()
     }
 
     /// Whether it has been idle long enough. If it cannot be parked, it is asked again later.
@@ -183,6 +203,9 @@ impl ConnectionState {
         }
         if over(self.io.blocked_since.get(), limits.write_timeout) {
             return Some(Overdue::Write);
+        }
+        if over(self.half_closed_since(), limits.half_close_timeout) {
+            return Some(Overdue::HalfClosed);
         }
         if self.active.get() > 0 || self.io.head_since.get().is_some() {
             return None;

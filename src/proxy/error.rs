@@ -72,7 +72,7 @@ pub enum Failure {
 }
 
 impl Failure {
-    /// The status that the client sees.
+    /// The status for log and metrics, and for the client, who never sees a 499.
     pub fn status(&self) -> StatusCode {
         match self {
             Failure::Host(_)
@@ -167,8 +167,10 @@ pub fn upstream_reason(error: &upstream::Error) -> &'static str {
 
 /// The answer to a request that failed, with its record filled in.
 pub fn answer(failure: &Failure, json: bool, mut record: RequestRecord) -> Response<ResponseBody> {
-    let status = failure.status();
-    record.answered_by_us(status, failure.reason());
+    record.answered_by_us(failure.status(), failure.reason());
+    // Should the client be there after all, to it this is a broken request (RFC 9112 section 8).
+    let status = Some(failure.status()).filter(|status| *status != client_left());
+    let status = status.unwrap_or(StatusCode::BAD_REQUEST);
     let id = record.request_id.clone();
     let id_text = id.as_ref().and_then(|id| id.to_str().ok()).unwrap_or_default();
     let text = if json {

@@ -44,12 +44,34 @@ pub struct IoState {
     pub abuse: Cell<Option<H2Abuse>>,
     /// What was read waits to be told whose it is: a request, or what follows a switch of protocols.
     pub undecided: Cell<bool>,
+    /// The client has closed its sending side and waits for answers: since when, or since when it
+    /// was last sent something.
+    pub half_closed_since: Cell<Option<Instant>>,
+    /// It has its answers, or has waited for too long: it has left.
+    pub left: Cell<bool>,
+    /// Heads that were passed on and whose requests have not ended.
+    pub unanswered: Cell<u64>,
     /// No request is being served: the answer to the last one has been decided in full.
     pub resumable: Cell<bool>,
     /// Something was written that may still be on this side of the socket.
     pub unflushed: Cell<bool>,
     /// A request's body has not come in full.
     pub within_body: Cell<bool>,
+}
+
+impl IoState {
+    /// The client has closed its sending side. To hyper that is the end of the connection; but
+    /// behind a whole request it may be no more than the end of the requests, and until those are
+    /// answered hyper is not told. In a body it is the end of that.
+    fn poll_end(&self, phase: Phase) -> Poll<io::Result<()>> {
+        if self.unanswered.get() == 0 || self.left.get() || phase == Phase::Body {
+            return Poll::Ready(Ok(()));
+        }
+        if self.half_closed_since.get().is_none() {
+            self.half_closed_since.set(Some(Instant::now()));
+        }
+        Poll::Pending
+    }
 }
 
 /// The wrapper.
@@ -133,7 +155,11 @@ impl ClientIo {
         let heads = scanner.heads_completed();
         let scan = scanner.feed(bytes);
         let phase = scanner.phase();
-        if phase != Phase::Head || heads != scanner.heads_completed() {
+        let completed = scanner.heads_completed().wrapping_sub(heads);
+        if completed > 0 {
+            state.unanswered.set(state.unanswered.get() + completed);
+        }
+        if phase != Phase::Head || completed > 0 {
             state.head_since.set(None);
         }
         state.within_body.set(phase == Phase::Body);
@@ -193,7 +219,7 @@ impl ClientIo {
             let before = buf.filled().len();
             std::task::ready!(Pin::new(&mut *stream).poll_read(cx, buf))?;
             if buf.filled().len() == before {
-                return Poll::Ready(Ok(()));
+                return state.poll_end(scanner.phase());
             }
             let accepted = Self::scan(scanner, state, &buf.filled()[before..]);
             let refused = scanner.phase() == Phase::Refused;
@@ -231,7 +257,12 @@ impl IoState {
                     self.blocked_since.set(Some(now));
                 }
             }
-            Poll::Ready(_) => self.blocked_since.set(None),
+            Poll::Ready(_) => {
+                self.blocked_since.set(None);
+                if self.half_closed_since.get().is_some() {
+                    self.half_closed_since.set(Some(Instant::now()));
+                }
+            }
         }
     }
 }

@@ -100,6 +100,8 @@ pub struct ListenerLimits {
     pub body_timeout: Duration,
     /// How long a client may take nothing of what we have for it.
     pub write_timeout: Duration,
+    /// How long a client that has closed its sending side waits, without a byte, for its answers.
+    pub half_close_timeout: Duration,
     /// Between two requests.
     pub keepalive_timeout: Duration,
     /// Age at which a connection is closed after its next answer; `None`: never for its age.

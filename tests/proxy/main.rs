@@ -15,6 +15,7 @@ mod bodies;
 mod ends;
 mod errors;
 mod grpc;
+mod half_close;
 mod headers;
 mod health;
 mod http1;

@@ -50,6 +50,7 @@ pub(super) fn limits(limits: &model::Limits) -> ListenerLimits {
         header_timeout: limits.header_timeout,
         body_timeout: limits.body_timeout,
         write_timeout: limits.write_timeout,
+        half_close_timeout: limits.half_close_timeout,
         keepalive_timeout: limits.keepalive_timeout,
         keepalive_max_age: limits.keepalive_max_age,
         max_header_bytes: u32::try_from(limits.max_header_bytes).unwrap_or(u32::MAX),

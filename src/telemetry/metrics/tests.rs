@@ -184,6 +184,7 @@ fn listener(name: &str, tls: Option<ServerTls>) -> Arc<Listener> {
         header_timeout: SECOND,
         body_timeout: SECOND,
         write_timeout: SECOND,
+        half_close_timeout: SECOND,
         keepalive_timeout: SECOND,
         keepalive_max_age: None,
         max_header_bytes: 1,
