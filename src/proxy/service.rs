@@ -79,6 +79,10 @@ pub async fn handle(
         }
     } else if last || ends_connection(version, &response, upload_open) {
         error::close_after(&mut response);
+        if version == Version::HTTP_10 {
+            // Of an answer of HTTP/1.1 hyper would say both, close and keep-alive.
+            *response.version_mut() = version;
+        }
     }
     Ok(response)
 }
