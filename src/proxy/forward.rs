@@ -11,11 +11,12 @@ use tokio::time::Instant;
 use super::body::{Hold, Relay, RequestBody, ResponseBody};
 use super::error::{Failure, upstream_reason};
 use super::headers::hop::{self, Keep};
+use super::headers::survey::Survey;
 use super::outgoing::Outgoing;
 use super::patience::{Late, Patience, in_time};
 use super::record::RequestRecord;
 use super::retry::{self, Cause};
-use super::service::{Answer, is_event_stream, mark};
+use super::service::{Answer, mark};
 use super::upgrade::{Switching, Wish};
 use super::websocket;
 use crate::state::pool::SecureCookie;
@@ -56,7 +57,9 @@ pub async fn forward(
     let mut tried: SmallVec<[BackendId; 3]> = SmallVec::new();
     let mut cause: Option<Cause> = None;
     loop {
-        let cookies = outgoing.head.headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes);
+        let headers = &outgoing.head.headers;
+        let cookies = outgoing.has_cookies.then(|| headers.get_all(COOKIE).iter());
+        let cookies = cookies.into_iter().flatten().map(HeaderValue::as_bytes);
         let picked = worker
             .with_rng(|rng| pool.pick(cookies, outgoing.client_hash, &tried, rng))
             .ok_or(Failure::NoBackend)?;
@@ -88,13 +91,14 @@ pub async fn forward(
         record.retry_reasons.push(missed.label());
         cause = Some(missed);
         if let Some(pause) = retry::pause(record.attempts, worker.with_rng(fastrand::Rng::f64)) {
-            let until = Instant::now() + pause;
+            let until = worker.tick() + pause;
             if outgoing.deadline.is_some_and(|deadline| deadline <= until) {
                 return Err(failure);
             }
             // The wheel's ticks are fine enough for a pause.
             let _ = worker.wheel.timer().within(until, std::future::pending::<()>()).await;
         }
+        worker.tick();
     }
 }
 
@@ -124,7 +128,7 @@ async fn attempt(
     picked: Picked,
     record: &mut RequestRecord,
 ) -> Result<Answer, Missed> {
-    let began = Instant::now();
+    let began = record.connection.worker.now();
     if outgoing.wish.is_some() {
         return switch(pool, outgoing, picked, began, record).await;
     }
@@ -143,7 +147,7 @@ async fn attempt(
         lease: Some(lease),
         gauge: None,
         picked: began,
-        worker: record.connection.worker.id,
+        worker: Rc::clone(&record.connection.worker),
     };
     Ok(Answer::Backend(relay(pool, outgoing, hold, &picked.choice, response, record)))
 }
@@ -168,12 +172,16 @@ async fn exchange(
         }
         .map_err(|error| missed(error, outgoing))?;
         let reused = connection.is_reused();
+        if !reused {
+            // It took its time to open.
+            worker.tick();
+        }
         let sending = connection.send(&outgoing.head, outgoing.body());
         let patience = Patience {
             head: pool.upstream.response_timeout,
             upload: pool.upstream.body_idle_timeout,
         };
-        match in_time(&timer, patience, outgoing, sending).await {
+        match in_time(&timer, patience, outgoing, worker.now(), sending).await {
             Ok(Ok(answer)) => return Ok(answer),
             // It was closed before anything was written: not even a stale connection, only an idle
             // one that is gone. The next one is this same attempt.
@@ -207,14 +215,15 @@ async fn switch(
     // The time to connect has its own limit; it is short against the one for an answer.
     let head = pool.upstream.response_timeout.map(|time| time + pool.upstream.connect_timeout);
     let patience = Patience { head, upload: None };
-    let answer = in_time(&timer, patience, outgoing, lane.upgrade(&outgoing.head, outgoing.body()))
+    let asking = lane.upgrade(&outgoing.head, outgoing.body());
+    let answer = in_time(&timer, patience, outgoing, worker.now(), asking)
         .await?
         .map_err(|error| missed(error, outgoing))?;
     let hold = Hold {
         lease: None,
         gauge: Some(answer.gauge),
         picked: began,
-        worker: worker.id,
+        worker: Rc::clone(&worker),
         slot: picked.slot,
     };
     match answer.outcome {
@@ -254,7 +263,8 @@ fn count_answer(backend: &Backend, status: StatusCode, began: Instant, record: &
     let cells = backend.cells.cell(record.connection.worker.id);
     cells.codes.count(status);
     let sent = record.upload.as_ref().and_then(|upload| upload.finished());
-    cells.head.observe(sent.map_or(began, |sent| sent.max(began)).elapsed());
+    let now = record.connection.worker.tick();
+    cells.head.observe(now.saturating_duration_since(sent.map_or(began, |sent| sent.max(began))));
 }
 
 /// Turns a backend's response into the client's.
@@ -271,19 +281,22 @@ fn relay(
     record.answered(parts.status);
     parts.version = Version::HTTP_11;
     parts.extensions.clear();
-    if parts.headers.contains_key(TRANSFER_ENCODING) {
-        // Beside a coding the length means nothing (RFC 9112 section 6.3), and behind us there is
-        // no coding to say so.
-        parts.headers.remove(CONTENT_LENGTH);
+    let survey = Survey::of(&parts.headers);
+    if survey.hop_by_hop {
+        if parts.headers.contains_key(TRANSFER_ENCODING) {
+            // Beside a coding the length means nothing (RFC 9112 section 6.3), and behind us there
+            // is no coding to say so.
+            parts.headers.remove(CONTENT_LENGTH);
+        }
+        hop::strip_hop_by_hop(&mut parts.headers, Keep::default());
     }
-    hop::strip_hop_by_hop(&mut parts.headers, Keep::default());
     bind(pool, choice, &mut parts.headers, record);
-    mark(&mut parts.headers, record);
+    mark(&mut parts.headers, survey, record);
     if parts.status.is_informational() || parts.status == StatusCode::NO_CONTENT {
         // RFC 9110 section 8.6.
         parts.headers.remove(CONTENT_LENGTH);
     }
-    let pause = if is_event_stream(&parts.headers) {
+    let pause = if survey.event_stream {
         pool.upstream.tunnel_idle_timeout
     } else {
         pool.upstream.body_idle_timeout
@@ -294,6 +307,7 @@ fn relay(
         timer: worker.wheel.timer(),
         pause,
         deadline: outgoing.deadline,
+        waited: false,
         hold: Some(hold),
     });
     Response::from_parts(parts, body)

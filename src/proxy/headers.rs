@@ -6,12 +6,14 @@
 //! The order for a request is: check for a loop, strip, then set, so that a client cannot list our
 //! fields away.
 //!
-//! Nothing here is formatted per request that could have been once per connection.
+//! Nothing here is formatted per request that could have been once per connection, and what we
+//! add stands beside the map of the client's fields, where nobody has to look for it.
 
 pub mod accept;
 pub mod forwarded;
 pub mod hop;
 pub mod identity;
+pub mod survey;
 
 use http::{HeaderMap, HeaderName, header};
 use smallvec::SmallVec;

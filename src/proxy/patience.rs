@@ -51,7 +51,7 @@ impl Patience {
     }
 }
 
-/// Waits for a response head, as long as there is patience, and not beyond the route's total time.
+/// Waits for the response head of a request that began to be `sent` then, as long as there is patience, and not beyond the route's total time.
 ///
 /// # Errors
 /// Who was late.
@@ -59,10 +59,10 @@ pub async fn in_time<F: Future>(
     timer: &Timer,
     patience: Patience,
     outgoing: &Outgoing,
+    sent: Instant,
     sending: F,
 ) -> Result<F::Output, Late> {
     let mut sending = std::pin::pin!(sending);
-    let sent = Instant::now();
     let mut now = sent;
     let result = std::future::poll_fn(|cx| {
         if let Poll::Ready(output) = sending.as_mut().poll(cx) {

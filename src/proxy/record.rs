@@ -5,7 +5,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use http::header::{HOST, REFERER, USER_AGENT};
 use http::{HeaderValue, Method, Request, StatusCode, Uri, Version};
@@ -74,7 +74,7 @@ pub struct RequestRecord {
     /// Why we made the answer ourselves; empty if a backend made it.
     pub reason: &'static str,
     /// The time to the response head.
-    pub head_after: Option<std::time::Duration>,
+    pub head_after: Option<Duration>,
     /// The request body, once somebody may read it.
     pub upload: Option<Rc<Upload>>,
     http10: bool,
@@ -121,7 +121,7 @@ impl RequestRecord {
         });
         RequestRecord {
             connection: Rc::clone(connection),
-            began: Instant::now(),
+            began: worker.tick(),
             listener,
             route: None,
             pool: None,
@@ -146,7 +146,7 @@ impl RequestRecord {
     pub fn answered(&mut self, status: StatusCode) {
         self.status = Some(status);
         self.from_backend = true;
-        self.head_after = Some(self.began.elapsed());
+        self.head_after = Some(self.age());
     }
 
     /// We answered ourselves.
@@ -154,7 +154,13 @@ impl RequestRecord {
         self.status = Some(status);
         self.from_backend = false;
         self.reason = reason;
-        self.head_after = Some(self.began.elapsed());
+        self.connection.worker.tick();
+        self.head_after = Some(self.age());
+    }
+
+    /// Its age at the worker's latest look at the clock.
+    fn age(&self) -> Duration {
+        self.connection.worker.now().saturating_duration_since(self.began)
     }
 
     /// Whether something of the request body may still come.
@@ -244,7 +250,7 @@ pub fn log_malformed(
         status: status.as_u16(),
         bytes_sent: 0,
         bytes_received: 0,
-        duration: std::time::Duration::ZERO,
+        duration: Duration::ZERO,
         head: None,
         request_id: "",
         referer: None,

@@ -10,12 +10,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, COOKIE, EXPECT, HOST, LOCATION};
+use http::header::{CONTENT_LENGTH, COOKIE, EXPECT, HOST, LOCATION};
 use http::uri::{PathAndQuery, Scheme};
 use http::{HeaderValue, Method, Request, Response, Version, request};
 use http_body::Body;
 use hyper::body::Incoming;
-use tokio::time::Instant;
 
 use super::body::{ResponseBody, Upload};
 use super::connection::ConnectionState;
@@ -26,6 +25,7 @@ use super::headers::accept::wants_json;
 use super::headers::forwarded::client_address;
 use super::headers::hop::{self, Keep};
 use super::headers::identity;
+use super::headers::survey::Survey;
 use super::headers::{HOPS, X_REQUEST_ID};
 use super::outgoing::Outgoing;
 use super::record::RequestRecord;
@@ -44,17 +44,21 @@ pub async fn handle(
     connection: Rc<ConnectionState>,
     mut request: Request<Incoming>,
 ) -> Result<Response<ResponseBody>, Infallible> {
-    let snapshot = connection.worker.snapshot();
+    let worker = &connection.worker;
+    let snapshot = worker.snapshot();
     let listener = connection.listener(&snapshot);
     let mut record = RequestRecord::begin(&connection, listener, &request);
     let headers = request.headers_mut();
-    record.request_id = Some(connection.worker.with_rng(|rng| identity::request_id(headers, rng)));
-    let json = wants_json(request.headers());
+    let survey = Survey::of(headers);
+    let given = if survey.request_id { identity::take_request_id(headers) } else { None };
+    let request_id = given.unwrap_or_else(|| worker.with_rng(identity::new_request_id));
+    record.request_id = Some(request_id);
+    let json = survey.json && wants_json(headers);
     let version = request.version();
     let is_head = *request.method() == Method::HEAD;
-    let outcome = serve(&snapshot, request, &mut record).await;
+    let outcome = serve(&snapshot, request, survey, &mut record).await;
     let upload_open = record.is_upload_open();
-    let mut last = connection.is_aged(&connection.listener(&snapshot), Instant::now());
+    let mut last = connection.is_aged(&record.listener, worker.now());
     let mut response = match outcome {
         Ok(Answer::Backend(response)) => response.map(|body| body.with_record(record)),
         Ok(Answer::Ours(response, reason)) => {
@@ -113,6 +117,7 @@ pub enum Answer {
 async fn serve(
     snapshot: &Snapshot,
     request: Request<Incoming>,
+    survey: Survey,
     record: &mut RequestRecord,
 ) -> Result<Answer, Failure> {
     let (mut parts, body) = request.into_parts();
@@ -124,7 +129,10 @@ async fn serve(
     if parts.method == Method::TRACE {
         return Err(Failure::Trace);
     }
-    let wish = upgrade::wish_of(&mut parts, record.upload.is_some())?;
+    let wish = match survey.upgrade || parts.method == Method::CONNECT {
+        true => upgrade::wish_of(&mut parts, record.upload.is_some())?,
+        false => None,
+    };
     // HTTP/1.1 was checked in its raw form.
     if parts.version == Version::HTTP_2 {
         h2::request::check(&parts, record.listener.limits.max_headers).map_err(Failure::Head)?;
@@ -149,13 +157,14 @@ async fn serve(
     if connection.worker.shared.requests.load(Ordering::Relaxed) > snapshot.max_requests {
         return Err(Failure::Overload);
     }
-    if announced_length(&parts).is_some_and(|length| route.max_body.is_some_and(|max| length > max))
+    if let Some(max) = route.max_body
+        && announced_length(&parts).is_some_and(|length| length > max)
     {
         return Err(Failure::TooLarge);
     }
 
     // Prepare.
-    let outgoing = prepare(snapshot, &pool, parts, wish, record)?;
+    let outgoing = prepare(snapshot, &pool, parts, (survey, wish), record)?;
     forward::forward(&pool, outgoing, record).await
 }
 
@@ -186,27 +195,34 @@ fn prepare(
     snapshot: &Snapshot,
     pool: &Pool,
     mut parts: request::Parts,
-    wish: Option<Wish>,
+    (survey, wish): (Survey, Option<Wish>),
     record: &mut RequestRecord,
 ) -> Result<Outgoing, Failure> {
     let connection = Rc::clone(&record.connection);
     let worker = &connection.worker;
-    if identity::is_loop(&parts.headers, &worker.instance) {
+    if survey.hops && identity::is_loop(&parts.headers, &worker.instance) {
         return Err(Failure::Loop);
     }
     let host = host_field(&parts);
     let client_hash = client_hash(snapshot, pool, connection.peer.ip(), &parts.headers);
     let mut headers = std::mem::take(&mut parts.headers);
     let upgrade = wish.as_ref().map(|wish| wish.protocol().clone());
-    hop::strip_hop_by_hop(&mut headers, Keep { te_trailers: true, upgrade });
-    headers.remove(EXPECT);
-    headers.remove(HOST);
-    plain_length(&mut headers);
-    if headers.get_all(COOKIE).iter().nth(1).is_some() {
+    if survey.hop_by_hop || upgrade.is_some() {
+        hop::strip_hop_by_hop(&mut headers, Keep { te_trailers: true, upgrade });
+    }
+    if survey.expect {
+        headers.remove(EXPECT);
+    }
+    if survey.content_length {
+        plain_length(&mut headers);
+    }
+    if survey.cookies > 1 {
         join_cookies(&mut headers);
     }
-    connection.headers(snapshot, &record.listener).apply(&mut headers, host.as_ref());
-    identity::add_hop(&mut headers, &worker.instance);
+    let mut added = smallvec::smallvec![(HOPS.clone(), worker.instance.clone())];
+    added.extend(record.request_id.clone().map(|id| (X_REQUEST_ID.clone(), id)));
+    let of_connection = connection.headers(snapshot, &record.listener);
+    of_connection.apply(&mut headers, survey.forwarding, host.as_ref(), &mut added);
     let method = match &wish {
         Some(Wish::WebSocketOverHttp2 { .. }) => Method::GET,
         _ => parts.method.clone(),
@@ -216,7 +232,7 @@ fn prepare(
     let deadline = route.and_then(|route| route.timeout).map(|timeout| record.began + timeout);
     let idempotent = retry::is_idempotent(&method);
     if let Some(upload) = &record.upload {
-        let pause = if is_event_stream(&headers) {
+        let pause = if survey.event_stream {
             pool.upstream.tunnel_idle_timeout
         } else {
             Some(record.listener.limits.body_timeout)
@@ -227,7 +243,15 @@ fn prepare(
     }
     let host = host.unwrap_or(HeaderValue::from_static(""));
     Ok(Outgoing {
-        head: RequestHead { method, target: target_of(&parts), host, headers },
+        head: RequestHead {
+            method,
+            target: target_of(&parts),
+            host,
+            headers,
+            of_connection: of_connection.fields(),
+            added,
+        },
+        has_cookies: survey.cookies > 0,
         upload: record.upload.clone(),
         idempotent,
         wish,
@@ -250,13 +274,6 @@ fn client_hash(
         }
         _ => 0,
     }
-}
-
-/// Whether a body is a stream of events that may be far apart, rather than a document: server-sent
-/// events, or the messages of gRPC. Its pauses are those of a tunnel.
-pub(super) fn is_event_stream(headers: &http::HeaderMap) -> bool {
-    let media = headers.get(CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
-    media.starts_with(b"text/event-stream") || media.starts_with(b"application/grpc")
 }
 
 /// The Host that backends get: the client's, from wherever its version puts it.
@@ -327,8 +344,10 @@ fn redirect_response(
 }
 
 /// Puts the request's own marks on an answer.
-pub(super) fn mark(headers: &mut http::HeaderMap, record: &RequestRecord) {
-    headers.remove(&HOPS);
+pub(super) fn mark(headers: &mut http::HeaderMap, survey: Survey, record: &RequestRecord) {
+    if survey.hops {
+        headers.remove(&HOPS);
+    }
     if let Some(id) = &record.request_id {
         headers.insert(&X_REQUEST_ID, id.clone());
     }

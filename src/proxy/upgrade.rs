@@ -16,6 +16,7 @@ use hyper_util::rt::TokioIo;
 use super::body::{Hold, ResponseBody};
 use super::error::Failure;
 use super::headers::hop::{self, Keep, upgrade_of};
+use super::headers::survey::Survey;
 use super::record::RequestRecord;
 use super::service::mark;
 use super::tunnel::{self, ClientEnd};
@@ -127,7 +128,8 @@ impl Switching {
     /// Gives the answer; behind it the tunnel begins, and the record goes with it.
     pub fn begin(self, mut record: RequestRecord) -> Response<ResponseBody> {
         let Switching { mut response, upstream, hold, idle_timeout, stream } = self;
-        mark(response.headers_mut(), &record);
+        let survey = Survey::of(response.headers());
+        mark(response.headers_mut(), survey, &record);
         record.answered(response.status());
         let connection = Rc::clone(&record.connection);
         let worker = Rc::clone(&connection.worker);

@@ -65,6 +65,7 @@ pub struct Worker {
     /// For one read at a time, never across an await.
     pub scratch: RefCell<Box<[u8]>>,
     rng: RefCell<fastrand::Rng>,
+    clock: Cell<Instant>,
     snapshot: RefCell<Rc<HeldSnapshot>>,
     connections: RefCell<Slab<Rc<ConnectionState>>>,
     acceptors: RefCell<Vec<(SocketId, Acceptor)>>,
@@ -205,6 +206,7 @@ impl Worker {
             park_after: settings.park_after,
             scratch: RefCell::new(vec![0; SCRATCH_BYTES].into()),
             rng: RefCell::default(),
+            clock: Cell::new(Instant::now()),
             snapshot: RefCell::new(Rc::new(HeldSnapshot(snapshot))),
             connections: RefCell::default(),
             acceptors: RefCell::default(),
@@ -320,6 +322,18 @@ impl Worker {
     /// What the worker counts for the process.
     pub fn cells(&self) -> &WorkerCells {
         &self.shared.workers[self.id.index()].cells
+    }
+
+    /// Looks at the clock, for what happens now and what follows at once.
+    pub fn tick(&self) -> Instant {
+        let now = Instant::now();
+        self.clock.set(now);
+        now
+    }
+
+    /// The time at the latest [`Self::tick`]: good for what has not awaited anything since.
+    pub fn now(&self) -> Instant {
+        self.clock.get()
     }
 
     /// Draws from the worker's random numbers. Not for secrets.

@@ -263,12 +263,12 @@ where
         Ok(Connection { lane: Rc::clone(self), epoch, kind })
     }
 
-    fn put_back(&self, connection: Http1, epoch: u32) {
+    fn put_back(&self, connection: Http1, epoch: u32, now: Instant) {
         let limit = self.settings.borrow().keepalive_connections.div_ceil(self.workers);
         let mut idle = self.idle.borrow_mut();
         let wanted = epoch == self.epoch.get() && self.files.has_room_for_unused();
         if wanted && idle.len() < limit && connection.is_reusable() {
-            idle.push(Idle { connection, since: Instant::now() });
+            idle.push(Idle { connection, since: now });
             self.cells().idle_in.add(1);
         }
     }
@@ -368,9 +368,9 @@ where
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     /// The exchange is complete, both ways: the connection may serve the next request.
-    pub fn give_back(self) {
+    pub fn give_back(self, now: Instant) {
         if let Held::Http1 { lane, epoch, connection } = self.0 {
-            lane.put_back(connection, epoch);
+            lane.put_back(connection, epoch, now);
         }
     }
 

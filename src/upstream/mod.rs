@@ -24,7 +24,7 @@ use std::time::Instant;
 pub use body::Incoming;
 pub use error::{Error, Failed};
 pub use lane::{Connection, Lane, Lease, UpgradeAnswer};
-pub use request::RequestHead;
+pub use request::{Field, RequestHead};
 
 use crate::state::pool::UpstreamSettings;
 use crate::state::{Backend, BackendId, Files, WorkerId};

@@ -1,7 +1,11 @@
 //! A request as it goes to a backend, before it has the form of an HTTP version.
 
+use std::rc::Rc;
+
+use http::header::HOST;
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{HeaderMap, HeaderValue, Method, Request, Uri, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version};
+use smallvec::SmallVec;
 
 use super::Error;
 
@@ -14,9 +18,16 @@ pub struct RequestHead {
     pub target: PathAndQuery,
     /// What stands in Host, or in `:authority`; empty if the client named none.
     pub host: HeaderValue,
-    /// Every field but Host and Transfer-Encoding. `TE` is for HTTP/2 only.
+    /// The client's fields, but for Transfer-Encoding. Host is not used, and `TE` only in HTTP/2.
     pub headers: HeaderMap,
+    /// Fields that we add, the same for all requests of a client's connection.
+    pub of_connection: Rc<[Field]>,
+    /// Fields that we add to this request.
+    pub added: SmallVec<[Field; 3]>,
 }
+
+/// A field that stands apart from the client's, since it is never looked for.
+pub type Field = (HeaderName, HeaderValue);
 
 /// How the end of a request body is marked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +50,11 @@ impl Framing {
 }
 
 impl RequestHead {
+    /// The fields that we add.
+    pub(super) fn added(&self) -> impl Iterator<Item = &Field> {
+        self.of_connection.iter().chain(&self.added)
+    }
+
     /// The request in HTTP/2's form.
     ///
     /// # Errors
@@ -46,7 +62,12 @@ impl RequestHead {
     pub(super) fn to_http2<B>(&self, secure: bool, body: B) -> Result<Request<B>, Error> {
         let mut request = Request::new(body);
         *request.method_mut() = self.method.clone();
-        *request.headers_mut() = self.headers.clone();
+        let headers = request.headers_mut();
+        *headers = self.headers.clone();
+        headers.remove(HOST);
+        for (name, value) in self.added() {
+            headers.append(name, value.clone());
+        }
         let mut parts = http::uri::Parts::default();
         parts.scheme = Some(if secure { Scheme::HTTPS } else { Scheme::HTTP });
         let authority = Authority::try_from(self.host.as_bytes());

@@ -21,7 +21,8 @@ use crate::proxy::h2::stream::Asked;
 use crate::proxy::headers::hop;
 use crate::proxy::record::{End, RequestRecord};
 use crate::proxy::timer::Timer;
-use crate::state::{Backend, Slot, WorkerId};
+use crate::proxy::worker::Worker;
+use crate::state::{Backend, Slot};
 use crate::upstream::http1::ConnectionGauge;
 use crate::upstream::{Incoming, Lease};
 
@@ -51,6 +52,8 @@ pub struct Relay {
     pub pause: Option<Duration>,
     /// When the route's total time is over.
     pub deadline: Option<Instant>,
+    /// The backend had to be waited for since its head came.
+    pub waited: bool,
     /// What is held until the last byte was read.
     pub hold: Option<Hold>,
 }
@@ -67,7 +70,7 @@ pub struct Hold {
     /// When the backend was picked.
     pub picked: Instant,
     /// Whose counters it goes into.
-    pub worker: WorkerId,
+    pub worker: Rc<Worker>,
 }
 
 /// Why a response body broke off. hyper tells the client in the way of its HTTP version: by closing
@@ -93,10 +96,10 @@ impl Hold {
         self.slot.backend()
     }
 
-    /// The last byte was read.
-    fn complete(mut self, upload: Option<&Rc<Upload>>) {
-        let cells = self.backend().cells.cell(self.worker);
-        cells.duration.observe(self.picked.elapsed());
+    /// The last byte was read, at `now`.
+    fn complete(mut self, upload: Option<&Rc<Upload>>, now: Instant) {
+        let cells = self.backend().cells.cell(self.worker.id);
+        cells.duration.observe(now.saturating_duration_since(self.picked));
         if let Some(upload) = upload {
             cells.bytes_out.add(upload.received());
         }
@@ -105,7 +108,7 @@ impl Hold {
             // An answer that came before the end of the request leaves the connection in the
             // middle of it: nobody can use it again.
             if sent {
-                lease.give_back();
+                lease.give_back(now.into_std());
             }
         }
         if let Some(upload) = upload
@@ -143,7 +146,8 @@ impl ResponseBody {
         if relay.incoming.is_end_stream()
             && let Some(hold) = relay.hold.take()
         {
-            hold.complete(relay.upload.as_ref());
+            let now = hold.worker.now();
+            hold.complete(relay.upload.as_ref(), now);
         }
         ResponseBody { kind: Kind::Relay(Box::new(relay)), record: None }
     }
@@ -166,6 +170,7 @@ impl Relay {
         }
         let frame = match Pin::new(&mut self.incoming).poll_frame(cx) {
             Poll::Pending => {
+                self.waited = true;
                 if !self.timer.is_armed() {
                     let pause = self.pause.map(|pause| Instant::now() + pause);
                     if let Some(next) = [pause, self.deadline].into_iter().flatten().min() {
@@ -184,7 +189,7 @@ impl Relay {
             Some(Ok(frame)) => {
                 let frame = without_forbidden_trailers(frame);
                 if let (Some(data), Some(hold)) = (frame.data_ref(), &self.hold) {
-                    hold.backend().cells.cell(hold.worker).bytes_in.add(data.len() as u64);
+                    hold.backend().cells.cell(hold.worker.id).bytes_in.add(data.len() as u64);
                 }
                 if self.incoming.is_end_stream() {
                     self.complete();
@@ -206,7 +211,9 @@ impl Relay {
 
     fn complete(&mut self) {
         if let Some(hold) = self.hold.take() {
-            hold.complete(self.upload.as_ref());
+            let worker = &hold.worker;
+            let now = if self.waited { worker.tick() } else { worker.now() };
+            hold.complete(self.upload.as_ref(), now);
         }
     }
 }

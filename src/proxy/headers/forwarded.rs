@@ -2,13 +2,17 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use std::rc::Rc;
+
 use http::header::FORWARDED;
 use http::{HeaderMap, HeaderName, HeaderValue};
+use smallvec::SmallVec;
 
 use super::{
     X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PORT, X_FORWARDED_PROTO, is_forwarding, remove,
 };
 use crate::state::trust::TrustedProxies;
+use crate::upstream::Field;
 
 /// What the requests of one client connection are told about it, prepared once.
 #[derive(Clone, Debug)]
@@ -17,6 +21,8 @@ pub struct ConnectionHeaders {
     proto: HeaderValue,
     port: HeaderValue,
     trusted: bool,
+    /// What all requests get of an untrusted peer; none of a trusted one.
+    fields: Rc<[Field]>,
     /// The part of an RFC 7239 element that the connection decides, if such are wanted.
     forwarded: Option<Box<str>>,
 }
@@ -45,11 +51,21 @@ impl ConnectionHeaders {
             Some(IpAddr::V6(v6)) => format!("\"[{v6}]\""),
             None => UNKNOWN.to_owned(),
         };
+        let peer =
+            peer.map_or(HeaderValue::from_static(UNKNOWN), |peer| visible(&peer.to_string()));
+        let (proto_value, port) =
+            (HeaderValue::from_static(proto), HeaderValue::from(connection.port));
+        let fields = [
+            (X_FORWARDED_FOR.clone(), peer.clone()),
+            (X_FORWARDED_PROTO.clone(), proto_value.clone()),
+            (X_FORWARDED_PORT.clone(), port.clone()),
+        ];
         ConnectionHeaders {
-            peer: peer.map_or(HeaderValue::from_static(UNKNOWN), |peer| visible(&peer.to_string())),
-            proto: HeaderValue::from_static(proto),
-            port: HeaderValue::from(connection.port),
+            peer,
+            proto: proto_value,
+            port,
             trusted: connection.trusted,
+            fields: if connection.trusted { Rc::default() } else { Rc::new(fields) },
             forwarded: forwarded.then(|| format!("for={node};proto={proto}").into()),
         }
     }
@@ -58,23 +74,33 @@ impl ConnectionHeaders {
     /// trusted proxy says is kept, with the proxy's own address added. Spellings with underscores
     /// always go: no proxy sends them, and some backends take them for the real ones.
     ///
-    /// `host` is the request's host, as [`crate::proxy::host::of`] gives it.
-    pub fn apply(&self, headers: &mut HeaderMap, host: Option<&HeaderValue>) {
+    /// `host` is the request's host, as [`crate::proxy::host::of`] gives it; `claims` is whether
+    /// there is any such field. What comes beside the client's own fields is [`Self::fields`] and
+    /// what is put into `added`.
+    pub fn apply(
+        &self,
+        headers: &mut HeaderMap,
+        claims: bool,
+        host: Option<&HeaderValue>,
+        added: &mut SmallVec<[Field; 3]>,
+    ) {
         let trusted = self.trusted;
-        remove(headers, |name| is_forwarding(name) && !(trusted && is_plain(name)));
+        if claims {
+            remove(headers, |name| is_forwarding(name) && !(trusted && is_plain(name)));
+        }
         if trusted {
             self.add_to_trusted(headers, host);
-        } else {
-            headers.insert(&X_FORWARDED_FOR, self.peer.clone());
-            headers.insert(&X_FORWARDED_PROTO, self.proto.clone());
-            headers.insert(&X_FORWARDED_PORT, self.port.clone());
-            if let Some(host) = host {
-                headers.insert(&X_FORWARDED_HOST, host.clone());
-            }
+        } else if let Some(host) = host {
+            added.push((X_FORWARDED_HOST.clone(), host.clone()));
         }
         if let Some(element) = &self.forwarded {
             add_element(headers, element, host);
         }
+    }
+
+    /// What every request of the connection gets.
+    pub fn fields(&self) -> Rc<[Field]> {
+        Rc::clone(&self.fields)
     }
 
     fn add_to_trusted(&self, headers: &mut HeaderMap, host: Option<&HeaderValue>) {
@@ -182,8 +208,13 @@ mod tests {
 
     fn applied(connection: Connection, forwarded: bool, lines: &[(&str, &str)]) -> HeaderMap {
         let mut headers = map(lines);
+        let mut added = SmallVec::new();
         let host = HeaderValue::from_static("a.example:8443");
-        ConnectionHeaders::new(connection, forwarded).apply(&mut headers, Some(&host));
+        let of_connection = ConnectionHeaders::new(connection, forwarded);
+        of_connection.apply(&mut headers, !lines.is_empty(), Some(&host), &mut added);
+        for (name, value) in of_connection.fields().iter().chain(&added) {
+            headers.append(name, value.clone());
+        }
         headers
     }
 
@@ -271,8 +302,12 @@ mod tests {
     fn forwarded_leaves_out_a_host_that_would_break_it() {
         let mut headers = HeaderMap::new();
         let host = HeaderValue::from_static("a\";for=127.0.0.1");
-        ConnectionHeaders::new(connection("192.0.2.1", false), true)
-            .apply(&mut headers, Some(&host));
+        ConnectionHeaders::new(connection("192.0.2.1", false), true).apply(
+            &mut headers,
+            false,
+            Some(&host),
+            &mut SmallVec::new(),
+        );
         assert_eq!(headers.get(FORWARDED).unwrap(), "for=192.0.2.1;proto=https");
     }
 

@@ -42,7 +42,7 @@ pub fn strip_forbidden_trailers(trailers: &mut HeaderMap) {
     remove(trailers, |name| !may_be_trailer(name.as_bytes()));
 }
 
-fn is_hop_by_hop(name: &str) -> bool {
+pub(super) fn is_hop_by_hop(name: &str) -> bool {
     matches!(
         name,
         "connection"

@@ -11,22 +11,27 @@ const MAX_REQUEST_ID: usize = 128;
 /// After so many processes of ours a request is in a loop, whichever they are.
 const MAX_HOPS: usize = 16;
 
-/// The request's id: the client's if it is sane, or else a new one of 128 random bits. It is put into
-/// `headers` as a field that HTTP/2 is not to remember (RFC 7541 section 7.1.3): no two are the same,
-/// so they would drive everything else out of the table and make each search in it a long one.
-pub fn request_id(headers: &mut HeaderMap, rng: &mut Rng) -> HeaderValue {
+/// Takes out the id that a client gave its request, if there is one, and gives it back if it is
+/// sane.
+pub fn take_request_id(headers: &mut HeaderMap) -> Option<HeaderValue> {
     let mut given = headers.get_all(&X_REQUEST_ID).iter();
-    if let (Some(id), None) = (given.next(), given.next())
-        && is_sane_id(id.as_bytes())
-    {
-        let mut id = id.clone();
-        id.set_sensitive(true);
-        headers.insert(&X_REQUEST_ID, id.clone());
-        return id;
-    }
-    let mut id = hex(rng.u128(..).to_be_bytes());
+    let one = match (given.next(), given.next()) {
+        (Some(id), None) if is_sane_id(id.as_bytes()) => Some(id.clone()),
+        _ => None,
+    };
+    headers.remove(&X_REQUEST_ID);
+    one.map(unlike_any_other)
+}
+
+/// A new id, of 128 random bits.
+pub fn new_request_id(rng: &mut Rng) -> HeaderValue {
+    unlike_any_other(hex(rng.u128(..).to_be_bytes()))
+}
+
+/// A value that HTTP/2 is not to remember (RFC 7541 section 7.1.3): no two are the same, so they
+/// would drive everything else out of the table and make each search in it a long one.
+fn unlike_any_other(mut id: HeaderValue) -> HeaderValue {
     id.set_sensitive(true);
-    headers.insert(&X_REQUEST_ID, id.clone());
     id
 }
 
@@ -61,11 +66,6 @@ pub fn is_loop(headers: &HeaderMap, instance: &HeaderValue) -> bool {
     })
 }
 
-/// Notes that a request goes through this process.
-pub fn add_hop(headers: &mut HeaderMap, instance: &HeaderValue) {
-    headers.append(&HOPS, instance.clone());
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::tests::map;
@@ -76,13 +76,13 @@ mod tests {
         let longest = "x".repeat(128);
         for id in ["1", "a-B_c.d~e:f/g+h=@", "00000000-0000-4000-8000-000000000000", &longest] {
             let mut headers = map(&[("x-request-id", id)]);
-            assert_eq!(request_id(&mut headers, &mut Rng::with_seed(1)), id);
-            assert_eq!(headers, map(&[("x-request-id", id)]));
+            assert_eq!(take_request_id(&mut headers).unwrap(), id);
+            assert!(headers.is_empty(), "it is added again with what is ours");
         }
     }
 
     #[test]
-    fn other_ids_are_replaced() {
+    fn other_ids_are_not_believed() {
         let too_long = "x".repeat(129);
         let lines: [&[(&str, &str)]; 8] = [
             &[],
@@ -96,28 +96,24 @@ mod tests {
         ];
         for lines in lines {
             let mut headers = map(lines);
-            let id = request_id(&mut headers, &mut Rng::with_seed(1));
-            assert_eq!(id.len(), 32, "{lines:?}");
-            assert!(id.as_bytes().iter().all(u8::is_ascii_hexdigit), "{lines:?}");
-            let all: Vec<_> = headers.get_all(&X_REQUEST_ID).iter().collect();
-            assert_eq!(all, [&id], "{lines:?}");
+            assert_eq!(take_request_id(&mut headers), None, "{lines:?}");
+            assert!(headers.is_empty(), "{lines:?}");
         }
     }
 
     #[test]
     fn ids_are_not_for_the_tables_of_http_2() {
-        for lines in [&[][..], &[("x-request-id", "given")]] {
-            let mut headers = map(lines);
-            assert!(request_id(&mut headers, &mut Rng::with_seed(1)).is_sensitive());
-            assert!(headers[&X_REQUEST_ID].is_sensitive());
-        }
+        let given = take_request_id(&mut map(&[("x-request-id", "given")]));
+        assert!(given.is_some_and(|id| id.is_sensitive()));
+        assert!(new_request_id(&mut Rng::with_seed(1)).is_sensitive());
     }
 
     #[test]
-    fn ids_differ() {
+    fn new_ids_are_words_that_differ() {
         let mut rng = Rng::with_seed(1);
-        let mut id = || request_id(&mut HeaderMap::new(), &mut rng);
-        assert_ne!(id(), id());
+        let (one, other) = (new_request_id(&mut rng), new_request_id(&mut rng));
+        assert!(one.len() == 32 && one.as_bytes().iter().all(u8::is_ascii_hexdigit), "{one:?}");
+        assert_ne!(one, other);
     }
 
     #[test]
@@ -125,9 +121,9 @@ mod tests {
         let me = HeaderValue::from_static("me");
         let mut headers = HeaderMap::new();
         assert!(!is_loop(&headers, &me));
-        add_hop(&mut headers, &HeaderValue::from_static("other"));
+        headers.append(&HOPS, HeaderValue::from_static("other"));
         assert!(!is_loop(&headers, &me));
-        add_hop(&mut headers, &me);
+        headers.append(&HOPS, me.clone());
         assert!(is_loop(&headers, &me));
         assert!(is_loop(&map(&[("tidegate-hops", "a, me ,b")]), &me));
         assert!(!is_loop(&map(&[("tidegate-hops", "a, mee, b")]), &me));
@@ -139,7 +135,7 @@ mod tests {
         let mut headers = HeaderMap::new();
         for hops in 0..16 {
             assert!(!is_loop(&headers, &me), "{hops}");
-            add_hop(&mut headers, &HeaderValue::from(hops));
+            headers.append(&HOPS, HeaderValue::from(hops));
         }
         assert!(is_loop(&headers, &me));
     }

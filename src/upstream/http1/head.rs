@@ -2,7 +2,7 @@
 //! responses. Pure.
 
 use bytes::Bytes;
-use http::header::{CONNECTION, CONTENT_LENGTH, TE, TRANSFER_ENCODING};
+use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TE, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use memchr::memchr;
 
@@ -19,7 +19,7 @@ pub(super) struct ResponseHead {
 }
 
 /// Room for a head of common size.
-const COMMON_BYTES: usize = 512;
+const COMMON_BYTES: usize = 1024;
 
 /// The bytes of a request's head.
 pub(super) fn encode(head: &RequestHead, framing: Framing) -> Vec<u8> {
@@ -30,13 +30,19 @@ pub(super) fn encode(head: &RequestHead, framing: Framing) -> Vec<u8> {
     line(&mut out, &[head.host.as_bytes()]);
     for (name, value) in &head.headers {
         // Without a body, what the client announced can only be a zero.
-        let framed = *name == TRANSFER_ENCODING
-            || (*name == CONTENT_LENGTH && framing != Framing::None)
+        let ours = match *name {
+            HOST | TRANSFER_ENCODING => true,
+            CONTENT_LENGTH => framing != Framing::None,
             // Here it would need a Connection option, and trailers come unasked.
-            || *name == TE;
-        if !framed {
-            line(&mut out, &[name.as_str().as_bytes(), b": ", value.as_bytes()]);
+            TE => true,
+            _ => false,
+        };
+        if !ours {
+            field(&mut out, name, value);
         }
+    }
+    for (name, value) in head.added() {
+        field(&mut out, name, value);
     }
     match framing {
         Framing::None => {}
@@ -64,9 +70,13 @@ pub(super) fn chunk_size(out: &mut Vec<u8>, bytes: usize) {
 pub(super) fn last_chunk(out: &mut Vec<u8>, trailers: Option<&HeaderMap>) {
     out.extend_from_slice(b"0\r\n");
     for (name, value) in trailers.into_iter().flatten() {
-        line(out, &[name.as_str().as_bytes(), b": ", value.as_bytes()]);
+        field(out, name, value);
     }
     out.extend_from_slice(b"\r\n");
+}
+
+fn field(out: &mut Vec<u8>, name: &HeaderName, value: &HeaderValue) {
+    line(out, &[name.as_str().as_bytes(), b": ", value.as_bytes()]);
 }
 
 fn line(out: &mut Vec<u8>, parts: &[&[u8]]) {
