@@ -206,19 +206,7 @@ fn prepare(
     let host = host_field(&parts);
     let client_hash = client_hash(snapshot, pool, connection.peer.ip(), &parts.headers);
     let mut headers = std::mem::take(&mut parts.headers);
-    let upgrade = wish.as_ref().map(|wish| wish.protocol().clone());
-    if survey.hop_by_hop || upgrade.is_some() {
-        hop::strip_hop_by_hop(&mut headers, Keep { te_trailers: true, upgrade });
-    }
-    if survey.expect {
-        headers.remove(EXPECT);
-    }
-    if survey.content_length {
-        plain_length(&mut headers);
-    }
-    if survey.cookies > 1 {
-        join_cookies(&mut headers);
-    }
+    tidy(&mut headers, survey, wish.as_ref());
     let mut added = smallvec::smallvec![(HOPS.clone(), worker.instance.clone())];
     added.extend(record.request_id.clone().map(|id| (X_REQUEST_ID.clone(), id)));
     let of_connection = connection.headers(snapshot, &record.listener);
@@ -258,6 +246,23 @@ fn prepare(
         client_hash,
         deadline,
     })
+}
+
+/// Takes out what ends here, and what backends could read in more than one way.
+fn tidy(headers: &mut http::HeaderMap, survey: Survey, wish: Option<&Wish>) {
+    let upgrade = wish.map(|wish| wish.protocol().clone());
+    if survey.hop_by_hop || upgrade.is_some() {
+        hop::strip_hop_by_hop(headers, Keep { te_trailers: true, upgrade });
+    }
+    if survey.expect {
+        headers.remove(EXPECT);
+    }
+    if survey.content_length {
+        plain_length(headers);
+    }
+    if survey.cookies > 1 {
+        join_cookies(headers);
+    }
 }
 
 /// What `ip_hash` goes by.

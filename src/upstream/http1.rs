@@ -111,7 +111,7 @@ impl Http1 {
                 // What was said before the question is no answer to it. Unused ones were just
                 // looked at.
                 if !reused && !link.is_quiet(cx) {
-                    return Poll::Ready(Err(link.spoke_first()));
+                    return Poll::Ready(Err(link.why_over()));
                 }
                 link.ask(asked);
             }

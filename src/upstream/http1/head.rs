@@ -2,9 +2,10 @@
 //! responses. Pure.
 
 use bytes::Bytes;
-use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TE, TRANSFER_ENCODING};
+use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TE, TRAILER, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use memchr::memchr;
+use smallvec::SmallVec;
 
 use crate::framing::bytes::trim;
 use crate::upstream::request::{Framing, RequestHead};
@@ -24,8 +25,13 @@ const COMMON_BYTES: usize = 1024;
 /// The bytes of a request's head.
 pub(super) fn encode(head: &RequestHead, framing: Framing) -> Vec<u8> {
     let mut out = Vec::with_capacity(COMMON_BYTES);
-    line(&mut out, &[head.method.as_str().as_bytes(), b" ", head.target.as_str().as_bytes()]);
-    out.truncate(out.len() - 2);
+    out.extend_from_slice(head.method.as_str().as_bytes());
+    out.push(b' ');
+    if head.target.as_str().starts_with('?') {
+        // RFC 9112 section 3.2.1: an empty path is sent as a slash.
+        out.push(b'/');
+    }
+    out.extend_from_slice(head.target.as_str().as_bytes());
     out.extend_from_slice(b" HTTP/1.1\r\nhost: ");
     line(&mut out, &[head.host.as_bytes()]);
     for (name, value) in &head.headers {
@@ -66,11 +72,24 @@ pub(super) fn chunk_size(out: &mut Vec<u8>, bytes: usize) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// The last chunk, with these trailers.
-pub(super) fn last_chunk(out: &mut Vec<u8>, trailers: Option<&HeaderMap>) {
+/// The trailers that a head announces (RFC 9110 section 6.6.2).
+pub(super) fn announced(headers: &HeaderMap) -> SmallVec<[HeaderName; 1]> {
+    let lines = headers.get_all(TRAILER).iter();
+    let names = lines.flat_map(|line| line.as_bytes().split(|&byte| byte == b','));
+    names.filter_map(|name| HeaderName::from_bytes(trim(name)).ok()).collect()
+}
+
+/// The last chunk, with those of the trailers that were announced: others surprise backends.
+pub(super) fn last_chunk(
+    out: &mut Vec<u8>,
+    trailers: Option<&HeaderMap>,
+    announced: &[HeaderName],
+) {
     out.extend_from_slice(b"0\r\n");
     for (name, value) in trailers.into_iter().flatten() {
-        field(out, name, value);
+        if announced.contains(name) {
+            field(out, name, value);
+        }
     }
     out.extend_from_slice(b"\r\n");
 }

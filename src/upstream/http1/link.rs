@@ -112,8 +112,8 @@ impl Link {
         false
     }
 
-    /// Why nothing was asked on a fresh connection.
-    pub(super) fn spoke_first(&self) -> Error {
+    /// Why nothing more is to be had of a connection that is not quiet.
+    pub(super) fn why_over(&self) -> Error {
         match self.violation {
             Some(violation) => Error::Malformed(violation.reason().into()),
             None => Error::Connect(io::ErrorKind::UnexpectedEof.into()),
@@ -157,6 +157,10 @@ impl Link {
                 }
             }
             match ready!(self.poll_fill(cx)) {
+                Ok(0) if !is_start_of_head(&self.buffer) => {
+                    self.refuse(Violation::InvalidStatusLine);
+                    return Poll::Ready(Err(self.why_over()));
+                }
                 Ok(0) => {
                     let end = io::ErrorKind::UnexpectedEof.into();
                     return Poll::Ready(Err(self.broken(end, reused)));
@@ -257,7 +261,7 @@ impl Link {
 
     /// Behind the end of the answer nothing may come.
     fn note_end(&mut self) {
-        if self.scanner.is_idle() && !self.buffer.is_empty() {
+        if self.scanner.is_idle() && !self.buffer.is_empty() && self.violation.is_none() {
             self.refuse(Violation::Unsolicited);
         }
     }
@@ -313,4 +317,11 @@ impl Link {
     fn count_malformed(&self) {
         self.gauge.cells().malformed.add(1);
     }
+}
+
+/// Whether so little, or nothing, can still become a head.
+fn is_start_of_head(bytes: &[u8]) -> bool {
+    const VERSION: &[u8] = b"HTTP/1.";
+    let length = bytes.len().min(VERSION.len());
+    bytes[..length] == VERSION[..length]
 }

@@ -5,9 +5,11 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
+use http::HeaderName;
+use smallvec::SmallVec;
 use tokio::io::AsyncWrite;
 
-use super::head::{chunk_size, encode, last_chunk};
+use super::head::{announced, chunk_size, encode, last_chunk};
 use crate::upstream::Error;
 use crate::upstream::dial::UpstreamStream;
 use crate::upstream::request::{Framing, RequestHead};
@@ -23,6 +25,10 @@ pub(super) struct Sending<B> {
     /// and this behind that, if it is a chunk.
     chunk_end: &'static [u8],
     body: Option<B>,
+    /// The end of a body of known length, until it is sure that nothing follows.
+    last: Bytes,
+    /// The trailers that may follow chunks.
+    announced: SmallVec<[HeaderName; 1]>,
     form: Framing,
     /// What the body still owes of its announced length, in bytes.
     owed: u64,
@@ -41,6 +47,12 @@ where
             at: 0,
             data: Bytes::new(),
             body,
+            last: Bytes::new(),
+            announced: if form == Framing::Chunked {
+                announced(&head.headers)
+            } else {
+                SmallVec::new()
+            },
             form,
             chunk_end: b"",
             owed,
@@ -111,11 +123,18 @@ where
             }
             _ => {
                 self.owed = self.owed.checked_sub(data.len() as u64).ok_or(Error::RequestBody)?;
-                self.data = data;
+                if self.body.as_ref().is_some_and(B::is_end_stream) {
+                    self.last = data;
+                    return self.end(None);
+                }
+                // With its last byte the request is whole, and the backend acts on it: not before
+                // the client has really ended it.
+                if self.owed > 0 {
+                    self.data = data;
+                } else if !data.is_empty() {
+                    self.last = data;
+                }
             }
-        }
-        if self.body.as_ref().is_some_and(B::is_end_stream) && self.form != Framing::Chunked {
-            return self.end(None);
         }
         Ok(())
     }
@@ -123,9 +142,9 @@ where
     fn end(&mut self, trailers: Option<&http::HeaderMap>) -> Result<(), Error> {
         self.body = None;
         match self.form {
-            Framing::Chunked => last_chunk(&mut self.framing, trailers),
+            Framing::Chunked => last_chunk(&mut self.framing, trailers, &self.announced),
             _ if self.owed > 0 => return Err(Error::RequestBody),
-            _ => {}
+            _ => self.data = std::mem::take(&mut self.last),
         }
         Ok(())
     }
