@@ -14,7 +14,7 @@ from . import idle, machine, reload, report
 from .loads import LOADS, Rate, Wrong
 from .machine import Trouble
 from .proxies import Proxy, assemble
-from .stage import Stage
+from .stage import Scene
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 GROUPS = {
@@ -83,7 +83,7 @@ class Comparison:
 
     def __init__(self, args):
         self.args = args
-        self.stage = Stage(args.port_base, *choose_cores(args.cores))
+        self.stage = Scene(args.port_base, *choose_cores(args.cores))
         self.proxies = assemble(self.stage, find_tidegate(args.tidegate), args.peers)
         self.goals, self.refused, self.figures = [], [], {}
         self.capacity = {}

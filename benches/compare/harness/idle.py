@@ -27,9 +27,9 @@ def _read_until(connection, enough, got=b""):
     return got
 
 
-def exchange_http1(connection):
-    """One request and its whole answer."""
-    connection.sendall(b"GET /1k HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+def exchange_http1(connection, request=b"GET /1k HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"):
+    """One request for 1 KiB and its whole answer."""
+    connection.sendall(request)
 
     def enough(got):
         head, end, body = got.partition(b"\r\n\r\n")
@@ -60,19 +60,22 @@ def _frame(kind, flags, stream, payload):
 class Http2:
     """An HTTP/2 client that can send one request after another (RFC 9113), HPACK by hand."""
 
-    DATA, HEADERS, SETTINGS, PING, GOAWAY = 0, 1, 4, 6, 7
+    DATA, HEADERS, SETTINGS, PING, GOAWAY, WINDOW_UPDATE = 0, 1, 4, 6, 7, 8
 
     def __init__(self, connection):
         self.connection, self.stream, self.rest = connection, -1, b""
+        self.unacknowledged = 0
 
-    def exchange(self):
+    def exchange(self, streams=1):
+        """So many requests for 1 KiB at once, and their whole answers."""
         opening = b"" if self.stream > 0 else b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + _frame(self.SETTINGS, 0, 0, b"")
-        self.stream += 2
         # :method GET, :scheme https, :path /1k, :authority localhost (RFC 7541 appendix A)
         block = b"\x82\x87\x04\x03/1k\x01\x09localhost"
-        self.connection.sendall(opening + _frame(self.HEADERS, 0x05, self.stream, block))
-        body = 0
-        while True:
+        asked = range(self.stream + 2, self.stream + 2 + 2 * streams, 2)
+        self.stream = asked[-1]
+        self.connection.sendall(opening + b"".join(_frame(self.HEADERS, 0x05, stream, block) for stream in asked))
+        body = dict.fromkeys(asked, 0)
+        while asked:
             kind, flags, stream, payload = self._next_frame()
             if kind == self.SETTINGS and not flags & 1:
                 self.connection.sendall(_frame(self.SETTINGS, 1, 0, b""))
@@ -80,14 +83,19 @@ class Http2:
                 self.connection.sendall(_frame(self.PING, 1, 0, payload))
             elif kind == self.GOAWAY:
                 raise Wrong("the proxy says GOAWAY")
-            elif stream == self.stream:
+            elif stream in body:
+                # A change of the table's size may stand before the status (RFC 7541 section 6.3).
                 if kind == self.HEADERS and payload.lstrip(bytes(range(0x20, 0x40)))[:1] != b"\x88":
                     raise Wrong("status under HTTP/2 is not 200")
-                body += len(payload) if kind == self.DATA else 0
-                if flags & 1:
-                    break
-        if body != KILOBYTE:
+                body[stream] += len(payload) if kind == self.DATA else 0
+                asked = asked if not flags & 1 else [other for other in asked if other != stream]
+                self.unacknowledged += len(payload) if kind == self.DATA else 0
+        if set(body.values()) != {KILOBYTE}:
             raise Wrong(f"{body} bytes of body under HTTP/2")
+        # The window of the connection (RFC 9113 section 6.9), before it is used up.
+        if self.unacknowledged >= 16384:
+            self.connection.sendall(_frame(self.WINDOW_UPDATE, 0, 0, struct.pack(">I", self.unacknowledged)))
+            self.unacknowledged = 0
 
     def _next_frame(self):
         self.rest = _read_until(self.connection, lambda got: len(got) >= 9, self.rest)

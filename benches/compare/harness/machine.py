@@ -139,9 +139,9 @@ def listens(port):
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def wait_for(port, process, what, log):
-    """Waits until `process` accepts connections."""
-    deadline = time.monotonic() + 15
+def wait_for(port, process, what, log, patience=15):
+    """Waits until `process` accepts connections, for at most so many seconds."""
+    deadline = time.monotonic() + patience
     while not listens(port):
         if process.poll() is not None or time.monotonic() > deadline:
             tail = Path(log).read_text(errors="replace").strip()[-1500:]

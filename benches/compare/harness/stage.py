@@ -14,22 +14,16 @@ KILOBYTE, MEGABYTE = 1024, 1024 * 1024
 
 
 class Stage:
-    """The scenery of one run, in a folder that goes away with it."""
+    """A folder that goes away, ports and a certificate."""
 
-    def __init__(self, port_base, proxy_core, load_core):
-        self._folder = tempfile.TemporaryDirectory(prefix="tidegate-compare-")
+    def __init__(self, port_base):
+        self._folder = tempfile.TemporaryDirectory(prefix="tidegate-bench-")
         self.dir = Path(self._folder.name)
         # nginx's workers are another user when this runs as root.
         self.dir.chmod(0o755)
-        self.proxy_core, self.load_core = proxy_core, load_core
         self._next_port, self._last_port = port_base, port_base + 200
-        self.files = machine.raise_file_limit()
-        self.backends = [self.port() for _ in range(3)]
-        self.echo = self.port()
         self.missing = []
-        os.sched_setaffinity(0, {load_core})
         self._certificate()
-        self._start_backends()
 
     def port(self):
         """A port that nobody listens on."""
@@ -38,6 +32,39 @@ class Stage:
             if not machine.listens(self._next_port):
                 return self._next_port
         raise Trouble(f"no free port below {self._last_port}: choose others by --port-base")
+
+    def note_missing(self, what):
+        """Remembers, and says once, what is not there."""
+        if what not in self.missing:
+            self.missing.append(what)
+            print(f"missing: {what}", file=sys.stderr)
+
+    def _certificate(self):
+        openssl = machine.find("openssl")
+        if openssl is None:
+            raise Trouble("openssl makes the certificate and is not there: apt-get install openssl")
+        cert, key = self.dir / "cert.pem", self.dir / "key.pem"
+        done = subprocess.run(
+            [openssl, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+             "-days", "30", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1",
+             "-keyout", str(key), "-out", str(cert)], capture_output=True, text=True)
+        if done.returncode:
+            raise Trouble(f"openssl makes no certificate:\n{done.stderr}")
+        (self.dir / "both.pem").write_text(cert.read_text() + key.read_text())
+        key.chmod(0o644)  # of no worth, and read by the unprivileged users of some proxies
+
+
+class Scene(Stage):
+    """The scenery of a comparison: backends, configurations, small C programs."""
+
+    def __init__(self, port_base, proxy_core, load_core):
+        super().__init__(port_base)
+        self.proxy_core, self.load_core = proxy_core, load_core
+        self.files = machine.raise_file_limit()
+        self.backends = [self.port() for _ in range(3)]
+        self.echo = self.port()
+        os.sched_setaffinity(0, {load_core})
+        self._start_backends()
 
     def render(self, name, values, target=None):
         """Fills in a file of configs/ and gives the path of the result."""
@@ -70,26 +97,6 @@ class Stage:
             self.note_missing("OpenSSL's headers: apt-get install libssl-dev")
             return None
         raise Trouble(f"tools/{name}.c does not compile:\n{done.stderr}")
-
-    def note_missing(self, what):
-        """Remembers, and says once, what is not there."""
-        if what not in self.missing:
-            self.missing.append(what)
-            print(f"missing: {what}", file=sys.stderr)
-
-    def _certificate(self):
-        openssl = machine.find("openssl")
-        if openssl is None:
-            raise Trouble("openssl makes the certificate and is not there: apt-get install openssl")
-        cert, key = self.dir / "cert.pem", self.dir / "key.pem"
-        done = subprocess.run(
-            [openssl, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
-             "-days", "30", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1",
-             "-keyout", str(key), "-out", str(cert)], capture_output=True, text=True)
-        if done.returncode:
-            raise Trouble(f"openssl makes no certificate:\n{done.stderr}")
-        (self.dir / "both.pem").write_text(cert.read_text() + key.read_text())
-        key.chmod(0o644)  # of no worth, and read by the unprivileged users of some proxies
 
     def _start_backends(self):
         nginx = machine.find("nginx")

@@ -1,0 +1,1 @@
+"""What benches/instructions/run is made of."""

@@ -1,0 +1,200 @@
+"""Arguments, the counting, and the verdict."""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from statistics import median
+
+from harness import machine
+from harness.machine import Trouble
+from harness.stage import Stage
+from harness.loads import Wrong
+
+from .callgrind import Dump
+from .loads import LOADS
+
+HERE = Path(__file__).resolve().parent.parent
+REPOSITORY = HERE.parents[1]
+RECORDED = HERE / "recorded.json"
+PROFILE = "guard"
+# Above the spread of several runs, below what is worth a look.
+MARGIN = 0.03
+WARM_UP, REQUESTS = 200, 2000
+
+CONFIG = """
+[server]
+workers = 1
+[admin]
+bind = "127.0.0.1:{admin}"
+[log]
+level = "error"
+[listeners.http]
+bind = "127.0.0.1:{http}"
+[listeners.https]
+bind = "127.0.0.1:{https}"
+tls = {{ certificates = [{{ cert = "cert.pem", key = "key.pem" }}] }}
+[[routes]]
+pool = "app"
+[pools.app]
+backends = ["127.0.0.1:{backend}"]
+# Once, at the start: a probe in the middle of a load would be counted with it.
+[pools.app.health]
+type = "tcp"
+interval = "1h"
+"""
+
+
+def arguments():
+    parser = argparse.ArgumentParser(
+        prog="benches/instructions/run",
+        description="Counts instructions and allocations per request under callgrind and compares them with "
+                    "benches/instructions/recorded.json. Repeatable, unlike times.",
+        epilog=f"Exit code: 0, 1 if a load takes over {MARGIN:.0%} more than recorded, 2 if nothing could be counted.")
+    parser.add_argument("--binary", type=Path, metavar="PATH", help=f"count this one, instead of building with `--profile {PROFILE}`")
+    parser.add_argument("--loads", default=",".join(LOADS), help=f"some of {','.join(LOADS)} (default: all)")
+    parser.add_argument("--runs", type=int, default=1, help="count so often, and show the spread (default: 1)")
+    parser.add_argument("--record", action="store_true", help="write the figures to recorded.json, as what is right from now on")
+    parser.add_argument("--top", type=int, default=0, metavar="N", help="name the N functions that take most, and that allocate most")
+    parser.add_argument("--keep", type=Path, metavar="DIR", help="keep callgrind's files there, for KCachegrind")
+    parser.add_argument("--port-base", type=int, default=22300, help="first of the ports to use (default: 22300)")
+    args = parser.parse_args()
+    args.loads = args.loads.split(",")
+    if unknown := [load for load in args.loads if load not in LOADS]:
+        parser.error(f"no such load: {', '.join(unknown)}")
+    return args
+
+
+def build():
+    """The profile is release without link-time optimization, which would take CI many minutes."""
+    command = ["cargo", "build", "--locked", "--profile", PROFILE, "--bin", "tidegate"]
+    if subprocess.run(command, cwd=REPOSITORY).returncode:
+        raise Trouble(f"`{' '.join(command)}` failed")
+    return REPOSITORY / "target" / PROFILE / "tidegate"
+
+
+class Subject:
+    """A tidegate under callgrind."""
+
+    def __init__(self, binary, stage, port_backend):
+        self.stage = stage
+        self.http, self.https, admin = stage.port(), stage.port(), stage.port()
+        config = stage.dir / "guard.toml"
+        config.write_text(CONFIG.format(http=self.http, https=self.https, admin=admin, backend=port_backend))
+        self.log = stage.dir / "guard.log"
+        self.out = stage.dir / "callgrind.out"
+        command = [
+            # The same routines of the C library everywhere; callgrind's own processor has no AVX-512.
+            "env", "GLIBC_TUNABLES=glibc.cpu.hwcaps=-AVX512F,-ERMS,-FSRM",
+            machine.find("valgrind"), "--tool=callgrind", f"--callgrind-out-file={self.out}",
+            "--vgdb-poll=500", f"--vgdb-prefix={stage.dir}/vgdb", binary, "run", "-c", config,
+        ]
+        self.process = machine.spawn(command, os.sched_getaffinity(0), self.log)
+        machine.wait_for(self.https, self.process, "tidegate under valgrind", self.log, patience=120)
+        self._dumps = 0
+
+    def tell(self, *words):
+        """A command to callgrind."""
+        done = subprocess.run([machine.find("vgdb"), f"--vgdb-prefix={self.stage.dir}/vgdb", f"--pid={self.process.pid}", *words],
+                              capture_output=True, text=True, timeout=120)
+        if done.returncode:
+            raise Trouble(f"vgdb {' '.join(words)} failed:\n{done.stderr[-500:]}")
+
+    def count(self, load, requests):
+        """What so many requests of a load take."""
+        self.tell("zero")
+        load.run(requests)
+        self.tell("dump")
+        self._dumps += 1
+        return Path(f"{self.out}.{self._dumps}")
+
+
+def count_all(args, binary, stage, backend):
+    """{load: (instructions, allocations, lines on who), per request}, by one process."""
+    subject = Subject(binary, stage, backend)
+    figures = {}
+    try:
+        for name in args.loads:
+            load = LOADS[name][1](subject)
+            load.run(WARM_UP)
+            file = subject.count(load, REQUESTS)
+            if args.keep:
+                (args.keep / f"callgrind.out.{name}").write_bytes(file.read_bytes())
+            dump = Dump(file.read_text())
+            who = [f"{count / REQUESTS:9.1f}  {function}" for function, count in dump.own.most_common(args.top)]
+            who += [f"{count / REQUESTS:9.2f}  allocations in {function}" for function, count in dump.allocations.most_common(args.top)]
+            figures[name] = (dump.instructions / REQUESTS, dump.allocations.total() / REQUESTS, who)
+    finally:
+        machine.stop(subject.process)
+    return figures
+
+
+def judge(name, instructions, recorded):
+    """(text, whether it is too much)"""
+    before = recorded.get("loads", {}).get(name, {}).get("instructions")
+    if before is None:
+        return "not recorded", False
+    change = instructions / before - 1
+    if change > MARGIN:
+        return f"{change:+.1%} of {before}: TOO MUCH", True
+    if change < -MARGIN:
+        return f"{change:+.1%} of {before}: less; record it anew, so that it stays so", False
+    return f"{change:+.1%} of {before}", False
+
+
+def tools():
+    """What the figures depend on besides the code."""
+    return {"rustc": machine.output_of("rustc", "--version"), "valgrind": machine.output_of("valgrind", "--version")}
+
+
+def run(args):
+    for program, package in (("valgrind", "valgrind"), ("vgdb", "valgrind"), ("openssl", "openssl")):
+        if machine.find(program) is None:
+            raise Trouble(f"{program} is not there: apt-get install {package}")
+    if args.keep:
+        args.keep.mkdir(parents=True, exist_ok=True)
+    binary = args.binary.resolve() if args.binary else build()
+    stage = Stage(args.port_base)
+    backend, log = stage.port(), stage.dir / "backend.log"
+    process = machine.spawn([sys.executable, Path(__file__).with_name("backend.py"), backend], os.sched_getaffinity(0), log)
+    machine.wait_for(backend, process, "the backend", log)
+
+    runs = []
+    for number in range(args.runs):
+        runs.append(count_all(args, binary, stage, backend))
+        if args.runs > 1:
+            print(f"run {number + 1}: " + ", ".join(f"{name} {figure[0]:.0f}" for name, figure in runs[-1].items()), flush=True)
+
+    recorded = json.loads(RECORDED.read_text()) if RECORDED.exists() else {}
+    figures, too_much = {}, False
+    for name in args.loads:
+        counts = [figure[name][0] for figure in runs]
+        instructions, allocations = median(counts), median(figure[name][1] for figure in runs)
+        figures[name] = {"instructions": round(instructions), "allocations": round(allocations, 2)}
+        spread = f", spread {(max(counts) - min(counts)) / instructions:.2%}" if len(counts) > 1 else ""
+        verdict, over = judge(name, instructions, recorded)
+        too_much |= over and not args.record
+        print(f"{LOADS[name][0]:45} {instructions:9.0f} instructions{spread}, {allocations:5.2f} allocations   {verdict}")
+        for line in runs[-1][name][2]:
+            print(line)
+    if args.record:
+        loads = recorded.get("loads", {}) | figures
+        RECORDED.write_text(json.dumps({"about": "per request; written by `benches/instructions/run --record`", **tools(), "loads": loads}, indent=2) + "\n")
+        print(f"recorded in {RECORDED.relative_to(REPOSITORY)}")
+    elif too_much:
+        print("A request takes more than it did. If it has to: `benches/instructions/run --record`, and say why in the commit.", file=sys.stderr)
+        for tool, version in tools().items():
+            if recorded.get(tool) != version:
+                print(f"(Recorded with {recorded.get(tool)}; this is {version}.)", file=sys.stderr)
+    return 1 if too_much else 0
+
+
+def main():
+    args = arguments()
+    try:
+        return run(args)
+    except (Trouble, Wrong, OSError) as trouble:
+        print(f"error: {trouble}", file=sys.stderr)
+        return 2

@@ -1,0 +1,73 @@
+"""The loads that are counted. Each is one client that never has more under way than it says, so
+that the same things happen in the same order every time."""
+
+import socket
+import ssl
+
+from harness.idle import Http2, exchange_http1
+from harness.loads import insecure
+
+# What a browser sends, in size and in number of fields.
+REQUEST = (b"GET /1k HTTP/1.1\r\nHost: localhost\r\nUser-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:140.0)\r\n"
+           b"Accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8\r\n"
+           b"Accept-Language: en-US,en;q=0.5\r\nAccept-Encoding: gzip, deflate, br\r\nCookie: id=0123456789abcdef\r\n\r\n")
+STREAMS = 8
+
+
+def connect(port):
+    # Everything is some fifty times slower under callgrind.
+    connection = socket.create_connection(("127.0.0.1", port), 120)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return connection
+
+
+def connect_tls(port, protocol):
+    context = insecure([protocol])
+    # One cipher, whatever the machine would prefer.
+    context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers("ECDHE-ECDSA-AES128-GCM-SHA256")
+    return context.wrap_socket(connect(port), server_hostname="localhost")
+
+
+class Keepalive:
+    """Requests one after another on one connection."""
+
+    def __init__(self, proxy, tls):
+        self.connection = connect_tls(proxy.https, "http/1.1") if tls else connect(proxy.http)
+
+    def run(self, requests):
+        for _ in range(requests):
+            exchange_http1(self.connection, REQUEST)
+
+
+class Streams:
+    """Eight requests at a time on one HTTP/2 connection, then the next eight."""
+
+    def __init__(self, proxy):
+        self.client = Http2(connect_tls(proxy.https, "h2"))
+
+    def run(self, requests):
+        for _ in range(requests // STREAMS):
+            self.client.exchange(STREAMS)
+
+
+class Fresh:
+    """A connection for each request."""
+
+    def __init__(self, proxy):
+        self.port = proxy.http
+
+    def run(self, requests):
+        for _ in range(requests):
+            with connect(self.port) as connection:
+                exchange_http1(connection, REQUEST.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
+                if connection.recv(1):
+                    raise ConnectionError("more came than one answer")
+
+
+LOADS = {
+    "h1": ("HTTP/1.1 keep-alive, 1 KiB", lambda proxy: Keepalive(proxy, tls=False)),
+    "tls": ("HTTP/1.1 keep-alive over TLS, 1 KiB", lambda proxy: Keepalive(proxy, tls=True)),
+    "h2": (f"HTTP/2 over TLS, {STREAMS} streams, 1 KiB", Streams),
+    "connect": ("new TCP connection for each request, 1 KiB", Fresh),
+}
