@@ -1,0 +1,130 @@
+//! What can be asked for.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Parser;
+
+use crate::target::Protocol;
+
+/// Loads a URL, or a Tidegate that it starts, and tells requests per second, latencies and errors.
+#[derive(Debug, Parser)]
+#[command(bin_name = "cargo bench --bench load --", disable_version_flag = true)]
+#[command(after_help = "Exit code: 0, 1 if nothing was answered, 2 if it could not begin.")]
+pub struct Arguments {
+    /// http, https, ws or wss. Absent: a Tidegate of our own in front of three small replicas
+    pub url: Option<String>,
+    /// Requests a second, in an open loop: latency counts from the moment a request was due.
+    /// Absent: a closed loop, each connection (or stream) asks again when it was answered
+    #[arg(long, value_parser = positive)]
+    rate: Option<f64>,
+    /// Connections
+    #[arg(short, long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..))]
+    connections: u32,
+    /// Requests at a time on each HTTP/2 connection
+    #[arg(short = 'm', long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..))]
+    streams: u32,
+    /// Seconds that are measured [default: 3 for each load]
+    #[arg(short, long, value_parser = positive)]
+    duration: Option<f64>,
+    /// Seconds of load before that
+    #[arg(long, default_value_t = 0.5)]
+    warm_up: f64,
+    /// Seconds after which a request has failed
+    #[arg(long, default_value_t = 10.0, value_parser = positive)]
+    timeout: f64,
+    /// What to speak. Absent: HTTP/1.1 to a URL, WebSocket to ws and wss, and to our own Tidegate
+    /// one after another
+    #[arg(short, long)]
+    pub protocol: Option<Protocol>,
+    /// With our own Tidegate: over TLS only
+    #[arg(long)]
+    pub tls: bool,
+    /// Bytes of a response of our own replicas, or of a WebSocket message
+    #[arg(long, default_value_t = 1024)]
+    pub size: usize,
+    /// A header field to send, such as 'Authorization: Bearer x'; may be repeated
+    #[arg(short = 'H', long = "header", value_name = "FIELD")]
+    pub headers: Vec<String>,
+    /// Believe any certificate
+    #[arg(short = 'k', long)]
+    pub insecure: bool,
+    /// The program to load, if no URL is given [default: the one built with this bench]
+    #[arg(long, value_name = "PATH")]
+    pub tidegate: Option<PathBuf>,
+    /// Workers of that program
+    #[arg(long, default_value_t = 1)]
+    pub workers: u32,
+    /// Write the result there as JSON; - is stdout, in place of the table
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// No progress on stderr
+    #[arg(short, long)]
+    quiet: bool,
+    /// Cargo says so when it runs benches
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+fn positive(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(number) if number > 0.0 && number.is_finite() => Ok(number),
+        _ => Err("a number above 0 is needed".to_owned()),
+    }
+}
+
+/// How one target is loaded.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// Requests a second; none: a closed loop.
+    pub rate: Option<f64>,
+    /// Connections.
+    pub connections: u32,
+    /// Requests at a time on one of them.
+    pub streams: u32,
+    /// Before anything counts.
+    pub warm_up: Duration,
+    /// What is measured.
+    pub duration: Duration,
+    /// For one request.
+    pub timeout: Duration,
+    /// Whether to tell how it goes.
+    pub progress: bool,
+}
+
+impl Arguments {
+    /// `cargo bench NAME` hands NAME to every bench; it is a URL only if it looks like one.
+    pub fn is_meant_for_another_bench(&self) -> bool {
+        self.bench && self.url.as_ref().is_some_and(|url| !url.contains("://"))
+    }
+
+    /// The plan for a target that speaks `protocol`.
+    pub fn plan(&self, protocol: Protocol) -> Plan {
+        // Without --bench it is `cargo test` that runs us, to see that we run at all.
+        let duration = self.duration.unwrap_or(if self.bench { 3.0 } else { 0.1 });
+        Plan {
+            rate: self.rate,
+            connections: self.connections,
+            streams: if protocol == Protocol::Http2 { self.streams } else { 1 },
+            warm_up: Duration::from_secs_f64(self.warm_up.clamp(0.0, 3600.0)),
+            duration: Duration::from_secs_f64(duration.min(86_400.0)),
+            timeout: Duration::from_secs_f64(self.timeout.min(3600.0)),
+            progress: !self.quiet,
+        }
+    }
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.rate {
+            Some(rate) => write!(f, "open loop, {rate} requests/s over ")?,
+            None => write!(f, "closed loop, ")?,
+        }
+        write!(f, "{} connections", self.connections)?;
+        if self.streams > 1 {
+            write!(f, " of {} streams", self.streams)?;
+        }
+        write!(f, ", {} s", self.duration.as_secs_f64())
+    }
+}

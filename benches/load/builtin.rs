@@ -1,0 +1,207 @@
+//! What is loaded if the user names nothing: a Tidegate as a process of its own, in front of three
+//! small replicas on threads of this one.
+
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant, SystemTime};
+
+use axum::Router;
+use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
+use axum::routing::get;
+use bytes::Bytes;
+use tempfile::TempDir;
+use tidegate::certs::generate::{Authority, PemPair, Validity};
+use tidegate::state::tls::{Trust, authorities};
+
+use crate::arguments::Arguments;
+use crate::{LoadError, Protocol, Target};
+
+const REPLICAS: usize = 3;
+
+/// For the proxy to be ready.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The proxy and what it needs; it ends when this is dropped.
+pub struct BuiltIn {
+    proxy: Child,
+    dir: TempDir,
+    authority: String,
+}
+
+impl BuiltIn {
+    /// Starts everything and waits until it answers.
+    pub fn start(arguments: &Arguments) -> Result<Self, LoadError> {
+        let replicas = (0..REPLICAS)
+            .map(|_| start_replica(arguments.size))
+            .collect::<std::io::Result<Vec<_>>>()
+            .map_err(|error| LoadError::Setup("no replicas", error.to_string()))?;
+        let (authority, pair) = certificate()?;
+        let dir =
+            TempDir::new().map_err(|error| LoadError::Setup("no folder", error.to_string()))?;
+        let config = configuration(arguments.workers, &replicas);
+        for (name, text) in
+            [("tidegate.toml", &config), ("cert.pem", &pair.cert), ("key.pem", &pair.key)]
+        {
+            std::fs::write(dir.path().join(name), text)
+                .map_err(|error| LoadError::Setup("no configuration", error.to_string()))?;
+        }
+        let program = arguments
+            .tidegate
+            .clone()
+            .unwrap_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_tidegate")));
+        let log = std::fs::File::create(dir.path().join("log"))
+            .map_err(|error| LoadError::Setup("no log", error.to_string()))?;
+        let proxy = Command::new(&program)
+            .arg("run")
+            .arg("-c")
+            .arg(dir.path().join("tidegate.toml"))
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .map_err(|error| LoadError::Proxy(format!("{}: {error}", program.display())))?;
+        let mut built_in = Self { proxy, dir, authority };
+        built_in.wait()?;
+        Ok(built_in)
+    }
+
+    /// What there is to load of it: the protocol that is asked for, or each of them.
+    pub fn targets(&self, arguments: &Arguments) -> Result<Vec<Target>, LoadError> {
+        let all = [
+            (Protocol::Http1, false),
+            (Protocol::Http1, true),
+            (Protocol::Http2, true),
+            (Protocol::Websocket, false),
+            (Protocol::Websocket, true),
+        ];
+        all.into_iter()
+            .filter(|&(protocol, tls)| {
+                arguments.protocol.is_none_or(|wanted| wanted == protocol)
+                    && (tls || !arguments.tls)
+            })
+            .map(|(protocol, tls)| self.target(protocol, tls, arguments))
+            .collect()
+    }
+
+    fn target(
+        &self,
+        protocol: Protocol,
+        tls: bool,
+        arguments: &Arguments,
+    ) -> Result<Target, LoadError> {
+        let (scheme, listener) = if tls { ("https", "https") } else { ("http", "http") };
+        let port = self.port_of(listener)?;
+        let path = if protocol == Protocol::Websocket { "/echo" } else { "/" };
+        let roots = authorities(self.authority.as_bytes())
+            .map_err(|error| LoadError::Setup("no trust", error.to_string()))?;
+        let url = format!("{scheme}://127.0.0.1:{port}{path}");
+        Target::new(&url, protocol, Trust::Authorities(roots), arguments)
+    }
+
+    fn wait(&mut self) -> Result<(), LoadError> {
+        let began = Instant::now();
+        while !self.ask("/readyz").is_some_and(|answer| answer.starts_with("HTTP/1.1 200")) {
+            let ended = self.proxy.try_wait().ok().flatten().is_some();
+            if ended || began.elapsed() > PATIENCE {
+                let log = std::fs::read_to_string(self.dir.path().join("log"));
+                return Err(LoadError::Proxy(log.unwrap_or_default()));
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        Ok(())
+    }
+
+    /// What the admin API answers, head and body.
+    fn ask(&self, path: &str) -> Option<String> {
+        let mut admin = UnixStream::connect(self.dir.path().join("admin.sock")).ok()?;
+        let request =
+            format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+        admin.write_all(request.as_bytes()).ok()?;
+        let mut answer = String::new();
+        admin.read_to_string(&mut answer).ok()?;
+        Some(answer)
+    }
+
+    fn port_of(&self, listener: &str) -> Result<u16, LoadError> {
+        let answer = self.ask("/api/status").unwrap_or_default();
+        let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+        let status: serde_json::Value = serde_json::from_str(body).unwrap_or_default();
+        status["listeners"][listener]["addresses"][0]
+            .as_str()
+            .and_then(|address| address.parse::<SocketAddr>().ok())
+            .map(|address| address.port())
+            .ok_or_else(|| LoadError::Proxy(format!("its status names no listener: {answer}")))
+    }
+}
+
+impl Drop for BuiltIn {
+    fn drop(&mut self) {
+        let _ = self.proxy.kill();
+        let _ = self.proxy.wait();
+    }
+}
+
+fn certificate() -> Result<(String, PemPair), LoadError> {
+    let valid = || Validity::of_days(SystemTime::now(), 1);
+    let failed = |error: tidegate::certs::generate::GenerateError| {
+        LoadError::Setup("no certificate", error.to_string())
+    };
+    let authority = Authority::new("load test", valid()).map_err(failed)?;
+    let pair = authority.issue(&["127.0.0.1", "localhost"], valid()).map_err(failed)?;
+    Ok((authority.pem(), pair))
+}
+
+fn configuration(workers: u32, replicas: &[SocketAddr]) -> String {
+    let backends: Vec<String> = replicas.iter().map(|address| format!("\"{address}\"")).collect();
+    format!(
+        r#"[server]
+workers = {workers}
+[admin]
+bind = "unix:admin.sock"
+[log]
+level = "warn"
+[listeners.http]
+bind = "127.0.0.1:0"
+[listeners.https]
+bind = "127.0.0.1:0"
+tls = {{ certificates = [{{ cert = "cert.pem", key = "key.pem" }}] }}
+[[routes]]
+pool = "app"
+[pools.app]
+backends = [{}]
+"#,
+        backends.join(", ")
+    )
+}
+
+/// A replica on a thread of its own, which ends with the process.
+fn start_replica(size: usize) -> std::io::Result<SocketAddr> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    listener.set_nonblocking(true)?;
+    let address = listener.local_addr()?;
+    let body = Bytes::from(vec![b'x'; size]);
+    let app = Router::new()
+        .route("/echo", get(|upgrade: WebSocketUpgrade| async { upgrade.on_upgrade(echo) }))
+        .fallback(async move || body.clone());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    std::thread::spawn(move || {
+        runtime.block_on(async {
+            if let Ok(listener) = tokio::net::TcpListener::from_std(listener) {
+                let _ = axum::serve(listener, app).await;
+            }
+        });
+    });
+    Ok(address)
+}
+
+async fn echo(mut socket: WebSocket) {
+    while let Some(Ok(message)) = socket.recv().await {
+        if let Message::Text(_) | Message::Binary(_) = message
+            && socket.send(message).await.is_err()
+        {
+            break;
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! A load test for users: `cargo bench --bench load -- --help`.
+//!
+//! It loads any URL, or, with nothing to prepare, a Tidegate that it starts in front of replicas of
+//! its own. In an open loop requests are due at a fixed rate, whether or not the answers keep up,
+//! and their latency counts from that moment: who would have had to wait is counted as waiting
+//! (otherwise a stall shows as one slow request, which is known as coordinated omission). In a
+//! closed loop every connection asks again as soon as it was answered, which finds the capacity.
+//!
+//! The load comes from one thread. That is enough for some 50,000 requests a second; where it is
+//! not, the generator is what is measured, so look at the processor.
+
+mod arguments;
+mod builtin;
+mod lane;
+mod load;
+mod measured;
+mod pace;
+mod report;
+mod target;
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use arguments::Arguments;
+use builtin::BuiltIn;
+use report::Row;
+use target::{Protocol, Target};
+
+/// Why there is nothing to report.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The URL is none, or none for this.
+    #[error("{url}: {reason}")]
+    Url {
+        /// As given.
+        url: String,
+        /// What to do.
+        reason: String,
+    },
+    /// Something on the way to a connection cannot be set up.
+    #[error("{0}: {1}")]
+    Setup(&'static str, String),
+    /// The proxy that was to be loaded does not come up.
+    #[error("tidegate does not start; it says:\n{0}")]
+    Proxy(String),
+    /// The file for the result cannot be written.
+    #[error("{path}: {source}")]
+    Json {
+        /// Its name.
+        path: String,
+        /// What the system says.
+        source: std::io::Error,
+    },
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    if arguments.is_meant_for_another_bench() {
+        return ExitCode::SUCCESS;
+    }
+    match run(&arguments) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Whether anything was answered at all.
+fn run(arguments: &Arguments) -> Result<bool, LoadError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| LoadError::Setup("no runtime", error.to_string()))?;
+    let built_in = match arguments.url {
+        Some(_) => None,
+        None => Some(BuiltIn::start(arguments)?),
+    };
+    let targets = match (&arguments.url, &built_in) {
+        (Some(url), _) => vec![Target::of_url(url, arguments)?],
+        (None, Some(built_in)) => built_in.targets(arguments)?,
+        (None, None) => Vec::new(),
+    };
+    let mut rows = Vec::new();
+    for target in targets {
+        let name = target.name();
+        eprintln!("{name}: {}", arguments.plan(target.protocol));
+        let measured = runtime.block_on(load::run(arguments.plan(target.protocol), target))?;
+        rows.push(Row { name, measured });
+    }
+    match &arguments.json {
+        Some(path) if path == Path::new("-") => report::write_json(path, arguments, &rows)?,
+        Some(path) => {
+            print!("{}", report::table(&rows));
+            report::write_json(path, arguments, &rows)?;
+        }
+        None => print!("{}", report::table(&rows)),
+    }
+    Ok(rows.iter().all(|row| row.measured.answered() > 0))
+}

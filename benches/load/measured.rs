@@ -1,0 +1,127 @@
+//! What came out: latencies, bytes and failures.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+
+/// An hour; what takes longer counts as that.
+const LONGEST_MICROS: u64 = 3_600_000_000;
+
+/// Why a request has failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Failure {
+    /// No TCP connection.
+    Connect,
+    /// No TLS, HTTP/2 or WebSocket on it.
+    Handshake,
+    /// Closed or reset before the answer was complete.
+    Closed,
+    /// No answer in time.
+    Timeout,
+    /// A status from 400 on.
+    Status(u16),
+    /// Another message than was sent.
+    Wrong,
+    /// Was due, but all connections were busy until the end.
+    NotSent,
+}
+
+impl Failure {
+    /// Whether the connection can go on.
+    pub fn ends_the_connection(self) -> bool {
+        !matches!(self, Self::Status(_))
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Connect => f.write_str("connect"),
+            Self::Handshake => f.write_str("handshake"),
+            Self::Closed => f.write_str("closed"),
+            Self::Timeout => f.write_str("timeout"),
+            Self::Status(status) => write!(f, "status {status}"),
+            Self::Wrong => f.write_str("wrong message"),
+            Self::NotSent => f.write_str("not sent"),
+        }
+    }
+}
+
+/// The results of one load. Only good answers have a latency.
+#[derive(Debug)]
+pub struct Measured {
+    /// Microseconds.
+    pub latency: Histogram<u64>,
+    /// Of bodies or messages.
+    pub bytes: u64,
+    /// How often what went wrong.
+    pub failures: BTreeMap<Failure, u64>,
+    /// From the first request that counts to the last answer.
+    pub elapsed: Duration,
+    /// The same since it was last asked for.
+    recent: Histogram<u64>,
+}
+
+impl Measured {
+    /// Nothing yet.
+    ///
+    /// # Errors
+    /// Never: these bounds in three digits are a histogram.
+    pub fn new() -> Result<Self, hdrhistogram::CreationError> {
+        let latency = Histogram::new_with_bounds(1, LONGEST_MICROS, 3)?;
+        let recent = latency.clone();
+        let failures = BTreeMap::new();
+        Ok(Self { latency, bytes: 0, failures, elapsed: Duration::ZERO, recent })
+    }
+
+    /// A good answer.
+    pub fn record(&mut self, latency: Duration, bytes: u64) {
+        let micros = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX).max(1);
+        self.latency.saturating_record(micros);
+        self.recent.saturating_record(micros);
+        self.bytes += bytes;
+    }
+
+    /// Some requests that failed.
+    pub fn fail(&mut self, failure: Failure, count: u64) {
+        if count > 0 {
+            *self.failures.entry(failure).or_default() += count;
+        }
+    }
+
+    /// Good answers.
+    pub fn answered(&self) -> u64 {
+        self.latency.len()
+    }
+
+    /// All failures.
+    pub fn failed(&self) -> u64 {
+        self.failures.values().sum()
+    }
+
+    /// Good answers a second.
+    pub fn rate(&self) -> f64 {
+        self.answered() as f64 / self.elapsed.as_secs_f64().max(1e-9)
+    }
+
+    /// A line on the time since the last one.
+    pub fn progress(&mut self, since: Duration) -> String {
+        let line = format!(
+            "{:9.0} requests/s   p50 {:8.2} ms   p99 {:8.2} ms   max {:8.2} ms   {} errors so far",
+            self.recent.len() as f64 / since.as_secs_f64().max(1e-9),
+            millis(self.recent.value_at_quantile(0.5)),
+            millis(self.recent.value_at_quantile(0.99)),
+            millis(self.recent.max()),
+            self.failed(),
+        );
+        self.recent.reset();
+        line
+    }
+}
+
+/// Microseconds as milliseconds.
+pub fn millis(micros: u64) -> f64 {
+    micros as f64 / 1e3
+}

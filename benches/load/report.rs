@@ -1,0 +1,89 @@
+//! The result, for people and for programs.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::LoadError;
+use crate::arguments::Arguments;
+use crate::measured::{Measured, millis};
+use crate::target::Protocol;
+
+/// One load.
+pub struct Row {
+    /// What was loaded.
+    pub name: String,
+    /// What came out.
+    pub measured: Measured,
+}
+
+const QUANTILES: [(&str, f64); 5] =
+    [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999), ("max", 1.0)];
+
+/// The rows as a table.
+pub fn table(rows: &[Row]) -> String {
+    let mut text = format!("{:22} {:>10} {:>11} {:>9}", "", "answers", "requests/s", "MiB/s");
+    for (name, _) in QUANTILES {
+        let _ = write!(text, " {:>10}", format!("{name} ms"));
+    }
+    text.push_str(" errors\n");
+    for Row { name, measured } in rows {
+        let mib = measured.bytes as f64 / 1_048_576.0 / measured.elapsed.as_secs_f64().max(1e-9);
+        let _ = write!(
+            text,
+            "{name:22} {:>10} {:>11.0} {mib:>9.1}",
+            measured.answered(),
+            measured.rate()
+        );
+        for (_, quantile) in QUANTILES {
+            let _ = write!(text, " {:>10.2}", millis(measured.latency.value_at_quantile(quantile)));
+        }
+        let errors: Vec<String> =
+            measured.failures.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
+        let errors = if errors.is_empty() { "none".to_owned() } else { errors.join(", ") };
+        let _ = writeln!(text, " {errors}");
+    }
+    text
+}
+
+/// Writes the rows as JSON to a file, or to stdout for `-`.
+pub fn write_json(path: &Path, arguments: &Arguments, rows: &[Row]) -> Result<(), LoadError> {
+    let loads: Vec<Value> = rows.iter().map(load).collect();
+    let plan = arguments.plan(Protocol::Http1);
+    let text = json!({
+        "url": arguments.url,
+        "loop": if plan.rate.is_some() { "open" } else { "closed" },
+        "rate": plan.rate,
+        "connections": plan.connections,
+        "seconds": plan.duration.as_secs_f64(),
+        "loads": loads,
+    });
+    let failed = |source| LoadError::Json { path: path.display().to_string(), source };
+    if path == Path::new("-") {
+        writeln!(std::io::stdout(), "{text:#}").map_err(failed)
+    } else {
+        std::fs::write(path, format!("{text:#}\n")).map_err(failed)
+    }
+}
+
+fn load(Row { name, measured }: &Row) -> Value {
+    let latency: serde_json::Map<String, Value> = QUANTILES
+        .iter()
+        .map(|&(name, quantile)| {
+            (name.to_owned(), json!(measured.latency.value_at_quantile(quantile)))
+        })
+        .collect();
+    let errors: serde_json::Map<String, Value> =
+        measured.failures.iter().map(|(kind, count)| (kind.to_string(), json!(count))).collect();
+    json!({
+        "name": name,
+        "answers": measured.answered(),
+        "requests_per_second": measured.rate(),
+        "bytes": measured.bytes,
+        "latency_us": latency,
+        "mean_us": measured.latency.mean(),
+        "errors": errors,
+    })
+}

@@ -1,0 +1,202 @@
+//! Where the load goes, and how connections to it are opened.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{HOST, HeaderName, HeaderValue};
+use http::{HeaderMap, Request, Uri};
+use http_body_util::Empty;
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use rustls::pki_types::ServerName;
+use tidegate::state::tls::{ClientTls, Trust, system_authorities};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+
+use crate::LoadError;
+use crate::arguments::Arguments;
+use crate::measured::Failure;
+
+/// What is spoken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Protocol {
+    /// HTTP/1.1, keep-alive.
+    Http1,
+    /// HTTP/2; without TLS by prior knowledge.
+    #[value(name = "h2")]
+    Http2,
+    /// WebSocket messages that an echo sends back.
+    Websocket,
+}
+
+/// Any connection.
+pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
+
+/// A WebSocket.
+pub type WebSocket = WebSocketStream<Box<dyn Stream>>;
+
+/// One thing to load.
+pub struct Target {
+    /// What is spoken.
+    pub protocol: Protocol,
+    /// Bytes of a WebSocket message.
+    pub message_bytes: usize,
+    uri: Uri,
+    headers: HeaderMap,
+    address: SocketAddr,
+    tls: Option<(TlsConnector, ServerName<'static>)>,
+}
+
+impl Target {
+    /// What the user named.
+    pub fn of_url(url: &str, arguments: &Arguments) -> Result<Self, LoadError> {
+        let trust = if arguments.insecure {
+            Trust::Anyone
+        } else if url.starts_with("https") || url.starts_with("wss") {
+            let authorities = system_authorities().map_err(|error| refuse(url, &error))?;
+            Trust::Authorities(authorities)
+        } else {
+            // Asked for by nobody, since there is no TLS.
+            Trust::Anyone
+        };
+        let websocket = url.starts_with("ws");
+        let protocol = arguments.protocol.unwrap_or(if websocket {
+            Protocol::Websocket
+        } else {
+            Protocol::Http1
+        });
+        Self::new(url, protocol, trust, arguments)
+    }
+
+    /// A target at `url`, whose scheme says whether there is TLS.
+    pub fn new(
+        url: &str,
+        protocol: Protocol,
+        trust: Trust,
+        arguments: &Arguments,
+    ) -> Result<Self, LoadError> {
+        let uri: Uri = url.parse().map_err(|error| refuse(url, &error))?;
+        let secure = match uri.scheme_str() {
+            Some("http" | "ws") => false,
+            Some("https" | "wss") => true,
+            _ => return Err(refuse(url, &"give http://, https://, ws:// or wss://")),
+        };
+        let Some(authority) = uri.authority() else { return Err(refuse(url, &"give a host")) };
+        let host = authority.host().trim_matches(['[', ']']);
+        let port = authority.port_u16().unwrap_or(if secure { 443 } else { 80 });
+        let address = std::net::ToSocketAddrs::to_socket_addrs(&(host, port))
+            .map_err(|error| refuse(url, &error))?
+            .next()
+            .ok_or_else(|| refuse(url, &"its host has no address"))?;
+        let alpn: &[u8] = if protocol == Protocol::Http2 { b"h2" } else { b"http/1.1" };
+        let tls = if secure {
+            let tls = ClientTls::new(None, trust, &[alpn]).map_err(|error| refuse(url, &error))?;
+            let name = tls.server_name_for(host).map_err(|error| refuse(url, &error))?;
+            Some((TlsConnector::from(Arc::clone(&tls.config)), name))
+        } else {
+            None
+        };
+        let headers = headers(&uri, protocol, &arguments.headers)?;
+        Ok(Self { protocol, message_bytes: arguments.size, uri, headers, address, tls })
+    }
+
+    /// For people.
+    pub fn name(&self) -> String {
+        let tls = if self.tls.is_some() { " over TLS" } else { "" };
+        format!("{}{tls}", self.protocol)
+    }
+
+    /// The next request; it is always the same.
+    pub fn request(&self) -> Request<Empty<Bytes>> {
+        let mut request = Request::new(Empty::new());
+        *request.headers_mut() = self.headers.clone();
+        *request.uri_mut() = match self.protocol {
+            Protocol::Http2 => self.uri.clone(),
+            _ => self.uri.path_and_query().map_or_else(Uri::default, |path| path.clone().into()),
+        };
+        request
+    }
+
+    async fn connect(&self) -> Result<Box<dyn Stream>, Failure> {
+        let tcp = TcpStream::connect(self.address).await.map_err(|_| Failure::Connect)?;
+        let _ = tcp.set_nodelay(true);
+        let Some((connector, name)) = &self.tls else { return Ok(Box::new(tcp)) };
+        let tls = connector.connect(name.clone(), tcp).await.map_err(|_| Failure::Handshake)?;
+        if self.protocol == Protocol::Http2 && tls.get_ref().1.alpn_protocol() != Some(b"h2") {
+            return Err(Failure::Handshake);
+        }
+        Ok(Box::new(tls))
+    }
+
+    /// An HTTP/1.1 connection.
+    pub async fn http1(&self) -> Result<http1::SendRequest<Empty<Bytes>>, Failure> {
+        let io = TokioIo::new(self.connect().await?);
+        let (sender, connection) = http1::handshake(io).await.map_err(|_| Failure::Handshake)?;
+        tokio::spawn(connection);
+        Ok(sender)
+    }
+
+    /// An HTTP/2 connection.
+    pub async fn http2(&self) -> Result<http2::SendRequest<Empty<Bytes>>, Failure> {
+        let io = TokioIo::new(self.connect().await?);
+        let (sender, connection) = http2::Builder::new(TokioExecutor::new())
+            .initial_stream_window_size(1 << 20)
+            .initial_connection_window_size(1 << 24)
+            .handshake(io)
+            .await
+            .map_err(|_| Failure::Handshake)?;
+        tokio::spawn(connection);
+        Ok(sender)
+    }
+
+    /// An open WebSocket.
+    pub async fn websocket(&self) -> Result<WebSocket, Failure> {
+        let scheme = if self.tls.is_some() { "wss" } else { "ws" };
+        let authority = self.uri.authority().map_or("", |authority| authority.as_str());
+        let path = self.uri.path_and_query().map_or("/", |path| path.as_str());
+        let mut request = format!("{scheme}://{authority}{path}")
+            .into_client_request()
+            .map_err(|_| Failure::Handshake)?;
+        request.headers_mut().extend(self.headers.clone());
+        let stream = self.connect().await?;
+        let opened = tokio_tungstenite::client_async(request, stream).await;
+        opened.map(|(socket, _)| socket).map_err(|_| Failure::Handshake)
+    }
+}
+
+/// The fields of every request.
+fn headers(uri: &Uri, protocol: Protocol, more: &[String]) -> Result<HeaderMap, LoadError> {
+    let mut headers = HeaderMap::new();
+    if let (Protocol::Http1, Some(authority)) = (protocol, uri.authority()) {
+        let host = HeaderValue::from_str(authority.as_str());
+        headers.insert(HOST, host.map_err(|error| refuse(authority.as_str(), &error))?);
+    }
+    for field in more {
+        let (name, value) =
+            field.split_once(':').ok_or_else(|| refuse(field, &"write it as 'Name: value'"))?;
+        let name: HeaderName = name.trim().parse().map_err(|error| refuse(field, &error))?;
+        let value: HeaderValue = value.trim().parse().map_err(|error| refuse(field, &error))?;
+        headers.append(name, value);
+    }
+    Ok(headers)
+}
+
+fn refuse(what: &str, reason: &dyn fmt::Display) -> LoadError {
+    LoadError::Url { url: what.to_owned(), reason: reason.to_string() }
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Http1 => "HTTP/1.1",
+            Self::Http2 => "HTTP/2",
+            Self::Websocket => "WebSocket",
+        })
+    }
+}
