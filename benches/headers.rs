@@ -8,10 +8,10 @@ use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use fastrand::Rng;
 use http::header::HOST;
 use http::{HeaderMap, HeaderName, HeaderValue};
-use tidegate::proxy::headers::accept::wants_json;
 use tidegate::proxy::headers::forwarded::{Connection, ConnectionHeaders};
 use tidegate::proxy::headers::hop::{Keep, strip_hop_by_hop};
-use tidegate::proxy::headers::identity::{add_hop, instance_id, is_loop, request_id};
+use tidegate::proxy::headers::identity::{instance_id, is_loop, new_request_id, take_request_id};
+use tidegate::proxy::headers::survey::Survey;
 
 const BROWSER: &[(&str, &str)] = &[
     ("host", "shop.example.com"),
@@ -59,13 +59,17 @@ fn to_backend(
     instance: &HeaderValue,
     rng: &mut Rng,
 ) -> HeaderMap {
-    black_box(request_id(&mut headers, rng));
-    black_box(wants_json(&headers));
-    assert!(!is_loop(&headers, instance));
+    let survey = Survey::of(&headers);
+    let taken = if survey.request_id { take_request_id(&mut headers) } else { None };
+    black_box(taken.unwrap_or_else(|| new_request_id(rng)));
+    assert!(!(survey.hops && is_loop(&headers, instance)));
     let host = headers.get(HOST).cloned();
-    strip_hop_by_hop(&mut headers, Keep { te_trailers: true, upgrade: None });
-    connection.apply(&mut headers, host.as_ref());
-    add_hop(&mut headers, instance);
+    if survey.hop_by_hop {
+        strip_hop_by_hop(&mut headers, Keep { te_trailers: true, upgrade: None });
+    }
+    let mut added = smallvec::SmallVec::new();
+    connection.apply(&mut headers, survey.forwarding, host.as_ref(), &mut added);
+    black_box(added);
     headers
 }
 
