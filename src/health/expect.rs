@@ -127,17 +127,61 @@ impl Expect {
     /// What it lacks.
     pub fn body(&self, body: &[u8]) -> Result<(), ProbeFailure> {
         let Some(text) = &self.body else { return Ok(()) };
-        let wanted = text.as_bytes();
-        if wanted.is_empty() || body.windows(wanted.len()).any(|part| part == wanted) {
+        if contains(body, text.as_bytes()) {
             return Ok(());
         }
         Err(ProbeFailure::Body(text.clone()))
     }
 }
 
+/// How a backend asks on its health page to be drained: it gets nothing new for as long as it does,
+/// and that is no failure.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DrainWish {
+    /// By a field of this name, whatever its value and the status,
+    pub header: Option<Arc<str>>,
+    /// or by a 503 with this text somewhere in its body.
+    pub body: Option<Arc<str>>,
+}
+
+impl DrainWish {
+    /// Whether the head says so; `has_field` tells whether it has a field of a name.
+    #[must_use]
+    pub fn in_head(&self, has_field: impl FnOnce(&str) -> bool) -> bool {
+        self.header.as_deref().is_some_and(has_field)
+    }
+
+    /// Whether the body has to be read to know.
+    #[must_use]
+    pub fn needs_body(&self, status: u16) -> bool {
+        self.body.is_some() && status == 503
+    }
+
+    /// Whether the body says so, of an answer for which it [has to be read](Self::needs_body).
+    #[must_use]
+    pub fn in_body(&self, body: &[u8]) -> bool {
+        self.body.as_deref().is_some_and(|text| contains(body, text.as_bytes()))
+    }
+}
+
+fn contains(body: &[u8], text: &[u8]) -> bool {
+    text.is_empty() || body.windows(text.len()).any(|part| part == text)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn wishes_to_be_drained() {
+        let wish = DrainWish { header: Some("X-Drain".into()), body: Some("bye".into()) };
+        assert!(wish.in_head(|name| name == "X-Drain"));
+        assert!(!wish.in_head(|_| false));
+        assert!(wish.needs_body(503) && !wish.needs_body(200) && !wish.needs_body(500));
+        assert!(wish.in_body(b"good bye") && !wish.in_body(b"ok"));
+        let none = DrainWish::default();
+        assert!(!none.in_head(|_| true) && !none.needs_body(503) && !none.in_body(b""));
+    }
 
     #[test]
     fn status_ranges() {

@@ -19,8 +19,11 @@ pub mod suspicion;
 pub use breaker::{
     Admission, Breaker, BreakerReason, BreakerSettings, BreakerState, BreakerTransition, Trial,
 };
-pub use expect::{Expect, ProbeFailure, StatusRanges};
+pub use expect::{DrainWish, Expect, ProbeFailure, StatusRanges};
 pub use flaps::{FlapSettings, Hold};
 pub use keep_alive::KeepAlive;
 pub use machine::{Health, Settings, State, Transition};
 pub use reason::{EjectionReason, Reason};
+
+#[cfg(test)]
+mod simulation;

@@ -17,30 +17,29 @@ pub fn patience(stall: Duration, usual_p99: Option<Duration>) -> Duration {
     stall.max(usual_p99.unwrap_or_default().saturating_mul(PATIENCE))
 }
 
+/// After this a request that still waits is reason to ask again.
+const AGAIN: Duration = Duration::from_secs(2);
+
 /// What is known of a backend's silence. All times are since the process started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Silence {
     /// When its last response head came, on any worker.
     pub last_head: Duration,
     /// When a probe cleared it of suspicion the last time. Who began to wait before that has been
-    /// asked about already: a page that takes a minute is not to cause a probe at every look.
+    /// asked about: a page that takes a minute is not to cause a probe at every look.
     pub cleared: Duration,
 }
 
 impl Silence {
-    /// Whether a request that has been waiting since `began` makes the backend suspect.
+    /// Whether a request that has been waiting since `began` makes the backend suspect: it waits
+    /// for longer than `patience`, and nobody had a head from it for as long.
     ///
-    /// To be asked for every waiting attempt, or for the oldest that began after
-    /// [`since`](Self::since).
+    /// To be asked for the attempts that wait, or as well for only the oldest that began after
+    /// [`cleared`](Self::cleared) and the oldest of all.
     #[must_use]
     pub fn is_suspect(&self, now: Duration, began: Duration, patience: Duration) -> bool {
-        began >= self.since() && now.saturating_sub(began) > patience
-    }
-
-    /// Attempts that began before this say nothing.
-    #[must_use]
-    pub fn since(&self) -> Duration {
-        self.last_head.max(self.cleared)
+        let asked = began < self.cleared && now.saturating_sub(self.cleared) < AGAIN;
+        !asked && now.saturating_sub(began.max(self.last_head)) > patience
     }
 }
 
@@ -69,11 +68,16 @@ mod tests {
         for (last_head, cleared, began, expected) in [
             (9_000, 0, 9_600, true),
             (9_000, 0, 9_700, false),
-            // A head came after it began to wait: slow pages are no silence.
-            (9_650, 0, 9_600, false),
-            // A probe passed after it began to wait: that was asked already.
+            // Others had a head: slow pages are no silence ...
+            (9_750, 0, 9_600, false),
+            // ... but one that came soon after this one began to wait says nothing for long.
+            (9_650, 0, 9_600, true),
+            // A probe passed after it began to wait: that was asked already,
             (9_000, 9_650, 9_600, false),
             (9_000, 9_500, 9_600, true),
+            // and is asked again after two seconds.
+            (7_000, 8_001, 7_500, false),
+            (7_000, 8_000, 7_500, true),
             // Never a head at all.
             (0, 0, 9_000, true),
         ] {

@@ -120,6 +120,21 @@ pub fn is_idempotent(method: &Method) -> bool {
     )
 }
 
+/// Whether an answer is worth another try elsewhere although its status is in no list: a 500 to a GET
+/// or a HEAD, once for a request, and only while the other backends are well. So a sick backend
+/// shows to nobody, and a bug in every replica is not multiplied. The budget is the caller's matter.
+pub fn is_hidden(
+    status: StatusCode,
+    method: &Method,
+    hidden_before: bool,
+    others_well: bool,
+) -> bool {
+    status == StatusCode::INTERNAL_SERVER_ERROR
+        && matches!(*method, Method::GET | Method::HEAD)
+        && !hidden_before
+        && others_well
+}
+
 /// How long to wait before the next attempt after so many; `random` is uniform in 0.0..1.0. Jitter
 /// keeps the clients of a backend that fell from coming back to it in step.
 pub fn pause(attempts: u32, random: f64) -> Option<Duration> {
@@ -178,6 +193,21 @@ mod tests {
         assert!(!is_idempotent(&Method::POST));
         assert!(!is_idempotent(&Method::PATCH));
         assert!(is_idempotent(&Method::PUT));
+    }
+
+    #[test]
+    fn a_500_is_hidden_once_if_the_others_are_well() {
+        let error = StatusCode::INTERNAL_SERVER_ERROR;
+        for (status, method, before, well, hidden) in [
+            (error, Method::GET, false, true, true),
+            (error, Method::HEAD, false, true, true),
+            (error, Method::GET, true, true, false),
+            (error, Method::GET, false, false, false),
+            (error, Method::PUT, false, true, false),
+            (StatusCode::NOT_IMPLEMENTED, Method::GET, false, true, false),
+        ] {
+            assert_eq!(is_hidden(status, &method, before, well), hidden, "{status} to {method}");
+        }
     }
 
     #[test]

@@ -17,7 +17,7 @@ const BROKEN_OFF: u64 = 5;
 /// A broken-off response weighs as much as so many failures: those are hidden by retries.
 const BROKEN_OFF_WEIGHT: f64 = 4.0;
 /// Response heads that a median needs.
-const HEADS: u64 = 10;
+const HEADS: u64 = 5;
 /// A healthy backend may look slow by chance once in so many looks, as a power of e: a million.
 const CERTAINTY: f64 = 13.8;
 /// The same for broken-off responses, which are looked at only when there is one more.
@@ -170,9 +170,10 @@ struct Court<'a> {
     slot: u64,
     /// By age, of the slices up to so many slots ago.
     tallies: [Tally; SLICES as usize],
-    latencies: Vec<Latencies>,
     /// Of those that have one, ascending.
     medians: Vec<Duration>,
+    /// By age, too; only there if somebody seems slow, as it is the greatest part of the work.
+    latencies: Vec<Latencies>,
 }
 
 /// How bad it is, to be compared with other signs, and what it is.
@@ -182,24 +183,37 @@ impl<'a> Court<'a> {
     fn new(now: Duration, settings: &'a Settings, peers: &[Peer<'_>]) -> Self {
         let slot = slot(now, slice_length(settings.window));
         let mut tallies = [Tally::default(); SLICES as usize];
-        let mut latencies = vec![Latencies::default(); SLICES as usize];
         let mut medians = Vec::new();
         for peer in peers.iter().filter(|peer| peer.in_service) {
             for slice in peer.traffic.latest_first() {
-                let age = slot.saturating_sub(slice.slot).min(SLICES - 1) as usize;
-                tallies[age].add(&slice.tally);
-                latencies[age].merge(&slice.latencies);
+                tallies[age_of(slice.slot, slot)].add(&slice.tally);
             }
             medians.extend(median(peer.traffic));
         }
         for age in 1..tallies.len() {
             let younger = tallies[age - 1];
             tallies[age].add(&younger);
+        }
+        medians.sort_unstable();
+        let mut court = Self { settings, slot, tallies, medians, latencies: Vec::new() };
+        if peers.iter().any(|peer| peer.in_service && court.seems_slow(peer.traffic).is_some()) {
+            court.latencies = court.pooled_latencies(peers);
+        }
+        court
+    }
+
+    fn pooled_latencies(&self, peers: &[Peer<'_>]) -> Vec<Latencies> {
+        let mut latencies = vec![Latencies::default(); SLICES as usize];
+        for peer in peers.iter().filter(|peer| peer.in_service) {
+            for slice in peer.traffic.latest_first() {
+                latencies[self.age(slice.slot)].merge(&slice.latencies);
+            }
+        }
+        for age in 1..latencies.len() {
             let (younger, older) = latencies.split_at_mut(age);
             older[0].merge(&younger[age - 1]);
         }
-        medians.sort_unstable();
-        Self { settings, slot, tallies, latencies, medians }
+        latencies
     }
 
     /// What its siblings did since a slot.
@@ -208,7 +222,7 @@ impl<'a> Court<'a> {
     }
 
     fn age(&self, since: u64) -> usize {
-        self.slot.saturating_sub(since).min(SLICES - 1) as usize
+        age_of(since, self.slot)
     }
 
     /// The share of its siblings' latest requests that failed. Few requests are no bad sign.
@@ -270,23 +284,26 @@ impl<'a> Court<'a> {
     }
 
     fn slowness(&self, own: &Traffic) -> Option<Sign> {
-        let (factor, median) = (self.settings.latency_factor?, median(own)?);
-        let siblings = self.median_without(Some(median))?;
-        let limit = self.limit_over(siblings)?;
-        if median <= limit {
-            return None;
-        }
+        let (median, siblings, limit) = self.seems_slow(own)?;
         let mut heads = Latencies::default();
         let certain = own.latest_first().any(|slice| {
             heads.merge(&slice.latencies);
             self.is_surprising(&heads, slice.slot, limit)
         });
-        let reference =
-            siblings.max(self.settings.latency_floor.div_f64(factor)).as_secs_f64().max(1e-6);
+        let floor = self.settings.latency_floor.div_f64(self.settings.latency_factor?);
+        let reference = siblings.max(floor).as_secs_f64().max(1e-6);
         certain.then_some((
             median.as_secs_f64() / reference,
             EjectionReason::Slow { median, siblings, limit },
         ))
+    }
+
+    /// Its median, that of its siblings, and the limit, if it is above that.
+    fn seems_slow(&self, own: &Traffic) -> Option<(Duration, Duration, Duration)> {
+        let median = median(own)?;
+        let siblings = self.median_without(Some(median))?;
+        let limit = self.limit_over(siblings)?;
+        (median > limit).then_some((median, siblings, limit))
     }
 
     /// Above which median this one would be slow. The least limit of all is the age at which
@@ -309,7 +326,7 @@ impl<'a> Court<'a> {
         if late * 2.0 <= count {
             return false;
         }
-        let mut rest = self.latencies[self.age(since)].clone();
+        let mut rest = self.latencies.get(self.age(since)).cloned().unwrap_or_default();
         rest.remove(heads);
         let usual = (rest.above(limit) + 0.5) / (rest.count() as f64 + 1.0);
         surprise(late / count, usual.max(0.01)) * count >= CERTAINTY
@@ -324,6 +341,11 @@ impl<'a> Court<'a> {
         let skipped = own.is_some_and(|own| own <= at);
         self.medians.get(at + usize::from(skipped)).copied().filter(|_| rest > 0)
     }
+}
+
+/// How many slices ago one is, as an index.
+fn age_of(slot: u64, now: u64) -> usize {
+    now.saturating_sub(slot).min(SLICES - 1) as usize
 }
 
 /// Of the latest heads, as few slices as hold enough.

@@ -1,0 +1,63 @@
+//! A simulated pool: hours of traffic over backends that fall ill at random, through the very cores
+//! that decide in earnest (health, outliers, suspicion, breaker, picks, retry budget), and rules
+//! that must hold whatever happens. Everything follows from the seed, which every failure names.
+
+mod world;
+
+use std::time::Duration;
+
+use world::{Illness, Plan, World};
+
+const SEEDS: u64 = 5;
+const LENGTH: Duration = Duration::from_secs(6 * 60);
+
+/// Prints the seed if the test fails.
+struct Seed(u64);
+
+impl Drop for Seed {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("the simulation failed with seed {}", self.0);
+        }
+    }
+}
+
+fn run(seed: u64, plan: Plan) -> World {
+    let _seed = Seed(seed);
+    let mut world = World::new(seed, plan);
+    world.run(LENGTH);
+    world.assert_recovered();
+    world
+}
+
+#[test]
+fn rules_hold_whatever_falls_ill() {
+    let mut told = Vec::new();
+    for seed in 0..SEEDS {
+        let plan = Plan { together: 3, backends: 3 + seed as usize % 3, only: None };
+        told.push(run(seed, plan).told);
+    }
+    // Something was there to be ruled.
+    assert!(told.iter().map(|told| told.ejections).sum::<u64>() > 20, "{told:?}");
+    assert!(told.iter().map(|told| told.downs).sum::<u64>() > 20, "{told:?}");
+    assert!(told.iter().map(|told| told.retries).sum::<u64>() > 200, "{told:?}");
+}
+
+#[test]
+fn one_ill_backend_is_hardly_noticed() {
+    for (seed, illness, failed) in [
+        (10, Illness::Refuses, 0),
+        (11, Illness::Errors, 0),
+        (12, Illness::Unavailable, 0),
+        (13, Illness::Hangs, 0),
+        (14, Illness::Slow, 0),
+        (15, Illness::BreaksOff, 10),
+    ] {
+        let world = run(seed, Plan { together: 1, backends: 3, only: Some(illness) });
+        let told = &world.told;
+        assert!(told.faults >= 3, "{told:?}");
+        assert!(told.failed <= failed * told.faults, "{illness:?}: {told:?}");
+        assert!(told.slow * 200 <= told.requests, "{illness:?}: {told:?}");
+        assert!(told.slowest <= Duration::from_millis(2_500), "{illness:?}: {told:?}");
+    }
+}
