@@ -6,13 +6,14 @@
 //! not come back for; a stream that stays like this for `write_timeout`, on a connection that
 //! otherwise takes what we write, is dropped, which resets it and lets its backend go.
 
-use std::pin::pin;
+use std::pin::Pin;
 use std::rc::Rc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 
 use tokio::time::Instant;
 
 use crate::proxy::connection::ConnectionState;
+use crate::proxy::timer::Timer;
 use crate::state::H2Abuse;
 
 /// What a response body was last asked for, of the streams of one connection; reset before each
@@ -34,32 +35,53 @@ pub struct StreamExecutor(pub Rc<ConnectionState>);
 
 impl<F: Future + 'static> hyper::rt::Executor<F> for StreamExecutor {
     fn execute(&self, stream: F) {
-        tokio::task::spawn_local(run(Rc::clone(&self.0), stream));
+        let timer = self.0.worker.wheel.timer();
+        let connection = Rc::clone(&self.0);
+        let stream = Box::pin(stream);
+        tokio::task::spawn_local(StreamTask { stream, connection, timer, stuck_since: None });
     }
 }
 
-async fn run<F: Future>(connection: Rc<ConnectionState>, stream: F) {
-    let mut stream = pin!(stream);
-    let timer = connection.worker.wheel.timer();
-    let mut stuck_since: Option<Instant> = None;
-    std::future::poll_fn(|cx| {
-        connection.asked.set(Asked::Nothing);
-        if stream.as_mut().poll(cx).is_ready() {
+/// What hyper makes of a stream, boxed, since a task is moved several times on its way to where it
+/// runs and away.
+struct StreamTask<F> {
+    stream: Pin<Box<F>>,
+    connection: Rc<ConnectionState>,
+    timer: Timer,
+    stuck_since: Option<Instant>,
+}
+
+impl<F: Future> Future for StreamTask<F> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = self.get_mut();
+        this.connection.asked.set(Asked::Nothing);
+        if this.stream.as_mut().poll(cx).is_ready() {
             return Poll::Ready(());
         }
-        match connection.asked.get() {
+        match this.connection.asked.get() {
             // hyper waits for what it waited for before.
             Asked::Nothing => {}
-            Asked::Waits if stuck_since.take().is_some() => timer.disarm(),
+            Asked::Waits if this.stuck_since.take().is_some() => this.timer.disarm(),
             Asked::Waits => {}
             Asked::Gave => {
                 let now = Instant::now();
-                stuck_since = Some(now);
-                timer.arm(now + connection.write_timeout());
+                this.stuck_since = Some(now);
+                this.timer.arm(now + this.connection.write_timeout());
             }
         }
-        let Some(since) = stuck_since else { return Poll::Pending };
-        while timer.poll_expired(cx).is_ready() {
+        match this.stuck_since {
+            Some(since) => this.poll_stuck(cx, since),
+            None => Poll::Pending,
+        }
+    }
+}
+
+impl<F> StreamTask<F> {
+    fn poll_stuck(&self, cx: &mut Context<'_>, since: Instant) -> Poll<()> {
+        let connection = &self.connection;
+        while self.timer.poll_expired(cx).is_ready() {
             // A slow network is the connection's affair: what is stuck in front of it has no
             // window because nothing has arrived.
             let began = connection.io.last_blocked.get().map_or(since, |at| at.max(since));
@@ -68,9 +90,8 @@ async fn run<F: Future>(connection: Rc<ConnectionState>, stream: F) {
                 connection.note_abuse(H2Abuse::ZeroWindow);
                 return Poll::Ready(());
             }
-            timer.arm(deadline);
+            self.timer.arm(deadline);
         }
         Poll::Pending
-    })
-    .await;
+    }
 }
