@@ -27,8 +27,9 @@ impl Bucket {
     }
 
     /// Takes tokens; false if there are not enough.
-    pub(super) fn take(&mut self, budget: Budget, cost: f32, now: Instant) -> bool {
+    pub(super) fn take(&mut self, budget: Budget, cost: f32, now: &impl Fn() -> Instant) -> bool {
         if self.tokens < cost {
+            let now = now();
             let elapsed = now.saturating_duration_since(self.paid_until);
             self.give(budget, budget.per_second * elapsed.min(HOUR).as_secs_f32());
             self.paid_until = now;
@@ -56,7 +57,9 @@ mod tests {
     const BUDGET: Budget = Budget { burst: 10.0, per_second: 2.0 };
 
     fn takes(bucket: &mut Bucket, now: Instant) -> usize {
-        std::iter::repeat_with(|| bucket.take(BUDGET, 1.0, now)).take_while(|taken| *taken).count()
+        std::iter::repeat_with(|| bucket.take(BUDGET, 1.0, &|| now))
+            .take_while(|taken| *taken)
+            .count()
     }
 
     #[test]

@@ -81,11 +81,10 @@ impl Wire {
             buf.put_slice(&self.held[..length]);
             self.held.drain(..length);
         }
-        let now = Instant::now();
-        let verdict = self.meter.received(&buf.filled()[before..], now);
+        let verdict = self.meter.received(&buf.filled()[before..], Instant::now);
         let head_since = &self.state.head_since;
         if self.meter.within_fields() {
-            head_since.set(Some(head_since.get().unwrap_or(now)));
+            head_since.set(Some(head_since.get().unwrap_or_else(Instant::now)));
         } else {
             head_since.set(None);
         }
@@ -108,11 +107,10 @@ impl Wire {
 
     /// Shows the meter what is sent.
     fn count_sent(&mut self, slices: &[IoSlice<'_>], mut left: usize) -> Result<(), H2Abuse> {
-        let now = Instant::now();
         let verdict = slices.iter().try_for_each(|slice| {
             let part = &slice[..slice.len().min(left)];
             left -= part.len();
-            self.meter.sent(part, now)
+            self.meter.sent(part, Instant::now)
         });
         if let Some(calmed) = self.meter.calmed() {
             self.state.abuse.set(Some(calmed));

@@ -124,13 +124,14 @@ impl Meter {
         }
     }
 
-    /// Looks at bytes that the client sent.
+    /// Looks at bytes that the client sent. The time is asked for when a budget runs low, and not
+    /// before.
     ///
     /// # Errors
     /// If a budget is over: the connection is to be closed.
-    pub fn received(&mut self, bytes: &[u8], now: Instant) -> Result<(), H2Abuse> {
+    pub fn received(&mut self, bytes: &[u8], now: impl Fn() -> Instant) -> Result<(), H2Abuse> {
         let mut incoming = std::mem::replace(&mut self.incoming, Frames::after(0));
-        let result = incoming.feed(bytes, |frame| self.receive(&frame, now));
+        let result = incoming.feed(bytes, |frame| self.receive(&frame, &now));
         self.incoming = incoming;
         result
     }
@@ -139,9 +140,9 @@ impl Meter {
     ///
     /// # Errors
     /// If a budget is over: the connection is to be closed.
-    pub fn sent(&mut self, bytes: &[u8], now: Instant) -> Result<(), H2Abuse> {
+    pub fn sent(&mut self, bytes: &[u8], now: impl Fn() -> Instant) -> Result<(), H2Abuse> {
         let mut outgoing = std::mem::replace(&mut self.outgoing, Frames::after(0));
-        let result = outgoing.feed(bytes, |frame| self.send(&frame, now));
+        let result = outgoing.feed(bytes, |frame| self.send(&frame, &now));
         self.outgoing = outgoing;
         result
     }
@@ -165,7 +166,7 @@ impl Meter {
             .then_some([0, 0, 8, GOAWAY, 0, 0, 0, 0, 0, a, b, c, d, 0, 0, 0, code])
     }
 
-    fn receive(&mut self, frame: &Frame<'_>, now: Instant) -> Result<(), H2Abuse> {
+    fn receive(&mut self, frame: &Frame<'_>, now: &impl Fn() -> Instant) -> Result<(), H2Abuse> {
         match frame.kind {
             DATA if frame.has(END_STREAM) || !frame.is_empty() => Ok(()),
             DATA => self.take(H2Abuse::EmptyData, 1.0, now),
@@ -181,7 +182,11 @@ impl Meter {
         }
     }
 
-    fn receive_headers(&mut self, frame: &Frame<'_>, now: Instant) -> Result<(), H2Abuse> {
+    fn receive_headers(
+        &mut self,
+        frame: &Frame<'_>,
+        now: &impl Fn() -> Instant,
+    ) -> Result<(), H2Abuse> {
         if frame.is_empty() && !frame.has(END_STREAM) {
             self.take(H2Abuse::EmptyHeaders, 1.0, now)?;
         }
@@ -220,7 +225,7 @@ impl Meter {
         if frames > most || bytes > room { Err(H2Abuse::Continuation) } else { Ok(()) }
     }
 
-    fn send(&mut self, frame: &Frame<'_>, now: Instant) -> Result<(), H2Abuse> {
+    fn send(&mut self, frame: &Frame<'_>, now: &impl Fn() -> Instant) -> Result<(), H2Abuse> {
         match frame.kind {
             DATA => {
                 self.give(H2Abuse::Ping, 1.0);
@@ -252,7 +257,7 @@ impl Meter {
         Ok(())
     }
 
-    fn send_reset(&mut self, frame: &Frame<'_>, now: Instant) -> Result<(), H2Abuse> {
+    fn send_reset(&mut self, frame: &Frame<'_>, now: &impl Fn() -> Instant) -> Result<(), H2Abuse> {
         match frame.number_at(0) {
             Some(
                 PROTOCOL_ERROR | FLOW_CONTROL_ERROR | STREAM_CLOSED | FRAME_SIZE_ERROR
@@ -268,7 +273,12 @@ impl Meter {
         }
     }
 
-    fn take(&mut self, kind: H2Abuse, cost: f32, now: Instant) -> Result<(), H2Abuse> {
+    fn take(
+        &mut self,
+        kind: H2Abuse,
+        cost: f32,
+        now: &impl Fn() -> Instant,
+    ) -> Result<(), H2Abuse> {
         let budget = budget(kind, self.limits.streams);
         let paid = self.buckets[kind.index()].take(budget, cost, now);
         if paid { Ok(()) } else { Err(kind) }

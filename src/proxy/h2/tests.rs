@@ -16,16 +16,16 @@ impl Connection {
     fn new() -> Connection {
         let now = Instant::now();
         let mut meter = Meter::new(LIMITS, now);
-        meter.received(&[0; 24], now).unwrap();
+        meter.received(&[0; 24], || now).unwrap();
         Connection { meter, now }
     }
 
     fn receive(&mut self, frame: &[u8]) -> Result<(), H2Abuse> {
-        self.meter.received(frame, self.now)
+        self.meter.received(frame, || self.now)
     }
 
     fn send(&mut self, frame: &[u8]) -> Result<(), H2Abuse> {
-        self.meter.sent(frame, self.now)
+        self.meter.sent(frame, || self.now)
     }
 
     /// How often this may come at once, and why no more often.
