@@ -366,8 +366,10 @@ pub(super) fn retry_on(scalar: &Scalar) -> Result<RetryOn, Problem> {
         other => match status(other).filter(|status| *status >= 400) {
             Some(status) => RetryOn::Status(status),
             None => {
-                let known = ["connect", "reset", "refused_stream", "timeout", "502", "503", "504"];
-                let problem = Problem::new(format!("{scalar} is no reason to retry"));
+                let known = ["connect", "reset", "refused_stream", "timeout"];
+                let problem = Problem::new(format!(
+                    "{scalar} is no reason to retry, nor a status from 400 on"
+                ));
                 return Err(Problem { help: suggest(other, known.into_iter()), ..problem });
             }
         },

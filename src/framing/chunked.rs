@@ -10,7 +10,7 @@ const MAX_EXTENSION_BYTES: u16 = 256;
 const MAX_EXTENSIONS_BYTES: u16 = 16 * 1024;
 
 /// Where in a chunked body we stand, up to the last chunk.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Chunked {
     /// The chunk's size while it is read, then what is left of its data, in bytes.
     remaining: u64,

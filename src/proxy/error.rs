@@ -64,7 +64,7 @@ pub enum Failure {
     #[error("the backend did not answer in time")]
     ResponseTimeout,
     /// The attempt failed on its way.
-    #[error("the backend could not be reached")]
+    #[error("{}", upstream_text(.0))]
     Upstream(#[from] upstream::Error),
     /// The answer to a WebSocket handshake does not fit its question.
     #[error("the backend answered the handshake wrongly")]
@@ -162,6 +162,20 @@ pub fn upstream_reason(error: &upstream::Error) -> &'static str {
         upstream::Error::Malformed(_) => "malformed_response",
         upstream::Error::Target(_) => "bad_target",
         upstream::Error::RequestBody => "body_broken",
+    }
+}
+
+/// What the client is told of it: no more than whether there was an answer.
+fn upstream_text(error: &upstream::Error) -> &'static str {
+    match error {
+        upstream::Error::Malformed(_) => "the backend's answer is malformed",
+        upstream::Error::Reset(_) | upstream::Error::Stale => {
+            "the backend closed the connection without an answer"
+        }
+        upstream::Error::ConnectTimeout => "the backend could not be reached in time",
+        upstream::Error::RequestBody => "the request body broke off",
+        upstream::Error::Target(reason) => reason,
+        _ => "the backend could not be reached",
     }
 }
 

@@ -4,7 +4,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use http::header::{CONTENT_LENGTH, COOKIE, SEC_WEBSOCKET_KEY, SET_COOKIE, TRANSFER_ENCODING};
-use http::{HeaderMap, HeaderValue, Response, StatusCode, Version};
+use http::{HeaderMap, HeaderValue, Response, StatusCode, Version, response};
+use hyper::ext::ReasonPhrase;
 use smallvec::SmallVec;
 use tokio::time::Instant;
 
@@ -280,7 +281,7 @@ fn relay(
     let (mut parts, incoming) = response.into_parts();
     record.answered(parts.status);
     parts.version = Version::HTTP_11;
-    parts.extensions.clear();
+    keep_reason(&mut parts);
     let survey = Survey::of(&parts.headers);
     if survey.hop_by_hop {
         if parts.headers.contains_key(TRANSFER_ENCODING) {
@@ -311,6 +312,18 @@ fn relay(
         hold: Some(hold),
     });
     Response::from_parts(parts, body)
+}
+
+/// Leaves nothing of a backend's connection on its response but the words for the status. Where there
+/// are none, over HTTP/2, and none are common, there are to be none towards HTTP/1.1 too.
+fn keep_reason(parts: &mut response::Parts) {
+    let reason = parts.extensions.remove::<ReasonPhrase>();
+    parts.extensions.clear();
+    let none = parts.status.canonical_reason().is_none();
+    let reason = reason.or_else(|| none.then(|| ReasonPhrase::from_static(b"")));
+    if let Some(reason) = reason {
+        parts.extensions.insert(reason);
+    }
 }
 
 /// Tells the client which backend it is bound to, if that has changed.

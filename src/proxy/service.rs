@@ -291,8 +291,14 @@ fn host_field(parts: &request::Parts) -> Option<HeaderValue> {
 
 /// In origin form, or `*`.
 fn target_of(parts: &request::Parts) -> PathAndQuery {
-    let root = PathAndQuery::from_static("/");
-    parts.uri.path_and_query().cloned().unwrap_or(root)
+    match parts.uri.path_and_query() {
+        // Of an absolute form without a path: it goes out with one (RFC 9112 section 3.2.1).
+        Some(target) if target.as_str().starts_with('?') => {
+            PathAndQuery::try_from(target.to_string()).unwrap_or_else(|_| target.clone())
+        }
+        Some(target) => target.clone(),
+        None => PathAndQuery::from_static("/"),
+    }
 }
 
 /// A length with leading zeros is a valid one, and octal to some.

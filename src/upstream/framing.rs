@@ -53,7 +53,7 @@ pub enum Part {
 }
 
 /// Follows one connection. Small, and without heap but in the middle of a line.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Scanner {
     state: State,
     limits: Limits,
@@ -66,7 +66,7 @@ pub struct Scanner {
     partial: Vec<u8>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum State {
     /// Nothing was asked that has not been answered.
     Idle,

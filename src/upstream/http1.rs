@@ -142,6 +142,9 @@ fn response<T>(head: ResponseHead, body: T) -> Response<T> {
     *response.status_mut() = head.status;
     *response.headers_mut() = head.headers;
     *response.version_mut() = Version::HTTP_11;
+    if let Some(reason) = head.reason {
+        response.extensions_mut().insert(reason);
+    }
     response
 }
 

@@ -192,3 +192,17 @@ async fn statuses_that_we_do_not_know_are_passed_on() {
     assert_eq!(verdict_on(Reply::status(299, "odd")).await.status(), 299);
     assert_eq!(verdict_on(Reply::status(599, "odd")).await.status(), 599);
 }
+
+/// RFC 9110 section 15.6.3: what is wrong with the answer, or that there is none.
+#[tokio::test]
+async fn a_bad_gateway_tells_what_was_bad() {
+    for (reply, text) in [
+        (Reply::raw("nonsense\r\n\r\n"), "the backend's answer is malformed"),
+        (Reply(vec![Step::Close]), "the backend closed the connection without an answer"),
+    ] {
+        let backend = Backend::start(move |_| reply.clone()).await;
+        let proxy = Proxy::before(&[&backend]).await;
+        let response = proxy.connect().await.get("/").await;
+        assert_eq!(response.text(), format!("502 Bad Gateway: {text}\n"));
+    }
+}

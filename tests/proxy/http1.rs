@@ -34,3 +34,19 @@ async fn an_early_answer_reaches_a_client_that_is_still_sending() {
     client.send("POST /up HTTP/1.1\r\nHost: test\r\nContent-Length: 3\r\n\r\nabc").await;
     assert_eq!(client.response().await.unwrap().text(), "enough");
 }
+
+/// RFC 9112 section 4: the reason is the backend's; where there is none, there is none.
+#[tokio::test]
+async fn the_reason_phrase_is_the_backends() {
+    for (sent, got) in [
+        ("HTTP/1.1 200 Fine Indeed", "HTTP/1.1 200 Fine Indeed"),
+        ("HTTP/1.1 299 Why Not", "HTTP/1.1 299 Why Not"),
+        ("HTTP/1.1 299 ", "HTTP/1.1 299 "),
+        ("HTTP/1.1 404", "HTTP/1.1 404 Not Found"),
+    ] {
+        let reply = Reply::raw(format!("{sent}\r\nContent-Length: 0\r\n\r\n"));
+        let backend = Backend::start(move |_| reply.clone()).await;
+        let proxy = Proxy::before(&[&backend]).await;
+        assert_eq!(proxy.connect().await.get("/").await.start, got);
+    }
+}

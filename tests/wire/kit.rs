@@ -5,7 +5,11 @@
 //! after every case another client says [`SENTINEL`] over the backend connection that the case has
 //! used, so that bytes left over on that one show too.
 
+use std::future::poll_fn;
 use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::task::Poll;
 
 use crate::support::backend::{Backend, Reply};
 use crate::support::proxy::{Proxy, pool_of};
@@ -118,12 +122,27 @@ pub async fn run(cases: &[Case]) {
     })
     .await;
     let proxy = Proxy::start_whole(&format!("{PROXY}{}", pool_of(&[&backend]))).await;
+    let mut failed = Vec::new();
     for case in cases {
         for piece in [usize::MAX, 1] {
-            println!("{} (RFC {}), in pieces of {piece}", case.name, case.clause);
-            run_one(case, piece, proxy.http(), &backend).await;
+            let name = format!("{} (RFC {}), in pieces of {piece}", case.name, case.clause);
+            println!("{name}");
+            if !holds(run_one(case, piece, proxy.http(), &backend)).await {
+                failed.push(name);
+            }
         }
     }
+    assert!(failed.is_empty(), "{} cases failed: {failed:#?}", failed.len());
+}
+
+/// Whether a case comes to its end without a panic, so that one which does not hides no other.
+pub async fn holds(case: impl Future<Output = ()>) -> bool {
+    let mut case = pin!(case);
+    let outcome = poll_fn(|cx| {
+        let polled = catch_unwind(AssertUnwindSafe(|| case.as_mut().poll(cx)));
+        polled.map_or(Poll::Ready(false), |poll| poll.map(|()| true))
+    });
+    outcome.await
 }
 
 async fn run_one(case: &Case, piece: usize, proxy: SocketAddr, backend: &Backend) {

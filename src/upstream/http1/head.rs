@@ -4,6 +4,7 @@
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TE, TRAILER, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use hyper::ext::ReasonPhrase;
 use memchr::memchr;
 use smallvec::SmallVec;
 
@@ -14,6 +15,8 @@ use crate::upstream::request::{Framing, RequestHead};
 #[derive(Debug)]
 pub(super) struct ResponseHead {
     pub(super) status: StatusCode,
+    /// The backend's own words for it, where they are not the common ones.
+    pub(super) reason: Option<ReasonPhrase>,
     pub(super) headers: HeaderMap,
     /// Whether the backend keeps the connection open (RFC 9112 section 9.3).
     pub(super) keeps_open: bool,
@@ -114,6 +117,7 @@ pub(super) fn parse(head: Bytes) -> Option<ResponseHead> {
     let http10 = *minor == b'0';
     let status = StatusCode::from_bytes(status.get(..3)?).ok()?;
     let first_field = memchr(b'\n', &head)? + 1;
+    let reason = reason(status, &head, first_field);
     let headers = fields(&head.slice(first_field..))?;
     let options = |wanted: &[u8]| {
         let lines = headers.get_all(CONNECTION).iter();
@@ -121,7 +125,19 @@ pub(super) fn parse(head: Bytes) -> Option<ResponseHead> {
         options.any(|option| trim(option).eq_ignore_ascii_case(wanted))
     };
     let keeps_open = if http10 { options(b"keep-alive") } else { !options(b"close") };
-    Some(ResponseHead { status, headers, keeps_open })
+    Some(ResponseHead { status, reason, headers, keeps_open })
+}
+
+/// What stands behind the status, if it is not what we would say ourselves (RFC 9112 section 4).
+fn reason(status: StatusCode, head: &Bytes, line_end: usize) -> Option<ReasonPhrase> {
+    const BEFORE: usize = b"HTTP/1.1 200".len();
+    let text = trim(head.get(BEFORE..line_end - 2)?);
+    let common = status.canonical_reason();
+    if common.is_some_and(|common| text.is_empty() || text == common.as_bytes()) {
+        return None;
+    }
+    // A copy, since a slice would hold the whole head.
+    ReasonPhrase::try_from(text.to_vec()).ok()
 }
 
 /// Reads field lines that the scanner has passed, up to the empty line behind them.

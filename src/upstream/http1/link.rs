@@ -161,6 +161,10 @@ impl Link {
                     self.refuse(Violation::InvalidStatusLine);
                     return Poll::Ready(Err(self.why_over()));
                 }
+                Ok(0) if !self.may_be_http() => {
+                    self.count_malformed();
+                    return Poll::Ready(Err(Error::Malformed("it is not HTTP/1".into())));
+                }
                 Ok(0) => {
                     let end = io::ErrorKind::UnexpectedEof.into();
                     return Poll::Ready(Err(self.broken(end, reused)));
@@ -171,14 +175,41 @@ impl Link {
         }
     }
 
+    /// Whether what has come of a head, if anything has, is the beginning of one.
+    fn may_be_http(&self) -> bool {
+        const START: &[u8] = b"HTTP/1.";
+        let begun = self.buffer.len().min(START.len());
+        self.buffer[..begun] == START[..begun]
+    }
+
     fn take_in(&mut self, head: Bytes) -> Result<ResponseHead, Error> {
         let head = head::parse(head).ok_or_else(|| {
             self.count_malformed();
             Error::Malformed("its head cannot be read".into())
         })?;
         self.over |= !head.keeps_open || self.scanner.is_spent();
+        self.look_ahead().map_err(|violation| {
+            self.refuse(violation);
+            Error::Malformed(violation.reason().into())
+        })?;
         self.note_end();
         Ok(head)
+    }
+
+    /// Looks at the chunks that came with the head. Once the head has been passed on, the client can
+    /// only be told of what is wrong with them by a broken connection.
+    fn look_ahead(&self) -> Result<(), Violation> {
+        if !self.scanner.expects_framing() {
+            return Ok(());
+        }
+        let mut scanner = self.scanner.clone();
+        let mut rest = &self.buffer[..];
+        while !rest.is_empty() && !scanner.is_idle() {
+            let (passed, part) = scanner.next(rest);
+            part?;
+            rest = &rest[passed..];
+        }
+        Ok(())
     }
 
     /// Waits for the next frame of the body; `None` at its end.

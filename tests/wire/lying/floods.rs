@@ -83,18 +83,23 @@ async fn garbage_without_end() {
 
 const CHUNKED: &str = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
 
+/// If the beginning came with the head, it is the head that is refused.
+fn is_cut(status: Option<u16>) -> bool {
+    matches!(status, None | Some(502))
+}
+
 #[tokio::test]
 async fn a_chunk_extension_without_end() {
-    assert_eq!(flood(CHUNKED, "1;").await, None);
+    assert!(is_cut(flood(CHUNKED, "1;").await));
 }
 
 #[tokio::test]
 async fn chunk_extensions_without_end() {
-    assert_eq!(flood(CHUNKED, "1;aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\r\nx\r\n").await, None);
+    assert!(is_cut(flood(CHUNKED, "1;aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\r\nx\r\n").await));
 }
 
 #[tokio::test]
 async fn trailers_without_end() {
     let start = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n";
-    assert_eq!(flood(start, "X: y\r\n").await, None);
+    assert!(is_cut(flood(start, "X: y\r\n").await));
 }
