@@ -26,4 +26,4 @@ pub use machine::{Health, Settings, State, Transition};
 pub use reason::{EjectionReason, Reason};
 
 #[cfg(test)]
-mod simulation;
+mod tests;

@@ -129,7 +129,7 @@ pub fn is_hidden(
     hidden_before: bool,
     others_well: bool,
 ) -> bool {
-    status == StatusCode::INTERNAL_SERVER_ERROR
+    status.as_u16() == 500
         && matches!(*method, Method::GET | Method::HEAD)
         && !hidden_before
         && others_well
