@@ -51,7 +51,7 @@ pub async fn handle(
     let headers = request.headers_mut();
     let survey = Survey::of(headers);
     let given = if survey.request_id { identity::take_request_id(headers) } else { None };
-    let request_id = given.unwrap_or_else(|| worker.with_rng(identity::new_request_id));
+    let request_id = given.unwrap_or_else(|| worker.new_request_id());
     record.request_id = Some(request_id);
     let json = survey.json && wants_json(headers);
     let version = request.version();

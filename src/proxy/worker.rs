@@ -23,6 +23,7 @@ use tokio::time::Instant;
 
 use super::body::RequestBody;
 use super::connection::ConnectionState;
+use super::headers::identity::RequestIds;
 use super::listener::{self, Acceptor};
 use super::timer::Wheel;
 use crate::state::shared::WorkerCells;
@@ -65,6 +66,7 @@ pub struct Worker {
     /// For one read at a time, never across an await.
     pub scratch: RefCell<Box<[u8]>>,
     rng: RefCell<fastrand::Rng>,
+    request_ids: RefCell<RequestIds>,
     clock: Cell<Instant>,
     snapshot: RefCell<Rc<HeldSnapshot>>,
     connections: RefCell<Slab<Rc<ConnectionState>>>,
@@ -206,6 +208,7 @@ impl Worker {
             park_after: settings.park_after,
             scratch: RefCell::new(vec![0; SCRATCH_BYTES].into()),
             rng: RefCell::default(),
+            request_ids: RefCell::default(),
             clock: Cell::new(Instant::now()),
             snapshot: RefCell::new(Rc::new(HeldSnapshot(snapshot))),
             connections: RefCell::default(),
@@ -334,6 +337,11 @@ impl Worker {
     /// The time at the latest [`Self::tick`]: good for what has not awaited anything since.
     pub fn now(&self) -> Instant {
         self.clock.get()
+    }
+
+    /// A name for a request that came without one.
+    pub fn new_request_id(&self) -> HeaderValue {
+        self.request_ids.borrow_mut().next(&mut self.rng.borrow_mut())
     }
 
     /// Draws from the worker's random numbers. Not for secrets.

@@ -86,9 +86,13 @@ impl Http1 {
     {
         let asked = if head.method == Method::HEAD { Asked::Head } else { Asked::Plain };
         let (answer, sending) = self.ask(head, body, asked).await?;
-        if !self.link.borrow().sent {
+        let mut link = self.link.borrow_mut();
+        if link.sent {
+            link.out = sending.into_buffer();
+        } else {
             self.writer = Some(write_on(Rc::clone(&self.link), sending));
         }
+        drop(link);
         Ok(response(answer, Body::new(Rc::clone(&self.link))))
     }
 
@@ -102,7 +106,8 @@ impl Http1 {
         B: http_body::Body<Data = Bytes> + Unpin,
     {
         let reused = std::mem::replace(&mut self.used, true);
-        let mut sending = Sending::new(head, body);
+        let out = std::mem::take(&mut self.link.borrow_mut().out);
+        let mut sending = Sending::new(head, body, out);
         let mut begun = false;
         let answer = poll_fn(|cx| {
             let link = &mut *self.link.borrow_mut();

@@ -1,5 +1,6 @@
 //! The name of a request, and the trace of the processes that it went through.
 
+use bytes::Bytes;
 use fastrand::Rng;
 use http::{HeaderMap, HeaderValue};
 
@@ -7,6 +8,12 @@ use super::{HOPS, X_REQUEST_ID, members};
 
 /// The longest request id that is taken over from a client, in bytes.
 const MAX_REQUEST_ID: usize = 128;
+
+/// An id of ours, in hexadecimal digits.
+const ID_BYTES: usize = 32;
+
+/// Ids that are made at once.
+const AT_A_TIME: usize = 16;
 
 /// After so many processes of ours a request is in a loop, whichever they are.
 const MAX_HOPS: usize = 16;
@@ -23,9 +30,19 @@ pub fn take_request_id(headers: &mut HeaderMap) -> Option<HeaderValue> {
     one.map(unlike_any_other)
 }
 
-/// A new id, of 128 random bits.
-pub fn new_request_id(rng: &mut Rng) -> HeaderValue {
-    unlike_any_other(hex(rng.u128(..).to_be_bytes()))
+/// New ids, of 128 random bits each. They are made several at a time, since memory for a piece of 32
+/// bytes costs as much as for a page of them.
+#[derive(Debug, Default)]
+pub struct RequestIds(Bytes);
+
+impl RequestIds {
+    /// The next one.
+    pub fn next(&mut self, rng: &mut Rng) -> HeaderValue {
+        if self.0.is_empty() {
+            self.0 = (0..AT_A_TIME).flat_map(|_| hex(rng.u128(..))).collect();
+        }
+        unlike_any_other(visible(self.0.split_to(ID_BYTES)))
+    }
 }
 
 /// A value that HTTP/2 is not to remember (RFC 7541 section 7.1.3): no two are the same, so they
@@ -43,18 +60,22 @@ fn is_sane_id(id: &[u8]) -> bool {
 
 /// A random name for this process, made once at start, to know itself again by.
 pub fn instance_id(rng: &mut Rng) -> HeaderValue {
-    hex(rng.u128(..).to_be_bytes())
+    visible(Bytes::copy_from_slice(&hex(rng.u128(..))))
 }
 
 #[expect(clippy::expect_used, reason = "hexadecimal digits are visible ASCII")]
-fn hex(bytes: [u8; 16]) -> HeaderValue {
+fn visible(digits: Bytes) -> HeaderValue {
+    HeaderValue::from_maybe_shared(digits).expect("hexadecimal digits are a valid field value")
+}
+
+fn hex(number: u128) -> [u8; ID_BYTES] {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let mut text = [0; 32];
-    for (pair, byte) in text.chunks_exact_mut(2).zip(bytes) {
+    let mut text = [0; ID_BYTES];
+    for (pair, byte) in text.chunks_exact_mut(2).zip(number.to_be_bytes()) {
         pair[0] = DIGITS[usize::from(byte >> 4)];
         pair[1] = DIGITS[usize::from(byte & 15)];
     }
-    HeaderValue::from_bytes(&text).expect("hexadecimal digits are a valid field value")
+    text
 }
 
 /// True if a request went through this process before, or through too many like it.
@@ -105,15 +126,17 @@ mod tests {
     fn ids_are_not_for_the_tables_of_http_2() {
         let given = take_request_id(&mut map(&[("x-request-id", "given")]));
         assert!(given.is_some_and(|id| id.is_sensitive()));
-        assert!(new_request_id(&mut Rng::with_seed(1)).is_sensitive());
+        assert!(RequestIds::default().next(&mut Rng::with_seed(1)).is_sensitive());
     }
 
     #[test]
     fn new_ids_are_words_that_differ() {
-        let mut rng = Rng::with_seed(1);
-        let (one, other) = (new_request_id(&mut rng), new_request_id(&mut rng));
-        assert!(one.len() == 32 && one.as_bytes().iter().all(u8::is_ascii_hexdigit), "{one:?}");
-        assert_ne!(one, other);
+        let (mut ids, mut rng) = (RequestIds::default(), Rng::with_seed(1));
+        let made: Vec<_> = (0..3 * AT_A_TIME).map(|_| ids.next(&mut rng)).collect();
+        for (at, id) in made.iter().enumerate() {
+            assert!(id.len() == 32 && id.as_bytes().iter().all(u8::is_ascii_hexdigit), "{id:?}");
+            assert!(!made[..at].contains(id), "{id:?}");
+        }
     }
 
     #[test]

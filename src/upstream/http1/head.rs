@@ -25,9 +25,9 @@ pub(super) struct ResponseHead {
 /// Room for a head of common size.
 const COMMON_BYTES: usize = 1024;
 
-/// The bytes of a request's head.
-pub(super) fn encode(head: &RequestHead, framing: Framing) -> Vec<u8> {
-    let mut out = Vec::with_capacity(COMMON_BYTES);
+/// Writes a request's head to the end of some bytes.
+pub(super) fn encode(head: &RequestHead, framing: Framing, out: &mut Vec<u8>) {
+    out.reserve(COMMON_BYTES);
     out.extend_from_slice(head.method.as_str().as_bytes());
     out.push(b' ');
     if head.target.as_str().starts_with('?') {
@@ -36,7 +36,7 @@ pub(super) fn encode(head: &RequestHead, framing: Framing) -> Vec<u8> {
     }
     out.extend_from_slice(head.target.as_str().as_bytes());
     out.extend_from_slice(b" HTTP/1.1\r\nhost: ");
-    line(&mut out, &[head.host.as_bytes()]);
+    line(out, &[head.host.as_bytes()]);
     for (name, value) in &head.headers {
         // Without a body, what the client announced can only be a zero.
         let ours = match *name {
@@ -47,22 +47,21 @@ pub(super) fn encode(head: &RequestHead, framing: Framing) -> Vec<u8> {
             _ => false,
         };
         if !ours {
-            field(&mut out, name, value);
+            field(out, name, value);
         }
     }
     for (name, value) in head.added() {
-        field(&mut out, name, value);
+        field(out, name, value);
     }
     match framing {
         Framing::None => {}
         Framing::Length(length) => {
             let mut digits = itoa::Buffer::new();
-            line(&mut out, &[b"content-length: ", digits.format(length).as_bytes()]);
+            line(out, &[b"content-length: ", digits.format(length).as_bytes()]);
         }
-        Framing::Chunked => line(&mut out, &[b"transfer-encoding: chunked"]),
+        Framing::Chunked => line(out, &[b"transfer-encoding: chunked"]),
     }
     out.extend_from_slice(b"\r\n");
-    out
 }
 
 /// The line in front of a chunk of so many bytes.

@@ -36,6 +36,8 @@ pub(super) struct Link {
     /// The request has been written in full.
     pub(super) sent: bool,
     scanner: Scanner,
+    /// For the heads of requests, one after another.
+    pub(super) out: Vec<u8>,
     /// What was read and not passed on.
     buffer: BytesMut,
     /// So much of it belongs to a head, or to trailers, that go on.
@@ -60,6 +62,7 @@ impl Link {
             stream,
             sent: true,
             scanner: Scanner::new(LIMITS),
+            out: Vec::new(),
             buffer: BytesMut::new(),
             scanned: 0,
             read_bytes: READ_BYTES,
@@ -120,8 +123,9 @@ impl Link {
         }
     }
 
-    /// Gives the room for reads back.
+    /// Gives the room for reads and writes back.
     pub(super) fn release(&mut self) {
+        self.out = Vec::new();
         if self.buffer.is_empty() {
             self.buffer = BytesMut::new();
         }

@@ -38,12 +38,14 @@ impl<B> Sending<B>
 where
     B: http_body::Body<Data = Bytes> + Unpin,
 {
-    pub(super) fn new(head: &RequestHead, body: B) -> Self {
+    /// Written by way of `framing`, which is empty.
+    pub(super) fn new(head: &RequestHead, body: B, mut framing: Vec<u8>) -> Self {
         let form = Framing::of(&body);
+        encode(head, form, &mut framing);
         let owed = if let Framing::Length(length) = form { length } else { 0 };
         let body = (form != Framing::None).then_some(body);
         Sending {
-            framing: encode(head, form),
+            framing,
             at: 0,
             data: Bytes::new(),
             body,
@@ -57,6 +59,12 @@ where
             chunk_end: b"",
             owed,
         }
+    }
+
+    /// Gives the buffer back for the next request.
+    pub(super) fn into_buffer(mut self) -> Vec<u8> {
+        self.framing.clear();
+        self.framing
     }
 
     /// Writes on. Ready when everything has been written.
