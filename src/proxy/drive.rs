@@ -66,10 +66,6 @@ pub async fn drive<T>(
             if let Poll::Ready(result) = poll(cx, Wish::GoOn) {
                 return Poll::Ready(Over::Done(result));
             }
-            if state.io.resumable.get() && state.io.undecided.take() {
-                // Decided while hyper was not reading.
-                continue;
-            }
             if state.active.get() == 0
                 && state.io.blocked_since.get().is_none()
                 && let Some(violation) = state.io.violation.get()
@@ -82,10 +78,7 @@ pub async fn drive<T>(
                     return Poll::Ready(Over::Done(result));
                 }
             }
-            if state.io.half_closed_since.get().is_some()
-                && state.io.unanswered.get() == 0
-                && !state.io.left.replace(true)
-            {
+            if state.has_more_to_read() {
                 // hyper does not ask again by itself.
                 continue;
             }
@@ -129,6 +122,17 @@ enum Overdue {
 }
 
 impl ConnectionState {
+    /// Whether something to be read has turned up behind hyper's back: bytes that waited for a
+    /// decision on whose they are, or the client's end, once all that it asked is answered.
+    fn has_more_to_read(&self) -> bool {
+        if self.io.resumable.get() && self.io.undecided.take() {
+            return true;
+        }
+        self.io.half_closed_since.get().is_some()
+            && self.io.unanswered.get() == 0
+            && !self.io.left.replace(true)
+    }
+
     /// Whether hyper may be told to close now. Under HTTP/1.1 it closes a connection of which it has
     /// seen no whole request, whatever is on its way; so a new one keeps its first request, and
     /// one whose next head has begun to come keeps that. Under HTTP/2 a GOAWAY loses nothing.
