@@ -45,4 +45,4 @@ class Dump:
                 if not of_call:
                     self.own[here] += int(line.split()[1])
                 of_call = False
-        self.instructions = self.own.total()
+        self.instructions = sum(self.own.values())
