@@ -9,7 +9,7 @@
 //! ready now, and may be other streams of this connection, have had their turn.
 
 use std::cell::RefCell;
-use std::io::{self, IoSlice};
+use std::io::{self, IoSlice, Write};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -18,9 +18,13 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
 use super::Meter;
-use super::outbox::Outbox;
+use super::outbox::{Outbox, RECORD_BYTES, Sink};
 use crate::proxy::io::{ClientStream, IoState};
 use crate::state::H2Abuse;
+
+/// What TLS may hold of sealed records that were not written yet: four of the largest, which go out
+/// as one write.
+const SEALED_BYTES: usize = 4 * (RECORD_BYTES + 256);
 
 /// A handle to the wrapper; its clones are of the same.
 #[derive(Clone, Debug)]
@@ -42,7 +46,10 @@ struct Wire {
 
 impl Http2Io {
     /// Wraps a connection of which these bytes were read already.
-    pub fn new(stream: ClientStream, held: Vec<u8>, meter: Meter, state: Rc<IoState>) -> Self {
+    pub fn new(mut stream: ClientStream, held: Vec<u8>, meter: Meter, state: Rc<IoState>) -> Self {
+        if let ClientStream::Tls(tls) = &mut stream {
+            tls.get_mut().1.set_buffer_limit(Some(SEALED_BYTES));
+        }
         let outbox = Outbox::default();
         let wire = Wire { stream, held, meter, outbox, yielded: false, broken: None, state };
         Http2Io(Rc::new(RefCell::new(wire)))
@@ -138,6 +145,34 @@ impl Wire {
             let _ = self.poll_flush(cx);
         }
         io::Error::other(abuse.label())
+    }
+}
+
+impl Sink for ClientStream {
+    fn poll_take(
+        &mut self,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let tls = match self {
+            ClientStream::Plain(stream) => return Pin::new(stream).poll_write_vectored(cx, slices),
+            ClientStream::Tls(tls) => tls,
+        };
+        // Past tokio-rustls, which would write each record as soon as it is sealed.
+        let taken = tls.get_mut().1.writer().write_vectored(slices)?;
+        if taken > 0 {
+            return Poll::Ready(Ok(taken));
+        }
+        let flushed = Pin::new(&mut *tls).poll_flush(cx)?;
+        // Part of it may have gone.
+        match tls.get_mut().1.writer().write_vectored(slices)? {
+            0 if flushed.is_pending() => Poll::Pending,
+            taken => Poll::Ready(Ok(taken)),
+        }
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        AsyncWrite::poll_flush(Pin::new(self), cx)
     }
 }
 

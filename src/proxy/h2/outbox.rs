@@ -4,17 +4,29 @@
 //! comes that would be a record of TLS and a system call for every small answer. So small writes are
 //! gathered in here, up to what one record holds, and go out together when the connection is
 //! flushed. Data in bulk passes by, in whole records, without being copied: only the part behind the
-//! last whole record waits.
+//! last whole record waits. Where the connection is secured, the records wait too, sealed, until
+//! there are a few of them.
 
 use std::io::{self, IoSlice};
-use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use smallvec::SmallVec;
-use tokio::io::AsyncWrite;
 
 /// The largest record of TLS (RFC 8446 section 5.1), and the most that waits.
 pub(super) const RECORD_BYTES: usize = 16 * 1024;
+
+/// Where an outbox is emptied into.
+pub trait Sink {
+    /// Takes bytes, if only to keep them until it is flushed.
+    fn poll_take(
+        &mut self,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>>;
+
+    /// Writes what was kept.
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+}
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -22,26 +34,29 @@ pub struct Outbox {
     waiting: Vec<u8>,
     /// How much of it has gone out.
     gone: usize,
-    /// The stream did not take something; it will say when it does.
+    /// Something was taken that was not flushed.
+    unflushed: bool,
+    /// The sink did not take something; it will say when it does.
     blocked: bool,
 }
 
 impl Outbox {
     /// Whether there is something that may still wait for more.
     pub fn may_wait(&self) -> bool {
-        self.left() > 0 && !self.blocked
+        self.unflushed && !self.blocked
     }
 
-    /// Takes bytes to be written: all of them, unless they are many and `stream` does not take
-    /// them. `note` is told what the stream made of each write.
-    pub fn poll_write<S: AsyncWrite + Unpin>(
+    /// Takes bytes to be written: all of them, unless they are many and the sink does not take
+    /// them. `note` is told what the sink made of each.
+    pub fn poll_write<S: Sink>(
         &mut self,
-        stream: &mut S,
+        sink: &mut S,
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
         mut note: impl FnMut(&Poll<io::Result<usize>>),
     ) -> Poll<io::Result<usize>> {
         let length: usize = slices.iter().map(|slice| slice.len()).sum();
+        self.unflushed = true;
         loop {
             let left = self.left();
             if left + length <= RECORD_BYTES {
@@ -49,7 +64,7 @@ impl Outbox {
                 return Poll::Ready(Ok(length));
             }
             let whole = (left + length) / RECORD_BYTES * RECORD_BYTES;
-            let written = ready!(self.pass(stream, cx, slices, whole, &mut note))?;
+            let written = ready!(self.pass(sink, cx, slices, whole, &mut note))?;
             let Some(taken) = written.checked_sub(left) else {
                 self.gone += written;
                 continue;
@@ -65,20 +80,21 @@ impl Outbox {
         }
     }
 
-    /// Writes what waits, and flushes `stream`.
-    pub fn poll_flush<S: AsyncWrite + Unpin>(
+    /// Writes what waits, and flushes the sink.
+    pub fn poll_flush<S: Sink>(
         &mut self,
-        stream: &mut S,
+        sink: &mut S,
         cx: &mut Context<'_>,
         mut note: impl FnMut(&Poll<io::Result<usize>>),
     ) -> Poll<io::Result<()>> {
         while self.left() > 0 {
             let all = self.left();
-            self.gone += ready!(self.pass(stream, cx, &[], all, &mut note))?;
+            self.gone += ready!(self.pass(sink, cx, &[], all, &mut note))?;
         }
         self.clear();
-        let flushed = Pin::new(stream).poll_flush(cx);
+        let flushed = sink.poll_flush(cx);
         self.blocked = flushed.is_pending();
+        self.unflushed = self.blocked;
         flushed
     }
 
@@ -119,10 +135,10 @@ impl Outbox {
         }
     }
 
-    /// One write to the stream: what waits and then the slices, so many bytes at most.
-    fn pass<S: AsyncWrite + Unpin>(
+    /// One take of the sink: what waits and then the slices, so many bytes at most.
+    fn pass<S: Sink>(
         &mut self,
-        stream: &mut S,
+        sink: &mut S,
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
         mut most: usize,
@@ -137,10 +153,7 @@ impl Outbox {
                 parts.push(IoSlice::new(&part[..length]));
             }
         }
-        let written = match &parts[..] {
-            [one] => Pin::new(stream).poll_write(cx, one),
-            all => Pin::new(stream).poll_write_vectored(cx, all),
-        };
+        let written = sink.poll_take(cx, &parts);
         self.blocked = written.is_pending();
         note(&written);
         match ready!(written)? {
@@ -177,17 +190,9 @@ mod tests {
         }
     }
 
-    impl AsyncWrite for Stream {
-        fn poll_write(
-            self: Pin<&mut Self>,
-            cx: &mut Context<'_>,
-            bytes: &[u8],
-        ) -> Poll<io::Result<usize>> {
-            self.poll_write_vectored(cx, &[IoSlice::new(bytes)])
-        }
-
-        fn poll_write_vectored(
-            mut self: Pin<&mut Self>,
+    impl Sink for Stream {
+        fn poll_take(
+            &mut self,
             _: &mut Context<'_>,
             slices: &[IoSlice<'_>],
         ) -> Poll<io::Result<usize>> {
@@ -198,12 +203,8 @@ mod tests {
             Poll::Ready(Ok(taken))
         }
 
-        fn poll_flush(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        fn poll_flush(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
             self.flushed += 1;
-            Poll::Ready(Ok(()))
-        }
-
-        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
             Poll::Ready(Ok(()))
         }
     }
@@ -212,13 +213,13 @@ mod tests {
         Context::from_waker(Waker::noop())
     }
 
-    fn write(outbox: &mut Outbox, stream: &mut Stream, parts: &[&[u8]]) -> Poll<usize> {
+    fn write(outbox: &mut Outbox, sink: &mut Stream, parts: &[&[u8]]) -> Poll<usize> {
         let slices: Vec<_> = parts.iter().map(|part| IoSlice::new(part)).collect();
-        outbox.poll_write(stream, &mut cx(), &slices, |_| ()).map(Result::unwrap)
+        outbox.poll_write(sink, &mut cx(), &slices, |_| ()).map(Result::unwrap)
     }
 
-    fn flush(outbox: &mut Outbox, stream: &mut Stream) -> Poll<()> {
-        outbox.poll_flush(stream, &mut cx(), |_| ()).map(Result::unwrap)
+    fn flush(outbox: &mut Outbox, sink: &mut Stream) -> Poll<()> {
+        outbox.poll_flush(sink, &mut cx(), |_| ()).map(Result::unwrap)
     }
 
     #[test]
