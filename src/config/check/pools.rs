@@ -1,6 +1,6 @@
 //! Pools: that every address stands in one place, and that versions can do their work.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use crate::config::diagnostic::Diagnostic;
 use crate::config::model::{Backend, BackendAddress, Config, Fallback, Pool, Route, RouteAction};
@@ -8,13 +8,17 @@ use crate::config::reader::Reader;
 use crate::config::suggest::suggest;
 
 pub(super) fn check(config: &Config, reader: &Reader) {
+    // Once for all pools: there may be thousands of them, and of routes.
+    let used: HashSet<&str> = config.routes.iter().flat_map(pools_of).collect();
     for (name, pool) in &config.pools {
         let key = format!("pools.{name}");
         check_addresses(reader, pool, &key);
         check_backups(reader, pool, &key);
         check_server_names(reader, pool, &key);
         check_active(reader, pool, &key);
-        check_use(config, reader, pool, &key);
+        if !used.contains(&**name) {
+            warn_unused(reader, pool, &key);
+        }
     }
 }
 
@@ -84,22 +88,22 @@ fn check_active(reader: &Reader, pool: &Pool, key: &str) {
     }
 }
 
-fn check_use(config: &Config, reader: &Reader, pool: &Pool, key: &str) {
-    let leads_here = |route: &Route| {
-        let action = match &route.action {
-            RouteAction::Pool(name) => Some(name),
-            RouteAction::Redirect(_) => None,
-        };
-        let fallback = match &route.fallback {
-            Some(Fallback::Pool(name)) => Some(name),
-            Some(Fallback::File(_)) | None => None,
-        };
-        action.into_iter().chain(fallback).any(|name| name.value == pool.name.value)
+/// The names of the pools that a route leads to.
+fn pools_of(route: &Route) -> impl Iterator<Item = &str> {
+    let action = match &route.action {
+        RouteAction::Pool(name) => Some(name),
+        RouteAction::Redirect(_) => None,
     };
-    if !config.routes.iter().any(leads_here) {
-        let name = &pool.name.value;
-        let warning = Diagnostic::warning(format!("no route leads to pool `{name}`"));
-        let help = format!("add a [[routes]] with pool = \"{name}\"");
-        reader.report(warning.at(pool.name.span).key(key).help(help));
-    }
+    let fallback = match &route.fallback {
+        Some(Fallback::Pool(name)) => Some(name),
+        Some(Fallback::File(_)) | None => None,
+    };
+    action.into_iter().chain(fallback).map(|name| name.value.as_str())
+}
+
+fn warn_unused(reader: &Reader, pool: &Pool, key: &str) {
+    let name = &pool.name.value;
+    let warning = Diagnostic::warning(format!("no route leads to pool `{name}`"));
+    let help = format!("add a [[routes]] with pool = \"{name}\"");
+    reader.report(warning.at(pool.name.span).key(key).help(help));
 }
