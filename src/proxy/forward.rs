@@ -143,13 +143,10 @@ async fn attempt(
     {
         return Err(Missed::Answered(status));
     }
-    let hold = Hold {
-        slot: picked.slot,
-        lease: Some(lease),
-        gauge: None,
-        picked: began,
-        worker: Rc::clone(&record.connection.worker),
-    };
+    let worker = Rc::clone(&record.connection.worker);
+    // Nobody sends them again.
+    worker.upstreams.spare.keep(std::mem::take(&mut outgoing.head.headers));
+    let hold = Hold { slot: picked.slot, lease: Some(lease), gauge: None, picked: began, worker };
     Ok(Answer::Backend(relay(pool, outgoing, hold, &picked.choice, response, record)))
 }
 

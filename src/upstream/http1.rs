@@ -29,6 +29,7 @@ use super::Error;
 use super::dial::UpstreamStream;
 use super::framing::Asked;
 use super::request::RequestHead;
+use super::spare::SpareMaps;
 use crate::framing::Violation;
 use crate::state::backend::BackendCells;
 use crate::state::{Backend, WorkerId};
@@ -44,8 +45,14 @@ pub struct Http1 {
 
 impl Http1 {
     /// Speaks HTTP/1.1 on a fresh connection.
-    pub fn open(stream: UpstreamStream, backend: &Arc<Backend>, worker: WorkerId) -> Self {
-        let link = Rc::new(RefCell::new(Link::new(stream, backend, worker)));
+    pub fn open(
+        stream: UpstreamStream,
+        backend: &Arc<Backend>,
+        worker: WorkerId,
+        spare: Rc<SpareMaps>,
+    ) -> Self {
+        let gauge = ConnectionGauge::open(Arc::clone(backend), worker);
+        let link = Rc::new(RefCell::new(Link::new(stream, gauge, spare)));
         Http1 { link, writer: None, used: false }
     }
 
@@ -186,21 +193,18 @@ pub enum UpgradeOutcome {
     Declined(Response<Body>),
 }
 
-/// Asks the backend to switch protocols, on a connection of its own.
+/// Asks the backend to switch protocols, on a connection that is used for nothing else.
 ///
 /// # Errors
 /// Those of the exchange.
 pub async fn upgrade<B>(
-    stream: UpstreamStream,
+    mut connection: Http1,
     head: &RequestHead,
     body: B,
-    backend: &Arc<Backend>,
-    worker: WorkerId,
 ) -> Result<(UpgradeOutcome, ConnectionGauge), Error>
 where
     B: http_body::Body<Data = Bytes> + Unpin,
 {
-    let mut connection = Http1::open(stream, backend, worker);
     let (answer, _sending) = connection.ask(head, body, Asked::Upgrade).await?;
     let link = Rc::clone(&connection.link);
     drop(connection);

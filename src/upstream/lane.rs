@@ -9,10 +9,10 @@ use std::time::Instant;
 use bytes::Bytes;
 use http::Response;
 
-use super::dial::dial;
+use super::dial::{UpstreamStream, dial};
 use super::http1::{self, ConnectionGauge, Http1, UpgradeOutcome};
 use super::http2::{Http2, Http2Stream, StreamGuard};
-use super::{Error, Failed, Incoming, RequestHead};
+use super::{Error, Failed, Incoming, RequestHead, SpareMaps};
 use crate::framing::Violation;
 use crate::state::pool::{Protocol, UpstreamSettings};
 use crate::state::{Backend, Files, WorkerId};
@@ -24,6 +24,7 @@ pub struct Lane<B> {
     worker: WorkerId,
     workers: usize,
     files: Arc<Files>,
+    spare: Rc<SpareMaps>,
     settings: RefCell<Arc<UpstreamSettings>>,
     /// Last in, first out: the warmest connection serves next and the surplus grows old.
     idle: RefCell<Vec<Idle>>,
@@ -112,8 +113,8 @@ where
     pub(super) fn new(
         backend: Arc<Backend>,
         settings: Arc<UpstreamSettings>,
-        worker: WorkerId,
-        workers: usize,
+        spare: Rc<SpareMaps>,
+        (worker, workers): (WorkerId, usize),
         files: Arc<Files>,
     ) -> Self {
         Lane {
@@ -121,6 +122,7 @@ where
             worker,
             workers,
             files,
+            spare,
             settings: RefCell::new(settings),
             idle: RefCell::default(),
             http2: RefCell::default(),
@@ -214,8 +216,7 @@ where
         let dialled = dial(&self.backend, &settings, true, &self.files)
             .await
             .inspect_err(|error| self.count_dial_error(error))?;
-        let (outcome, gauge) =
-            http1::upgrade(dialled.stream, head, body, &self.backend, self.worker).await?;
+        let (outcome, gauge) = http1::upgrade(self.connection(dialled.stream), head, body).await?;
         Ok(UpgradeAnswer { outcome, gauge })
     }
 
@@ -258,9 +259,13 @@ where
             }
             Kind::Http2(stream)
         } else {
-            Kind::Http1(Http1::open(dialled.stream, &self.backend, self.worker))
+            Kind::Http1(self.connection(dialled.stream))
         };
         Ok(Connection { lane: Rc::clone(self), epoch, kind })
+    }
+
+    fn connection(&self, stream: UpstreamStream) -> Http1 {
+        Http1::open(stream, &self.backend, self.worker, Rc::clone(&self.spare))
     }
 
     fn put_back(&self, connection: Http1, epoch: u32, now: Instant) {

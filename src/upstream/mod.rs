@@ -14,6 +14,7 @@ pub mod http1;
 pub mod http2;
 mod lane;
 mod request;
+mod spare;
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -25,6 +26,7 @@ pub use body::Incoming;
 pub use error::{Error, Failed};
 pub use lane::{Connection, Lane, Lease, UpgradeAnswer};
 pub use request::{Field, RequestHead};
+pub use spare::SpareMaps;
 
 use crate::state::pool::UpstreamSettings;
 use crate::state::{Backend, BackendId, Files, WorkerId};
@@ -32,6 +34,8 @@ use crate::state::{Backend, BackendId, Files, WorkerId};
 /// The lanes of one worker. `B` is the body of the requests that are sent.
 #[derive(Debug)]
 pub struct Upstreams<B> {
+    /// Maps for the fields of answers; those of requests that are done are welcome.
+    pub spare: Rc<SpareMaps>,
     worker: WorkerId,
     workers: usize,
     files: Arc<Files>,
@@ -46,7 +50,7 @@ where
     /// No lane yet. `workers` is the number of workers that share a backend's limit of unused
     /// connections.
     pub fn new(worker: WorkerId, workers: usize, files: Arc<Files>) -> Self {
-        Upstreams { worker, workers, files, lanes: RefCell::default() }
+        Upstreams { spare: Rc::default(), worker, workers, files, lanes: RefCell::default() }
     }
 
     /// The lane to this backend. Connections that were made under other settings are not used
@@ -56,7 +60,8 @@ where
         let lane = lanes.entry(backend.id).or_insert_with(|| {
             let (backend, settings) = (Arc::clone(backend), Arc::clone(settings));
             let files = Arc::clone(&self.files);
-            Rc::new(Lane::new(backend, settings, self.worker, self.workers, files))
+            let spare = Rc::clone(&self.spare);
+            Rc::new(Lane::new(backend, settings, spare, (self.worker, self.workers), files))
         });
         lane.adopt(settings);
         Rc::clone(lane)

@@ -108,8 +108,8 @@ fn line(out: &mut Vec<u8>, parts: &[&[u8]]) {
 }
 
 /// Reads a response head that the scanner has passed, up to the empty line behind it. `None` if it
-/// is none after all.
-pub(super) fn parse(head: Bytes) -> Option<ResponseHead> {
+/// is none after all. Its fields go into a map that is `empty`.
+pub(super) fn parse(head: Bytes, empty: HeaderMap) -> Option<ResponseHead> {
     let [b'H', b'T', b'T', b'P', b'/', b'1', b'.', minor, b' ', status @ ..] = &head[..] else {
         return None;
     };
@@ -117,7 +117,7 @@ pub(super) fn parse(head: Bytes) -> Option<ResponseHead> {
     let status = StatusCode::from_bytes(status.get(..3)?).ok()?;
     let first_field = memchr(b'\n', &head)? + 1;
     let reason = reason(status, &head, first_field);
-    let headers = fields(&head.slice(first_field..))?;
+    let headers = fields(&head.slice(first_field..), empty)?;
     let options = |wanted: &[u8]| {
         let lines = headers.get_all(CONNECTION).iter();
         let mut options = lines.flat_map(|line| line.as_bytes().split(|&byte| byte == b','));
@@ -139,10 +139,8 @@ fn reason(status: StatusCode, head: &Bytes, line_end: usize) -> Option<ReasonPhr
     ReasonPhrase::try_from(text.to_vec()).ok()
 }
 
-/// Reads field lines that the scanner has passed, up to the empty line behind them.
-pub(super) fn fields(lines: &Bytes) -> Option<HeaderMap> {
-    // Heads have a dozen fields or two; more make the map grow.
-    let mut headers = HeaderMap::with_capacity(12);
+/// Reads field lines that the scanner has passed, up to the empty line behind them, into a map.
+pub(super) fn fields(lines: &Bytes, mut headers: HeaderMap) -> Option<HeaderMap> {
     let mut at = 0;
     while lines.get(at).is_some_and(|&byte| byte != b'\r') {
         let colon = at + memchr(b':', &lines[at..])?;

@@ -3,7 +3,7 @@
 
 use std::io;
 use std::pin::pin;
-use std::sync::Arc;
+use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::{Bytes, BytesMut};
@@ -14,11 +14,11 @@ use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
 use super::ConnectionGauge;
 use super::head::{self, ResponseHead};
 use crate::framing::{Limits, Violation};
-use crate::state::{Backend, WorkerId};
 use crate::upstream::Error;
 use crate::upstream::dial::UpstreamStream;
 use crate::upstream::error::closes;
 use crate::upstream::framing::{Asked, Part, Scanner};
+use crate::upstream::spare::SpareMaps;
 
 /// What a backend may send in one head: more than any that is meant well, and little enough that a
 /// thousand of them at once do no harm.
@@ -54,10 +54,15 @@ pub(super) struct Link {
     /// Whoever reads, while somebody else writes.
     reader: Option<Waker>,
     gauge: ConnectionGauge,
+    spare: Rc<SpareMaps>,
 }
 
 impl Link {
-    pub(super) fn new(stream: UpstreamStream, backend: &Arc<Backend>, worker: WorkerId) -> Self {
+    pub(super) fn new(
+        stream: UpstreamStream,
+        gauge: ConnectionGauge,
+        spare: Rc<SpareMaps>,
+    ) -> Self {
         Link {
             stream,
             sent: true,
@@ -72,7 +77,8 @@ impl Link {
             violation: None,
             trailers: None,
             reader: None,
-            gauge: ConnectionGauge::open(Arc::clone(backend), worker),
+            gauge,
+            spare,
         }
     }
 
@@ -187,7 +193,7 @@ impl Link {
     }
 
     fn take_in(&mut self, head: Bytes) -> Result<ResponseHead, Error> {
-        let head = head::parse(head).ok_or_else(|| {
+        let head = head::parse(head, self.spare.take()).ok_or_else(|| {
             self.count_malformed();
             Error::Malformed("its head cannot be read".into())
         })?;
@@ -289,7 +295,8 @@ impl Link {
             drop(self.take_scanned());
         } else if self.scanner.is_idle() {
             let lines = self.take_scanned();
-            self.trailers = head::fields(&lines).filter(|trailers| !trailers.is_empty());
+            self.trailers =
+                head::fields(&lines, HeaderMap::new()).filter(|trailers| !trailers.is_empty());
             self.note_end();
         }
     }
