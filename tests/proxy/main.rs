@@ -24,6 +24,7 @@ mod http2;
 mod http2_abuse;
 mod http2_plain;
 mod http2_rules;
+mod http2_sharing;
 mod limits;
 mod limits_told;
 mod parking;
