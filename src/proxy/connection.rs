@@ -17,16 +17,17 @@ use tokio::time::Instant;
 use super::body::Upload;
 use super::drive::{Over, Wish, drive};
 use super::farewell::Leftovers;
+use super::framing::Scanner;
 use super::h2::io::Http2Io;
 use super::h2::stream::{Asked, StreamExecutor};
 use super::h2::{Meter, MeterLimits};
 use super::headers::forwarded::{Connection as Asker, ConnectionHeaders};
-use super::io::{ClientStream, IoState, Peer, RawStream};
+use super::io::{ClientIo, ClientStream, IoState, Peer, RawStream};
 use super::permit::Permit;
 use super::timer::Timer;
 use super::tls::{self, Settled};
 use super::tunnel;
-use super::worker::Worker;
+use super::worker::{Registered, Worker};
 use super::{error, http1, record, service, sniff};
 use crate::state::{H2Abuse, Listener, Snapshot, SocketId};
 
@@ -78,53 +79,84 @@ pub struct ConnectionState {
     cut: Cell<bool>,
 }
 
-/// Serves a connection from its first byte to its last.
-pub async fn serve(
-    worker: Rc<Worker>,
-    listener: Arc<Listener>,
-    socket: SocketId,
-    stream: RawStream,
-    permit: Permit,
-) {
-    let peer = stream.peer();
-    let h2c = listener.h2c && listener.tls.is_none();
-    let (mut stream, settled) = match &listener.tls {
-        None => (ClientStream::Plain(stream), None),
-        Some(tls) => match tls::handshake(&worker, &listener, tls, stream).await {
-            Some((stream, settled)) => (ClientStream::Tls(stream), Some(settled)),
-            None => return,
-        },
-    };
-    let state = ConnectionState::new(&worker, listener, socket, peer, settled);
-    let _registered = worker.register(&state);
-    if worker.is_draining() || worker.snapshot().listener_at(socket).is_none() {
-        // Accepted while its socket was being emptied: one request, then close.
-        state.drain();
-    }
-    let mut held = Vec::new();
-    if h2c {
-        match sniff::sniff(&state, &mut stream).await {
-            Some(sniffed) => {
-                held = sniffed.held;
-                state.h2.set(sniffed.h2);
-            }
-            None => return,
-        }
-    }
-    // Boxed, so that a connection of HTTP/1.1 has no room for it.
-    if state.is_h2() {
-        Box::pin(serve_h2(&state, stream, held)).await;
-    } else {
-        http1::serve(&state, stream, held).await;
-    }
-    drop(permit);
+/// A connection that was accepted.
+#[derive(Debug)]
+pub struct Accepted {
+    /// The worker that it lives on.
+    pub worker: Rc<Worker>,
+    /// The listener as it is now.
+    pub listener: Arc<Listener>,
+    /// The socket that it was accepted on.
+    pub socket: SocketId,
+    /// The connection.
+    pub stream: RawStream,
+    /// Its right to be.
+    pub permit: Permit,
 }
 
-async fn serve_h2(state: &Rc<ConnectionState>, stream: ClientStream, held: Vec<u8>) {
+/// A connection on which HTTP can be spoken, and its version.
+enum Open {
+    Http1(Registered, Box<ClientIo>),
+    Http2(Registered, Http2Io),
+}
+
+/// Serves a connection from its first byte to its last.
+///
+/// This is the task that a connection has as long as it lives, and it has room for the largest of
+/// its parts. So what is large and does not last, or is another version's, is boxed.
+pub async fn serve(accepted: Box<Accepted>) {
+    let open = match accepted.listener.tls.is_some() || accepted.listener.h2c {
+        true => Box::pin(open(accepted)).await,
+        false => Some(accepted.open()),
+    };
+    match open {
+        Some(Open::Http1(connection, io)) => http1::serve(&connection, io).await,
+        Some(Open::Http2(connection, io)) => Box::pin(serve_h2(&connection, io)).await,
+        None => {}
+    }
+}
+
+/// Finds out what is to be spoken: by a TLS handshake, or by the first bytes.
+async fn open(accepted: Box<Accepted>) -> Option<Open> {
+    let Accepted { worker, listener, socket, stream, permit } = *accepted;
+    let peer = stream.peer();
+    let Some(tls) = &listener.tls else {
+        let connection = ConnectionState::new(&worker, listener, socket, peer, None);
+        let connection = connection.enter(permit);
+        let mut stream = ClientStream::Plain(stream);
+        let sniffed = sniff::sniff(&connection, &mut stream).await?;
+        connection.h2.set(sniffed.h2);
+        return Some(connection.open(stream, sniffed.held));
+    };
+    let (stream, settled) = tls::handshake(&worker, &listener, tls, stream).await?;
+    let connection = ConnectionState::new(&worker, listener, socket, peer, Some(settled));
+    Some(connection.enter(permit).open(ClientStream::Tls(stream), Vec::new()))
+}
+
+impl Accepted {
+    /// Where only HTTP/1.1 is spoken.
+    fn open(self) -> Open {
+        let Accepted { worker, listener, socket, stream, permit } = self;
+        let connection = ConnectionState::new(&worker, listener, socket, stream.peer(), None);
+        connection.enter(permit).open(ClientStream::Plain(stream), Vec::new())
+    }
+}
+
+impl Registered {
+    fn open(self, stream: ClientStream, held: Vec<u8>) -> Open {
+        let state = Rc::clone(&self.io);
+        if !self.is_h2() {
+            let scanner = Scanner::new(http1::head_limits(&self));
+            return Open::Http1(self, Box::new(ClientIo::new(stream, held, scanner, state)));
+        }
+        let meter = Meter::new(self.meter_limits(), Instant::now());
+        let io = Http2Io::new(stream, held, meter, state);
+        Open::Http2(self, io)
+    }
+}
+
+async fn serve_h2(state: &Rc<ConnectionState>, io: Http2Io) {
     let limits = state.listener.borrow().limits.clone();
-    let (streams, max_header_bytes) = (limits.h2_streams, limits.max_header_bytes);
-    let meter = Meter::new(MeterLimits { streams, max_header_bytes }, Instant::now());
-    let io = Http2Io::new(stream, held, meter, Rc::clone(&state.io));
     let serving = Rc::clone(state);
     // Boxed, since the task of a stream is moved several times on its way to where it runs.
     let service =
@@ -201,6 +233,20 @@ impl ConnectionState {
             cut: Cell::new(false),
             worker: Rc::clone(worker),
         })
+    }
+
+    fn meter_limits(&self) -> MeterLimits {
+        let limits = &self.listener.borrow().limits;
+        MeterLimits { streams: limits.h2_streams, max_header_bytes: limits.max_header_bytes }
+    }
+
+    /// Enters it into its worker's list.
+    fn enter(self: Rc<Self>, permit: Permit) -> Registered {
+        if self.worker.is_draining() || self.worker.snapshot().listener_at(self.socket).is_none() {
+            // Accepted while its socket was being emptied: one request, then close.
+            self.drain();
+        }
+        Registered::new(self, permit)
     }
 
     /// The listener as this snapshot has it, or as it last was if it has left the configuration.
@@ -298,6 +344,7 @@ impl ConnectionState {
             && !self.closing.get()
             && !self.io.unflushed.get()
             && !self.io.within_body.get()
+            && self.io.unanswered.get() == 0
             && self.io.violation.get().is_none()
     }
 

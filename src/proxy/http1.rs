@@ -10,7 +10,6 @@
 use std::pin::Pin;
 use std::rc::Rc;
 
-use bytes::Bytes;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -19,9 +18,8 @@ use tokio::io::AsyncWrite;
 use super::connection::ConnectionState;
 use super::drive::{Over, Wish, drive};
 use super::farewell::{linger, refuse};
-use super::framing::Scanner;
-use super::io::{ClientIo, ClientStream};
-use super::tunnel;
+use super::io::ClientIo;
+use super::tunnel::{self, Tunnel};
 use super::worker::Worker;
 use super::{error, service};
 use crate::framing::Limits;
@@ -32,42 +30,32 @@ const BUFFER_BYTES: usize = 32 * 1024;
 /// What becomes of a connection that hyper has let go of.
 enum Next {
     /// Nothing has happened for a while.
-    Park(ClientIo),
+    Park(Box<ClientIo>),
     /// It is another protocol's now.
-    Tunnel(Box<tunnel::Start>, ClientStream, Bytes),
+    Tunnel(Box<Tunnel>),
     /// It ends, but its client may still be sending.
-    Linger(ClientIo),
+    Linger(Box<ClientIo>),
     /// It ends, and why.
-    TurnAway(ClientIo, Over<()>),
+    TurnAway(Box<ClientIo>, Over<()>),
     /// It has ended.
     End,
 }
 
-/// Serves a connection of which these bytes were read already, to its end.
-pub async fn serve(state: &Rc<ConnectionState>, stream: ClientStream, held: Vec<u8>) {
-    let scanner = Scanner::new(head_limits(state));
-    let mut io = ClientIo::new(stream, held, scanner, Rc::clone(&state.io));
-    // Everything that is large and does not last is boxed: the task has room for the largest of
-    // its parts as long as the connection lives.
-    let next = loop {
-        match wait(state, &mut io).await {
-            Over::Done(true) => {}
+/// Serves a connection to its end.
+pub async fn serve(state: &Rc<ConnectionState>, mut io: Box<ClientIo>) {
+    loop {
+        let next = match wait(state, &mut io).await {
+            Over::Done(true) => Box::pin(converse(state, io)).await,
             Over::Done(false) | Over::Idle | Over::Drop => return,
-            over => break Next::TurnAway(io, over.without_result()),
-        }
-        match Box::pin(converse(state, io)).await {
+            over => Next::TurnAway(io, over.without_result()),
+        };
+        match next {
             Next::Park(parked) => io = parked,
-            next => break next,
+            Next::Tunnel(tunnel) => return tunnel.run().await,
+            Next::Linger(io) => return Box::pin(linger(*io)).await,
+            Next::TurnAway(io, over) => return Box::pin(turn_away(state, *io, over)).await,
+            Next::End => return,
         }
-    };
-    match next {
-        Next::Tunnel(start, client, early) => {
-            let client = tunnel::ClientEnd::Http1(client);
-            Box::pin(tunnel::run(*start, client, early)).await;
-        }
-        Next::Linger(io) => Box::pin(linger(io)).await,
-        Next::TurnAway(io, over) => Box::pin(turn_away(state, io, over)).await,
-        Next::Park(_) | Next::End => {}
     }
 }
 
@@ -86,7 +74,7 @@ async fn wait(state: &ConnectionState, io: &mut ClientIo) -> Over<bool> {
 }
 
 /// Lets hyper serve requests until none has come for a while, or the connection is over.
-async fn converse(state: &Rc<ConnectionState>, io: ClientIo) -> Next {
+async fn converse(state: &Rc<ConnectionState>, io: Box<ClientIo>) -> Next {
     let serving = Rc::clone(state);
     // Boxed, since hyper has room for it from the first request to the last, and mostly there is
     // none.
@@ -115,7 +103,11 @@ async fn converse(state: &Rc<ConnectionState>, io: ClientIo) -> Next {
         let (held, stream) = io.into_tunnel();
         // A copy, since what was read is a part of a large buffer.
         let early = [&unread[..], &held[..]].concat().into();
-        return if result.is_ok() { Next::Tunnel(start, stream, early) } else { Next::End };
+        let client = tunnel::ClientEnd::Http1(stream);
+        return match result {
+            Ok(()) => Next::Tunnel(Box::new(Tunnel::new(*start, client, early))),
+            Err(_) => Next::End,
+        };
     }
     if let Err(error) = result {
         state.note_error(&error);
@@ -128,7 +120,8 @@ async fn converse(state: &Rc<ConnectionState>, io: ClientIo) -> Next {
     Next::End
 }
 
-fn head_limits(state: &ConnectionState) -> Limits {
+/// What a head may be.
+pub(super) fn head_limits(state: &ConnectionState) -> Limits {
     let limits = &state.listener.borrow().limits;
     Limits { max_header_bytes: limits.max_header_bytes, max_headers: limits.max_headers }
 }

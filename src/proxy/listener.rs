@@ -187,8 +187,9 @@ pub fn adopt(worker: &Rc<Worker>, handover: Handover) {
 fn start(worker: &Rc<Worker>, accepted: Accepted) {
     let Accepted { socket, listener, stream, file } = accepted;
     if let Some(permit) = Permit::take(worker, &listener, stream.peer(), file) {
-        let worker = Rc::clone(worker);
-        tokio::task::spawn_local(connection::serve(worker, listener, socket, stream, permit));
+        let accepted =
+            connection::Accepted { worker: Rc::clone(worker), listener, socket, stream, permit };
+        tokio::task::spawn_local(connection::serve(Box::new(accepted)));
     }
 }
 

@@ -21,6 +21,7 @@ use tokio::time::Instant;
 use super::body::Hold;
 use super::io::ClientStream;
 use super::record::{End, RequestRecord};
+use super::timer::Timer;
 use super::worker::Worker;
 use crate::upstream::dial::UpstreamStream;
 
@@ -50,51 +51,87 @@ pub enum ClientEnd {
     Http2(TokioIo<Upgraded>),
 }
 
-/// Carries bytes both ways until it is over. `early` is what the client sent ahead.
-pub async fn run(start: Start, mut client: ClientEnd, early: Bytes) {
-    let Start { worker, mut upstream, early: answered, hold, mut record, idle_timeout } = start;
-    let cells = hold.slot.backend().cells.cell(worker.id);
-    cells.tunnels_opened.add(1);
-    let timer = worker.wheel.timer();
-    let mut to_upstream = Direction::new(early);
-    let mut to_client = Direction::new(answered);
-    let mut moved = 0;
-    let mut left = false;
-    let ended = poll_fn(|cx| {
+/// A tunnel.
+#[derive(Debug)]
+pub struct Tunnel {
+    // Told and let go before the streams are: who sees them end finds it in the numbers.
+    record: RequestRecord,
+    hold: Hold,
+    worker: Rc<Worker>,
+    client: ClientEnd,
+    upstream: UpstreamStream,
+    to_upstream: Direction,
+    to_client: Direction,
+    /// Bytes moved when the timer was last set.
+    seen: u64,
+    idle_timeout: Option<Duration>,
+    timer: Timer,
+    /// The client's direction has ended.
+    left: bool,
+}
+
+impl Tunnel {
+    /// Begins a tunnel. `early` is what the client sent ahead.
+    pub fn new(start: Start, client: ClientEnd, early: Bytes) -> Self {
+        let Start { worker, upstream, early: answered, hold, record, idle_timeout } = start;
+        hold.slot.backend().cells.cell(worker.id).tunnels_opened.add(1);
+        Tunnel {
+            client,
+            upstream,
+            to_upstream: Direction::new(early),
+            to_client: Direction::new(answered),
+            seen: 0,
+            idle_timeout,
+            timer: worker.wheel.timer(),
+            left: false,
+            hold,
+            record,
+            worker,
+        }
+    }
+
+    /// Carries bytes both ways until it is over.
+    pub async fn run(mut self: Box<Self>) {
+        let ended = poll_fn(|cx| self.poll(cx)).await;
+        let Tunnel { worker, to_upstream, to_client, hold, record, .. } = &mut *self;
+        let cells = hold.slot.backend().cells.cell(worker.id);
+        record.end(ended);
+        record.add_sent(usize::try_from(to_client.moved).unwrap_or(usize::MAX));
+        cells.bytes_in.add(to_client.moved);
+        cells.bytes_out.add(to_upstream.moved);
+        cells.tunnels_closed.add(1);
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        let Tunnel { worker, client, upstream, to_upstream, to_client, .. } = self;
         let scratch = &mut worker.scratch.borrow_mut()[..];
-        let up = to_upstream.poll(cx, &mut client, &mut upstream, scratch);
-        let down = to_client.poll(cx, &mut upstream, &mut client, scratch);
+        let up = to_upstream.poll(cx, client, upstream, scratch);
+        let down = to_client.poll(cx, upstream, client, scratch);
         match (up, down) {
             (Poll::Ready(Err(_)), _) => return Poll::Ready(End::Incomplete),
             (_, Poll::Ready(Err(_))) => return Poll::Ready(End::BackendBrokeOff),
             (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => return Poll::Ready(End::Complete),
             // hyper tells the end of a stream and its cancellation alike. Only the way back knows
             // better, one turn later: the task behind it was woken with this one.
-            (Poll::Ready(Ok(())), Poll::Pending) if !std::mem::replace(&mut left, true) => {
+            (Poll::Ready(Ok(())), Poll::Pending) if !std::mem::replace(&mut self.left, true) => {
                 cx.waker().wake_by_ref();
             }
             (Poll::Ready(Ok(())), Poll::Pending) => {
-                if let Poll::Ready(Err(_)) = Pin::new(&mut client).poll_flush(cx) {
+                if let Poll::Ready(Err(_)) = Pin::new(client).poll_flush(cx) {
                     return Poll::Ready(End::Incomplete);
                 }
             }
             _ => {}
         }
-        let total = to_upstream.moved + to_client.moved;
-        if let Some(idle_timeout) = idle_timeout
-            && (total != moved || !timer.is_armed())
+        let moved = to_upstream.moved + to_client.moved;
+        if let Some(idle_timeout) = self.idle_timeout
+            && (moved != self.seen || !self.timer.is_armed())
         {
-            moved = total;
-            timer.arm(Instant::now() + idle_timeout);
+            self.seen = moved;
+            self.timer.arm(Instant::now() + idle_timeout);
         }
-        timer.poll_expired(cx).map(|()| End::Deadline)
-    })
-    .await;
-    record.end(ended);
-    record.add_sent(usize::try_from(to_client.moved).unwrap_or(usize::MAX));
-    cells.bytes_in.add(to_client.moved);
-    cells.bytes_out.add(to_upstream.moved);
-    cells.tunnels_closed.add(1);
+        self.timer.poll_expired(cx).map(|()| End::Deadline)
+    }
 }
 
 /// One direction of a tunnel.

@@ -19,7 +19,7 @@ use super::headers::hop::{self, Keep, upgrade_of};
 use super::headers::survey::Survey;
 use super::record::RequestRecord;
 use super::service::mark;
-use super::tunnel::{self, ClientEnd};
+use super::tunnel::{self, ClientEnd, Tunnel};
 use super::websocket;
 use crate::upstream::http1;
 
@@ -142,8 +142,8 @@ impl Switching {
                 tokio::task::spawn_local(async move {
                     // If the client left before the answer, dropping `start` ends it all.
                     if let Ok(stream) = stream.await {
-                        tunnel::run(start, ClientEnd::Http2(TokioIo::new(stream)), Bytes::new())
-                            .await;
+                        let client = ClientEnd::Http2(TokioIo::new(stream));
+                        Box::new(Tunnel::new(start, client, Bytes::new())).run().await;
                     }
                 });
             }

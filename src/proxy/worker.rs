@@ -25,6 +25,7 @@ use super::body::RequestBody;
 use super::connection::ConnectionState;
 use super::headers::identity::RequestIds;
 use super::listener::{self, Acceptor};
+use super::permit::Permit;
 use super::timer::Wheel;
 use crate::state::shared::WorkerCells;
 use crate::state::{Listener, ListeningSocket, Mail, Notice, Shared, Snapshot, SocketId, WorkerId};
@@ -362,12 +363,6 @@ impl Worker {
         }
     }
 
-    /// Enters a connection into the worker's list; it leaves with the returned guard.
-    pub fn register(self: &Rc<Self>, connection: &Rc<ConnectionState>) -> Registered {
-        let key = self.connections.borrow_mut().insert(Rc::clone(connection));
-        Registered { worker: Rc::clone(self), key }
-    }
-
     /// Called when an acceptor has closed its socket, and when a connection has ended.
     pub(super) fn something_ended(&self) {
         if self.is_draining() {
@@ -383,15 +378,32 @@ fn give_memory_back() {
     drop(std::hint::black_box(Vec::<u8>::with_capacity(OWN_PAGE_BYTES)));
 }
 
-/// A place in the worker's list of connections.
+/// A connection in its worker's list, until dropped.
 #[derive(Debug)]
 pub struct Registered {
-    worker: Rc<Worker>,
+    connection: Rc<ConnectionState>,
     key: usize,
+    _permit: Permit,
+}
+
+impl Registered {
+    /// Enters a connection into the list.
+    pub fn new(connection: Rc<ConnectionState>, permit: Permit) -> Self {
+        let key = connection.worker.connections.borrow_mut().insert(Rc::clone(&connection));
+        Registered { connection, key, _permit: permit }
+    }
+}
+
+impl std::ops::Deref for Registered {
+    type Target = Rc<ConnectionState>;
+
+    fn deref(&self) -> &Rc<ConnectionState> {
+        &self.connection
+    }
 }
 
 impl Drop for Registered {
     fn drop(&mut self) {
-        self.worker.connections.borrow_mut().remove(self.key);
+        self.connection.worker.connections.borrow_mut().remove(self.key);
     }
 }
