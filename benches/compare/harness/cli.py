@@ -109,6 +109,7 @@ class Comparison:
             if text:
                 print(text, flush=True)
             self.goals += goals
+        print(report.overview(self.figures), end="")
         if self.goals:
             print(report.summary(self.goals), flush=True)
         if self.args.json:
@@ -217,7 +218,7 @@ class Comparison:
         failed, before, around, took, cpu = zip(*rounds)
         ratio = [b / a for a, b in zip(before, around)]
         text = report.table(
-            ["failed requests", "p99 before, µs", "p99 of the worst second, µs", "ratio", "reload took, ms", "CPU, ms"],
+            ["failed requests", "p99 before, µs", "p99 of the worst second, µs", "ratio", "reload took, ms", "CPU in that time, load included, ms"],
             [[report.spread(failed, 0), report.spread(before, 0), report.spread(around, 0), report.spread(ratio),
               report.spread([t * 1e3 for t in took], 0), report.spread([c * 1e3 for c in cpu], 0)]])
         return report.section("reload", f"At {rate:.0f} requests a second.\n\n{text}", [
@@ -235,7 +236,7 @@ class Comparison:
         return self.capacity[name]
 
     def keep(self, row, samples):
-        self.figures[row] = {name: [dataclasses.asdict(s) for s in list_] for name, list_ in samples.items()}
+        self.figures[row] = samples
         if row == "h1":
             self.capacity = {name: median(s.rate for s in list_) for name, list_ in samples.items()}
 
@@ -249,7 +250,7 @@ class Comparison:
             "rounds": self.args.rounds, "seconds": self.args.seconds, "missing": self.stage.missing,
             "refused": self.refused, "rows": self.figures,
             "goals": [dict(zip(("row", "goal", "measured", "verdict"), goal)) for goal in self.goals],
-        }, indent=1) + "\n")
+        }, indent=1, default=dataclasses.asdict) + "\n")
 
 
 def main():

@@ -38,6 +38,7 @@ GOALS = {
     "p99": [(1.15, "best")],
 }
 SUBJECT = "tidegate"
+LOAD_ROWS = {"h1", "tls", "h2", "connect", "full", "resumed12", "resumed13", "large", "large-tls"}
 
 
 def spread(values, digits=2):
@@ -103,6 +104,27 @@ def section(row, text, goals):
     """A row's part of the report, and its goals for the summary."""
     said = "".join(f"\nGoal {goal}: {measured}, {verdict}." for goal, measured, verdict in goals)
     return f"### {TITLES[row]}\n\n{text}\n{said}".rstrip() + "\n", [(row, *goal) for goal in goals]
+
+
+def overview(figures):
+    """All rows in two tables: {row: {proxy: [Sample or KiB]}}."""
+    loads = {row: {name: [s.cpu_us for s in list_] for name, list_ in by_proxy.items()}
+             for row, by_proxy in figures.items() if row in LOAD_ROWS}
+    memory = {row: by_proxy for row, by_proxy in figures.items() if row.startswith("mem-")}
+    text = ""
+    for title, rows, ratio in (("CPU µs per request (ratio to nginx)", loads, True), ("KiB per idle connection", memory, False)):
+        names = list(dict.fromkeys(name for by_proxy in rows.values() for name in by_proxy))
+
+        def cell(by_proxy, name):
+            if name not in by_proxy:
+                return ""
+            of_nginx = ratio and "nginx" in by_proxy
+            return f"{median(by_proxy[name]):.1f}" + (f" ({median(ratios(by_proxy, name, 'nginx')):.2f})" if of_nginx else "")
+
+        if rows:
+            text += f"### {title}\n\n" + table(["", *names], [
+                [TITLES[row], *(cell(by_proxy, name) for name in names)] for row, by_proxy in rows.items()]) + "\n\n"
+    return text
 
 
 def summary(goals):
