@@ -62,8 +62,22 @@ pub struct Scanner {
     fields: u16,
     interim: u8,
     spent: bool,
+    keeps_open: bool,
+    /// Where the fields of the latest head, or trailers, stand in it.
+    spans: Vec<Span>,
     /// A line without its end.
     partial: Vec<u8>,
+}
+
+/// Where a field stands, in bytes from the beginning of the head or trailers that it is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// The first byte of its name.
+    pub start: u32,
+    /// The colon behind its name.
+    pub colon: u32,
+    /// The CRLF behind its value.
+    pub end: u32,
 }
 
 #[derive(Clone, Debug)]
@@ -86,6 +100,9 @@ struct Head {
     status: u16,
     http10: bool,
     length: Length,
+    /// Among the options of Connection.
+    close: bool,
+    keep_alive: bool,
 }
 
 impl Scanner {
@@ -99,6 +116,8 @@ impl Scanner {
             fields: 0,
             interim: 0,
             spent: false,
+            keeps_open: true,
+            spans: Vec::new(),
             partial: Vec::new(),
         }
     }
@@ -150,6 +169,26 @@ impl Scanner {
     /// Whether the end of the connection is the end of the body.
     pub fn ends_with_connection(&self) -> bool {
         matches!(self.state, State::UntilClose)
+    }
+
+    /// Where the fields stand of the head, or of the trailers, that were read last.
+    pub fn take_spans(&mut self) -> Vec<Span> {
+        std::mem::take(&mut self.spans)
+    }
+
+    /// Gives their place back, for those of the next.
+    pub fn keep_spans(&mut self, spans: Vec<Span>) {
+        self.spans = spans;
+    }
+
+    /// Whether the backend keeps the connection open behind its latest answer.
+    pub fn keeps_open(&self) -> bool {
+        self.keeps_open
+    }
+
+    /// Gives back what an unused connection can do without.
+    pub fn release(&mut self) {
+        self.spans = Vec::new();
     }
 
     /// Whether the connection is not to be used again although nothing was refused: the backend
@@ -209,7 +248,9 @@ impl Scanner {
             return Err(Violation::UnaskedSwitch);
         }
         let (status, http10) = (line.status, line.http10);
-        self.begin_fields(State::Head(Head { status, http10, length: Length::default() }));
+        let length = Length::default();
+        let head = Head { status, http10, length, close: false, keep_alive: false };
+        self.begin_fields(State::Head(head));
         self.head_bytes = line.len as u32;
         Ok(Some(line.len))
     }
@@ -234,7 +275,10 @@ impl Scanner {
             head.field(field.name, field.value)?;
         }
         self.fields += 1;
+        let (start, name) = (self.head_bytes, field.name.len() as u32);
         self.head_bytes += field.len as u32;
+        let end = self.head_bytes - 2;
+        self.spans.push(Span { start, colon: start + name, end });
         Ok(Some(field.len))
     }
 
@@ -248,6 +292,7 @@ impl Scanner {
 
     fn begin_fields(&mut self, state: State) {
         self.state = state;
+        self.spans.clear();
         self.head_bytes = 0;
         self.fields = 0;
     }
@@ -259,6 +304,8 @@ impl Scanner {
             return Ok(());
         };
         let (chunked, length) = (head.length.is_chunked(), head.length.bytes());
+        // RFC 9112 section 9.3.
+        self.keeps_open = !head.close && (!head.http10 || head.keep_alive);
         let announces = chunked || length.is_some_and(|length| length > 0);
         self.state = match head.status {
             100..=199 if announces => return Err(Violation::LengthWithoutBody),
@@ -322,6 +369,13 @@ impl Head {
     fn field(&mut self, name: &[u8], value: &[u8]) -> Result<(), Violation> {
         // By length first: most fields end here.
         match name.len() {
+            10 if name.eq_ignore_ascii_case(b"connection") => {
+                for option in value.split(|&byte| byte == b',').map(trim) {
+                    self.close |= option.eq_ignore_ascii_case(b"close");
+                    self.keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
+                }
+                Ok(())
+            }
             14 if name.eq_ignore_ascii_case(b"content-length") => {
                 self.length.content_length(trim(value))
             }

@@ -2,13 +2,13 @@
 //! responses. Pure.
 
 use bytes::Bytes;
-use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TE, TRAILER, TRANSFER_ENCODING};
+use http::header::{CONTENT_LENGTH, HOST, TE, TRAILER, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use hyper::ext::ReasonPhrase;
-use memchr::memchr;
 use smallvec::SmallVec;
 
 use crate::framing::bytes::trim;
+use crate::upstream::framing::Span;
 use crate::upstream::request::{Framing, RequestHead};
 
 /// What a status line says, and the fields behind it.
@@ -18,9 +18,10 @@ pub(super) struct ResponseHead {
     /// The backend's own words for it, where they are not the common ones.
     pub(super) reason: Option<ReasonPhrase>,
     pub(super) headers: HeaderMap,
-    /// Whether the backend keeps the connection open (RFC 9112 section 9.3).
-    pub(super) keeps_open: bool,
 }
+
+/// Behind `HTTP/1.1 200`.
+const AT_REASON: usize = 12;
 
 /// Room for a head of common size.
 const COMMON_BYTES: usize = 1024;
@@ -107,30 +108,18 @@ fn line(out: &mut Vec<u8>, parts: &[&[u8]]) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// Reads a response head that the scanner has passed, up to the empty line behind it. `None` if it
-/// is none after all. Its fields go into a map that is `empty`.
-pub(super) fn parse(head: Bytes, empty: HeaderMap) -> Option<ResponseHead> {
-    let [b'H', b'T', b'T', b'P', b'/', b'1', b'.', minor, b' ', status @ ..] = &head[..] else {
-        return None;
-    };
-    let http10 = *minor == b'0';
-    let status = StatusCode::from_bytes(status.get(..3)?).ok()?;
-    let first_field = memchr(b'\n', &head)? + 1;
-    let reason = reason(status, &head, first_field);
-    let headers = fields(&head.slice(first_field..), empty)?;
-    let options = |wanted: &[u8]| {
-        let lines = headers.get_all(CONNECTION).iter();
-        let mut options = lines.flat_map(|line| line.as_bytes().split(|&byte| byte == b','));
-        options.any(|option| trim(option).eq_ignore_ascii_case(wanted))
-    };
-    let keeps_open = if http10 { options(b"keep-alive") } else { !options(b"close") };
-    Some(ResponseHead { status, reason, headers, keeps_open })
+/// Reads a response head that the scanner has passed, with its fields where it found them; they go
+/// into a map that is `empty`. `None` if it is no head after all.
+pub(super) fn parse(head: &Bytes, spans: &[Span], empty: HeaderMap) -> Option<ResponseHead> {
+    let status = StatusCode::from_bytes(head.get(9..AT_REASON)?).ok()?;
+    let first_field = spans.first().map_or(head.len() - 2, |span| span.start as usize);
+    let reason = reason(status, head.get(AT_REASON..first_field - 2)?);
+    Some(ResponseHead { status, reason, headers: fields(head, spans, empty)? })
 }
 
 /// What stands behind the status, if it is not what we would say ourselves (RFC 9112 section 4).
-fn reason(status: StatusCode, head: &Bytes, line_end: usize) -> Option<ReasonPhrase> {
-    const BEFORE: usize = b"HTTP/1.1 200".len();
-    let text = trim(head.get(BEFORE..line_end - 2)?);
+fn reason(status: StatusCode, text: &[u8]) -> Option<ReasonPhrase> {
+    let text = trim(text);
     let common = status.canonical_reason();
     if common.is_some_and(|common| text.is_empty() || text == common.as_bytes()) {
         return None;
@@ -139,18 +128,14 @@ fn reason(status: StatusCode, head: &Bytes, line_end: usize) -> Option<ReasonPhr
     ReasonPhrase::try_from(text.to_vec()).ok()
 }
 
-/// Reads field lines that the scanner has passed, up to the empty line behind them, into a map.
-pub(super) fn fields(lines: &Bytes, mut headers: HeaderMap) -> Option<HeaderMap> {
-    let mut at = 0;
-    while lines.get(at).is_some_and(|&byte| byte != b'\r') {
-        let colon = at + memchr(b':', &lines[at..])?;
-        let end = colon + memchr(b'\n', &lines[colon..])?;
-        let name = HeaderName::from_bytes(&lines[at..colon]).ok()?;
-        // The line ends in CRLF.
-        let value = trim(&lines[colon + 1..end - 1]);
-        let value = HeaderValue::from_maybe_shared(lines.slice_ref(value)).ok()?;
-        headers.append(name, value);
-        at = end + 1;
+/// Reads the fields that the scanner has found in a head, or in trailers, into a map.
+pub(super) fn fields(lines: &Bytes, spans: &[Span], mut headers: HeaderMap) -> Option<HeaderMap> {
+    headers.reserve(spans.len());
+    for span in spans {
+        let [start, colon, end] = [span.start, span.colon, span.end].map(|at| at as usize);
+        let name = HeaderName::from_bytes(lines.get(start..colon)?).ok()?;
+        let value = trim(lines.get(colon + 1..end)?);
+        headers.append(name, HeaderValue::from_maybe_shared(lines.slice_ref(value)).ok()?);
     }
     Some(headers)
 }

@@ -132,6 +132,7 @@ impl Link {
     /// Gives the room for reads and writes back.
     pub(super) fn release(&mut self) {
         self.out = Vec::new();
+        self.scanner.release();
         if self.buffer.is_empty() {
             self.buffer = BytesMut::new();
         }
@@ -193,15 +194,17 @@ impl Link {
     }
 
     fn take_in(&mut self, head: Bytes) -> Result<ResponseHead, Error> {
-        let head = head::parse(head, self.spare.take()).ok_or_else(|| {
+        let spans = self.scanner.take_spans();
+        let head = head::parse(&head, &spans, self.spare.take()).ok_or_else(|| {
             self.count_malformed();
             Error::Malformed("its head cannot be read".into())
         })?;
-        self.over |= !head.keeps_open || self.scanner.is_spent();
+        self.over |= !self.scanner.keeps_open() || self.scanner.is_spent();
         self.look_ahead().map_err(|violation| {
             self.refuse(violation);
             Error::Malformed(violation.reason().into())
         })?;
+        self.scanner.keep_spans(spans);
         self.note_end();
         Ok(head)
     }
@@ -295,8 +298,10 @@ impl Link {
             drop(self.take_scanned());
         } else if self.scanner.is_idle() {
             let lines = self.take_scanned();
-            self.trailers =
-                head::fields(&lines, HeaderMap::new()).filter(|trailers| !trailers.is_empty());
+            let spans = self.scanner.take_spans();
+            if !spans.is_empty() {
+                self.trailers = head::fields(&lines, &spans, HeaderMap::new());
+            }
             self.note_end();
         }
     }
