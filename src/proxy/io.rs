@@ -15,6 +15,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use memchr::memrchr;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
@@ -22,12 +23,16 @@ use tokio::time::Instant;
 pub use self::stream::{ClientStream, Peer, RawStream};
 use super::framing::{Phase, Scanner};
 use crate::framing::Violation;
+use crate::framing::line::Lines;
 use crate::state::H2Abuse;
 
 /// Bytes that may wait behind a request to switch protocols until it is answered.
 const HELD_BYTES: usize = 16 * 1024;
 /// The largest read while a head is being waited for.
 const PARKED_READ_BYTES: usize = 16 * 1024;
+
+/// By so much, at least, grows what has come of a head.
+const GROWTH_BYTES: usize = 1024;
 
 /// What the wrapper has seen.
 #[derive(Debug, Default)]
@@ -40,6 +45,8 @@ pub struct IoState {
     pub last_blocked: Cell<Option<Instant>>,
     /// What must not be passed on was found, in place of a head.
     pub violation: Cell<Option<Violation>>,
+    /// Streams of the HTTP/2 connection have been reset.
+    pub resets: Cell<bool>,
     /// Why an HTTP/2 connection was broken off.
     pub abuse: Cell<Option<H2Abuse>>,
     /// What was read waits to be told whose it is: a request, or what follows a switch of protocols.
@@ -83,8 +90,10 @@ pub struct ClientIo {
     /// Bytes that were read before: to tell the version of HTTP; or behind a request to switch
     /// protocols, whose answer decides whose they are.
     held: Vec<u8>,
-    /// What has come of the next head, and with it, while nobody read; scanned already.
+    /// What has come of the next head, and with it, while nobody read.
     next: Vec<u8>,
+    /// How much of that the scanner has seen: all but a line without its end.
+    scanned: usize,
     /// Heads that were complete when the connection was last parked.
     served: u64,
 }
@@ -92,7 +101,7 @@ pub struct ClientIo {
 impl ClientIo {
     /// Wraps a connection of which these bytes were read already.
     pub fn new(stream: ClientStream, held: Vec<u8>, scanner: Scanner, state: Rc<IoState>) -> Self {
-        ClientIo { stream, scanner, state, held, next: Vec::new(), served: 0 }
+        ClientIo { stream, scanner, state, held, next: Vec::new(), scanned: 0, served: 0 }
     }
 
     /// Gives the connection up to a tunnel: the bytes that came early, and the stream.
@@ -115,6 +124,7 @@ impl ClientIo {
         self.scanner.resume();
         self.served = self.scanner.heads_completed();
         self.next.splice(..0, unread.iter().copied());
+        self.scanned = self.next.len();
     }
 
     /// Reads until the next head of a parked HTTP/1.1 connection is there, and gives whether it is:
@@ -142,11 +152,35 @@ impl ClientIo {
         }
     }
 
+    /// Takes in what was read while a head is being waited for. A line without its end waits in here,
+    /// and the scanner does not see it yet, since it would keep it too.
     fn take_in(&mut self, bytes: &[u8]) {
-        let accepted = Self::scan(&mut self.scanner, &self.state, bytes);
-        self.next.extend_from_slice(&bytes[..accepted]);
-        if self.scanner.phase() != Phase::Refused {
-            self.held.extend_from_slice(&bytes[accepted..]);
+        let ClientIo { scanner, state, held, next, scanned, served, .. } = self;
+        let room = next.capacity() - next.len();
+        if room < bytes.len() {
+            // What drips in takes no more than it is.
+            next.reserve_exact(bytes.len().next_multiple_of(GROWTH_BYTES));
+        }
+        next.extend_from_slice(bytes);
+        let fresh = &next[*scanned..];
+        let lines = memrchr(b'\n', fresh).map_or(0, |last| last + 1);
+        let too_long = scanner.over_limit(fresh.len()).is_some();
+        let (lines, rest) = fresh.split_at(if too_long { fresh.len() } else { lines });
+        // Without a line the scanner would see no head, and the clock of one would stop.
+        let mut accepted = if lines.is_empty() { 0 } else { Self::scan(scanner, state, lines) };
+        let refused = scanner.phase() == Phase::Refused;
+        let complete = scanner.heads_completed() != *served;
+        if complete && !refused && accepted == lines.len() {
+            accepted += Self::scan(scanner, state, rest);
+        }
+        *scanned += accepted;
+        if complete || refused {
+            let behind = next.split_off(*scanned);
+            if scanner.phase() != Phase::Refused {
+                held.extend_from_slice(&behind);
+            }
+        } else if !rest.is_empty() && state.head_since.get().is_none() {
+            state.head_since.set(Some(Instant::now()));
         }
     }
 

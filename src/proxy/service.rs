@@ -56,6 +56,11 @@ pub async fn handle(
     let json = survey.json && wants_json(headers);
     let version = request.version();
     let is_head = *request.method() == Method::HEAD;
+    if connection.io.resets.get() {
+        // The next reset has probably come with the request. hyper looks for it after the first
+        // poll, and a backend that was not asked need not be told.
+        tokio::task::yield_now().await;
+    }
     let outcome = serve(&snapshot, request, survey, &mut record).await;
     let upload_open = record.is_upload_open();
     let mut last = connection.is_aged(&record.listener, worker.now());

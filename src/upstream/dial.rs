@@ -135,6 +135,24 @@ async fn handshake(
     TlsConnector::from(Arc::clone(&tls.config)).connect(name, socket).await.map_err(Error::Tls)
 }
 
+impl UpstreamStream {
+    /// Waits until a read is worth its buffer. Over TLS only the read itself can tell.
+    ///
+    /// # Errors
+    /// What the reactor says.
+    pub(super) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            UpstreamStream::Plain(Socket { kind: SocketKind::Tcp(tcp), .. }) => {
+                tcp.poll_read_ready(cx)
+            }
+            UpstreamStream::Plain(Socket { kind: SocketKind::Unix(unix), .. }) => {
+                unix.poll_read_ready(cx)
+            }
+            UpstreamStream::Tls(_) => Poll::Ready(Ok(())),
+        }
+    }
+}
+
 impl Socket {
     /// What becomes of a write: see [`Socket`].
     fn written(

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use socket2::SockRef;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::support::wire::read_message;
@@ -35,6 +35,11 @@ async fn serve(mut stream: TcpStream) {
     while let Ok(request) = read_message(&mut stream, &mut read, true).await {
         let sent = match request.request_line().1 {
             "/large" => large(&mut stream).await,
+            "/hang" => {
+                // Until the proxy gives up.
+                let _ = stream.read(&mut [0]).await;
+                return;
+            }
             target => {
                 if target == "/slow" {
                     tokio::time::sleep(SLOW).await;

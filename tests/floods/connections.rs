@@ -14,7 +14,7 @@ const DRIP: Duration = Duration::from_millis(500);
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn slow_heads() {
     Flood::new("slow_heads")
-        .memory_each(16)
+        .memory_each(8)
         .run(2000, |target, _| async move {
             let Ok(mut stream) = TcpStream::connect(target.http).await else { return };
             target.count();
@@ -26,10 +26,30 @@ async fn slow_heads() {
         .await;
 }
 
+/// Of each head that waits for its end we hold what has come of it, once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn slow_long_heads() {
+    let head = format!("GET / HTTP/1.1\r\nHost: localhost\r\nX-Slow: {}", "x".repeat(8000));
+    Flood::new("slow_long_heads")
+        .memory_each(8 + 8)
+        .run(2000, move |target, _| {
+            let head = head.clone();
+            async move {
+                let Ok(mut stream) = TcpStream::connect(target.http).await else { return };
+                target.count();
+                let _ = stream.write_all(head.as_bytes()).await;
+                while stream.write_all(b"x").await.is_ok() {
+                    tokio::time::sleep(DRIP).await;
+                }
+            }
+        })
+        .await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn silent_connections() {
     Flood::new("silent_connections")
-        .memory_each(16)
+        .memory_each(8)
         .run(2000, |target, _| async move {
             let Ok(mut stream) = TcpStream::connect(target.http).await else { return };
             target.count();

@@ -17,7 +17,7 @@ use crate::program::Program;
 use crate::support::{eventually, proxy, tls};
 
 /// How long a flood lasts.
-const LENGTH: Duration = Duration::from_secs(3);
+const LENGTH: Duration = Duration::from_secs(2);
 /// How long it gets to come to its full strength before the well-behaved client begins.
 const RISE: Duration = Duration::from_secs(1);
 
@@ -31,6 +31,8 @@ pub struct Flood {
     name: &'static str,
     server: String,
     limits: String,
+    length: Duration,
+    h2c: bool,
     open_files: u32,
     good_over_tls: bool,
     good_fresh: bool,
@@ -66,6 +68,8 @@ impl Flood {
             name,
             server: String::new(),
             limits: String::new(),
+            length: LENGTH,
+            h2c: false,
             open_files: 10_000,
             good_over_tls: false,
             good_fresh: true,
@@ -84,6 +88,13 @@ impl Flood {
     /// Keys of the plain listener's limits.
     pub fn limits(mut self, keys: &str) -> Flood {
         self.limits = keys.to_owned();
+        self
+    }
+
+    /// The plain listener speaks HTTP/2 too. There are many such floods, so each is shorter.
+    pub fn over_http2(mut self) -> Flood {
+        self.h2c = true;
+        self.length = LENGTH / 2;
         self
     }
 
@@ -145,7 +156,7 @@ impl Flood {
         }
         let watch = tokio::spawn(watch(Arc::clone(&site.program), site.target.clone()));
         tokio::time::sleep(RISE).await;
-        let outcome = good.ask_for(LENGTH, &kept).await;
+        let outcome = good.ask_for(self.length, &kept).await;
         site.target.over.store(true, Ordering::Relaxed);
         flood.shutdown().await;
         let highest = watch.await.unwrap();
@@ -191,8 +202,9 @@ impl Site {
         proxy::write_pair(certificates.path(), "", &tls::issue(&["localhost"]));
         let dir = certificates.path().display();
         let config = format!(
-            "[listeners.http.limits]\n{}\n[listeners.https]\nbind = \"127.0.0.1:0\"\n\
+            "h2c = {}\n[listeners.http.limits]\n{}\n[listeners.https]\nbind = \"127.0.0.1:0\"\n\
              tls = {{ certificates = [{{ cert = \"{dir}/cert.pem\", key = \"{dir}/key.pem\" }}] }}\n{}",
+            flood.h2c,
             flood.limits,
             proxy::pool_at(&[backend::start().await]),
         );

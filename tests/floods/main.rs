@@ -21,6 +21,7 @@ mod backend;
 mod connections;
 mod flood;
 mod good;
+mod http2;
 mod overload;
 mod requests;
 mod tls;

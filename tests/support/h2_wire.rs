@@ -192,6 +192,11 @@ impl H2Wire {
         Some(Frame { kind, flags, stream, payload })
     }
 
+    /// The connection, for whoever reads no frames.
+    pub fn into_stream(self) -> Box<dyn Stream> {
+        self.stream
+    }
+
     /// What becomes of a stream; or of the connection, if that comes first.
     pub async fn outcome(&mut self, stream: u32) -> Outcome {
         while let Some(frame) = self.next().await {

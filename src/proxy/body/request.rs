@@ -74,8 +74,8 @@ pub struct Upload {
 struct Source {
     incoming: Incoming,
     timer: Timer,
-    kept: Vec<Bytes>,
-    kept_bytes: usize,
+    /// In one piece, and a copy: the smallest frame would hold the buffer that it was read into.
+    kept: Vec<u8>,
     keeping: bool,
     ended: bool,
 }
@@ -88,7 +88,6 @@ impl Upload {
                 incoming,
                 timer: wheel.timer(),
                 kept: Vec::new(),
-                kept_bytes: 0,
                 keeping: false,
                 ended: false,
             }),
@@ -221,10 +220,9 @@ impl Upload {
             if received > self.max_bytes.get() {
                 return self.fail(UploadFailure::TooLarge);
             }
-            if source.keeping && source.kept_bytes + data.len() <= REPLAY_BYTES {
-                source.kept_bytes += data.len();
-                source.kept.push(data.clone());
-                *replayed += 1;
+            if source.keeping && source.kept.len() + data.len() <= REPLAY_BYTES {
+                source.kept.extend_from_slice(data);
+                *replayed += data.len();
             } else {
                 source.keeping = false;
                 source.kept = Vec::new();
@@ -278,7 +276,7 @@ pub struct RequestBody(Option<Reader>);
 struct Reader {
     upload: Rc<Upload>,
     number: u32,
-    /// How many of the kept frames this reader has had.
+    /// How many of the kept bytes this reader has had.
     replayed: usize,
 }
 
@@ -307,9 +305,10 @@ impl Body for RequestBody {
         }
         {
             let source = upload.source.borrow();
-            if let Some(kept) = source.kept.get(reader.replayed) {
-                reader.replayed += 1;
-                return Poll::Ready(Some(Ok(Frame::data(kept.clone()))));
+            let kept = source.kept.get(reader.replayed..).unwrap_or_default();
+            if !kept.is_empty() {
+                reader.replayed = source.kept.len();
+                return Poll::Ready(Some(Ok(Frame::data(Bytes::copy_from_slice(kept)))));
             }
             if source.ended {
                 return Poll::Ready(None);
@@ -327,8 +326,7 @@ impl Body for RequestBody {
     fn size_hint(&self) -> SizeHint {
         let Some(reader) = &self.0 else { return SizeHint::with_exact(0) };
         let source = reader.upload.source.borrow();
-        let to_replay: u64 =
-            source.kept.iter().skip(reader.replayed).map(|kept| kept.len() as u64).sum();
+        let to_replay = source.kept.len().saturating_sub(reader.replayed) as u64;
         match source.incoming.size_hint().exact() {
             Some(rest) => SizeHint::with_exact(rest + to_replay),
             None => SizeHint::default(),

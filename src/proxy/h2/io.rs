@@ -89,6 +89,7 @@ impl Wire {
             self.held.drain(..length);
         }
         let verdict = self.meter.received(&buf.filled()[before..], Instant::now);
+        self.state.resets.set(self.meter.has_resets());
         let head_since = &self.state.head_since;
         if self.meter.within_fields() {
             head_since.set(Some(head_since.get().unwrap_or_else(Instant::now)));
@@ -119,6 +120,7 @@ impl Wire {
             left -= part.len();
             self.meter.sent(part, Instant::now)
         });
+        self.state.resets.set(self.meter.has_resets());
         if let Some(calmed) = self.meter.calmed() {
             self.state.abuse.set(Some(calmed));
         }

@@ -67,6 +67,8 @@ pub struct Meter {
     last_stream: u32,
     /// Why h2 has told the client to calm down, if it has.
     calmed: Option<H2Abuse>,
+    /// Streams have been reset, by the client or for its mistakes.
+    resets: bool,
 }
 
 #[derive(Debug, Default)]
@@ -121,6 +123,7 @@ impl Meter {
             block: None,
             last_stream: 0,
             calmed: None,
+            resets: false,
         }
     }
 
@@ -157,6 +160,12 @@ impl Meter {
         self.calmed
     }
 
+    /// Whether streams have been reset, by the client or for its mistakes. Mostly whoever does it once
+    /// does it again.
+    pub fn has_resets(&self) -> bool {
+        self.resets
+    }
+
     /// A GOAWAY that tells the client to calm down, if it can stand after what was sent so far.
     pub fn farewell(&self) -> Option<[u8; 17]> {
         let [a, b, c, d] = self.last_stream.to_be_bytes();
@@ -172,7 +181,10 @@ impl Meter {
             DATA => self.take(H2Abuse::EmptyData, 1.0, now),
             HEADERS => self.receive_headers(frame, now),
             CONTINUATION => self.receive_continuation(frame),
-            RST_STREAM => self.take(H2Abuse::RapidReset, 1.0, now),
+            RST_STREAM => {
+                self.resets = true;
+                self.take(H2Abuse::RapidReset, 1.0, now)
+            }
             // Each setting counts too, ten for a frame.
             SETTINGS => self.take(H2Abuse::Settings, 1.0 + frame.length as f32 / 60.0, now),
             PING => self.take(H2Abuse::Ping, 1.0, now),
@@ -262,7 +274,10 @@ impl Meter {
             Some(
                 PROTOCOL_ERROR | FLOW_CONTROL_ERROR | STREAM_CLOSED | FRAME_SIZE_ERROR
                 | ENHANCE_YOUR_CALM,
-            ) => self.take(H2Abuse::MadeYouReset, 1.0, now),
+            ) => {
+                self.resets = true;
+                self.take(H2Abuse::MadeYouReset, 1.0, now)
+            }
             // After an answer; or a stream too many, which was not answered.
             Some(NO_ERROR | REFUSED_STREAM) => Ok(()),
             // A backend's fault, or ours.

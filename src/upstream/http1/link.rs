@@ -331,6 +331,10 @@ impl Link {
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let spare = self.buffer.capacity() - self.buffer.len();
         if spare < self.read_bytes / 2 {
+            if self.buffer.is_empty() {
+                // Whoever waits for a slow backend, or uploads slowly, waits without a buffer.
+                ready!(self.stream.poll_readable(cx))?;
+            }
             self.buffer.reserve(self.read_bytes);
         }
         let room = self.buffer.capacity() - self.buffer.len();

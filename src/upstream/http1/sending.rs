@@ -175,6 +175,10 @@ where
         };
         self.at += take(framing.len());
         self.data.advance(take(self.data.len()));
+        if self.data.is_empty() {
+            // An empty rest would still hold the buffer that the client's bytes were read into.
+            self.data = Bytes::new();
+        }
         self.chunk_end = &self.chunk_end[take(self.chunk_end.len())..];
         Poll::Ready(())
     }
