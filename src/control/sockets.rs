@@ -20,6 +20,9 @@ use crate::state::{ListeningSocket, SocketId, WorkerSocket};
 
 /// Connections that the kernel completes ahead of `accept`, per socket.
 const BACKLOG: i32 = 4096;
+/// What the kernel may hold for a client beyond what is on its way. Without a bound, clients that
+/// take nothing fill megabytes of it each, and once the system has no more for sockets, all suffer.
+const UNSENT_BYTES: u32 = 128 * 1024;
 /// Within this time the workers have emptied and closed a socket that left.
 const CLOSING: Duration = Duration::from_secs(1);
 /// Everybody may connect, as everybody may to a TCP port; who may come near is a matter of the
@@ -223,8 +226,19 @@ fn bind_tcp(address: SocketAddr, shared: bool) -> io::Result<Socket> {
         socket.set_only_v6(false)?;
     }
     socket.set_nonblocking(true)?;
+    prepare_accepted(&socket)?;
     socket.bind(&address.into())?;
     Ok(socket)
+}
+
+/// Sets what every connection accepted on this socket is to have: it inherits these from the
+/// listening one, so that nobody has to set them for each.
+fn prepare_accepted(socket: &Socket) -> io::Result<()> {
+    // Answers go out in as few packets as we make them.
+    socket.set_tcp_nodelay(true)?;
+    // Finds out about clients that vanished without a word.
+    socket.set_keepalive(true)?;
+    socket.set_tcp_notsent_lowat(UNSENT_BYTES)
 }
 
 fn open_unix(path: &Path, workers: usize) -> Result<(Vec<WorkerSocket>, SocketFile), BindError> {

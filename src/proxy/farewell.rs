@@ -38,6 +38,8 @@ pub async fn linger(io: ClientIo) {
     let (_, mut stream) = io.into_tunnel();
     let mut waste = vec![0; 16 * 1024];
     let reading = async {
+        // The client is to know that nothing more comes. If it is gone, reading tells.
+        let _ = stream.shutdown().await;
         let mut left = LINGER_BYTES;
         while left > 0 {
             match stream.read(&mut waste).await {

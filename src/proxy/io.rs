@@ -333,7 +333,11 @@ impl AsyncWrite for ClientIo {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
+        match &mut self.get_mut().stream {
+            // The close that follows says the same to the client.
+            ClientStream::Plain(_) => Poll::Ready(Ok(())),
+            tls @ ClientStream::Tls(_) => Pin::new(tls).poll_shutdown(cx),
+        }
     }
 
     fn poll_write_vectored(

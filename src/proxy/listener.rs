@@ -24,9 +24,6 @@ use crate::state::{ClientFile, Handover, Listener, ListeningSocket, Mail, Socket
 
 /// After an error of the process, and while a connection limit is reached.
 const PAUSE: Duration = Duration::from_millis(20);
-/// What the kernel may hold for a client beyond what is on its way. Without a bound, clients that
-/// take nothing fill megabytes of it each, and once the system has no more for sockets, all suffer.
-const UNSENT_BYTES: u32 = 128 * 1024;
 /// A closing socket is emptied once more after this long: a handshake may just be completing.
 const LAST_LOOK: Duration = Duration::from_millis(50);
 
@@ -153,14 +150,6 @@ struct Accepted {
 }
 
 fn take(worker: &Rc<Worker>, id: SocketId, state: &State, stream: RawStream) {
-    if let RawStream::Tcp(tcp, _) = &stream {
-        // Answers go out in as few packets as we make them; best effort, like keep-alive, which
-        // finds out about clients that vanished without a word.
-        let _ = tcp.set_nodelay(true);
-        let socket = SockRef::from(tcp);
-        let _ = socket.set_keepalive(true);
-        let _ = socket.set_tcp_notsent_lowat(UNSENT_BYTES);
-    }
     let snapshot = worker.snapshot();
     if let Some(listener) = snapshot.listener_at(id) {
         state.listener.replace(Arc::clone(listener));
