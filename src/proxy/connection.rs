@@ -187,11 +187,15 @@ async fn serve_h2(state: &Rc<ConnectionState>, io: Http2Io) {
         if polled.is_pending() && io.settle(cx, state.active.get() > 0) {
             polled = connection.as_mut().poll(cx);
         }
+        state.note_malformed(state.io.malformed.take());
         polled
     })
     .await;
     if let Some(abuse) = state.io.abuse.get() {
         state.note_abuse(abuse);
+        if abuse == H2Abuse::Protocol {
+            state.note_refusal(error::AGAINST_PROTOCOL, "h2_protocol_error");
+        }
         return;
     }
     match over {
@@ -381,10 +385,20 @@ impl ConnectionState {
         let listener = self.listener.borrow();
         listener.state.cells.cell(self.worker.id).h2_abuse[abuse.index()].add(1);
         tracing::debug!(listener = %listener.name, peer = ?self.peer, kind = abuse.label(),
-            "an HTTP/2 client cost more than its requests were worth");
+            "broke off with an HTTP/2 client");
     }
 
     /// Counts and logs what was answered in place of a request's own answer.
+    /// Counts requests that h2 refused by resetting their streams.
+    fn note_malformed(&self, streams: u32) {
+        if streams > 0 {
+            let listener = self.listener.borrow();
+            listener.state.cells.cell(self.worker.id).malformed.add(streams.into());
+            tracing::debug!(listener = %listener.name, peer = ?self.peer, streams,
+                "refused malformed HTTP/2 requests");
+        }
+    }
+
     pub(super) fn note_refusal(&self, status: StatusCode, reason: &'static str) {
         let listener = self.listener.borrow();
         let cells = listener.state.cells.cell(self.worker.id);

@@ -134,6 +134,9 @@ const METHODS: HeaderValue =
 /// The status for a head that did not come in time.
 pub const SLOW_HEAD: StatusCode = StatusCode::REQUEST_TIMEOUT;
 
+/// The status, in log and metrics, of what was against the rules of HTTP/2.
+pub const AGAINST_PROTOCOL: StatusCode = StatusCode::BAD_REQUEST;
+
 /// The bare status that hyper has answered a request with that it could not read.
 pub fn unreadable(error: &hyper::Error) -> StatusCode {
     if error.is_parse_too_large() {

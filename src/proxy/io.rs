@@ -47,6 +47,8 @@ pub struct IoState {
     pub violation: Cell<Option<Violation>>,
     /// Streams of the HTTP/2 connection have been reset.
     pub resets: Cell<bool>,
+    /// HTTP/2 streams that were reset for the client's mistakes and are not counted yet.
+    pub malformed: Cell<u32>,
     /// Why an HTTP/2 connection was broken off.
     pub abuse: Cell<Option<H2Abuse>>,
     /// What was read waits to be told whose it is: a request, or what follows a switch of protocols.

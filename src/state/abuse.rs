@@ -29,11 +29,14 @@ pub enum H2Abuse {
     ZeroWindow,
     /// Frames of types that nobody knows.
     UnknownFrames,
+    /// Something against the protocol that is an error of the whole connection (RFC 9113 section
+    /// 5.4.1).
+    Protocol,
 }
 
 impl H2Abuse {
     /// All kinds; each stands at its own number.
-    pub const ALL: [H2Abuse; 13] = [
+    pub const ALL: [H2Abuse; 14] = [
         H2Abuse::RapidReset,
         H2Abuse::MadeYouReset,
         H2Abuse::Continuation,
@@ -47,6 +50,7 @@ impl H2Abuse {
         H2Abuse::HeaderList,
         H2Abuse::ZeroWindow,
         H2Abuse::UnknownFrames,
+        H2Abuse::Protocol,
     ];
 
     /// The value of a metric label.
@@ -65,6 +69,7 @@ impl H2Abuse {
             H2Abuse::HeaderList => "header_list",
             H2Abuse::ZeroWindow => "zero_window",
             H2Abuse::UnknownFrames => "unknown_frames",
+            H2Abuse::Protocol => "protocol",
         }
     }
 

@@ -6,10 +6,11 @@
 //! from the connection's, since it refuses a field while it decodes, it does so.
 
 use crate::support::backend::{Backend, Reply};
+use crate::support::eventually;
 use crate::support::h2_wire::{
     ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, GOAWAY, H2Wire, HEADERS, Outcome, PADDED,
-    PING, PRIORITY, PUSH_PROMISE, RST_STREAM, SETTINGS, Text, WHOLE, WINDOW_UPDATE, WITH_PRIORITY,
-    ask, block, frame, get, request,
+    PING, PREFACE, PRIORITY, PUSH_PROMISE, RST_STREAM, SETTINGS, Text, WHOLE, WINDOW_UPDATE,
+    WITH_PRIORITY, ask, block, frame, get, request,
 };
 use crate::support::proxy::{HTTPS, Proxy, pool_of};
 
@@ -269,18 +270,23 @@ async fn frames_of_the_wrong_size_or_content() {
             "RST_STREAM of 3 bytes",
             "6.4",
             [post(&[]), frame(RST_STREAM, 0, 1, [0; 3])].concat(),
-            Connection(PROTOCOL_ERROR),
+            Connection(FRAME_SIZE_ERROR),
         ),
-        ("PING of 7 bytes", "6.7", frame(PING, 0, 0, [0; 7]), Connection(PROTOCOL_ERROR)),
-        ("SETTINGS of 5 bytes", "6.5", frame(SETTINGS, 0, 0, [0; 5]), Connection(PROTOCOL_ERROR)),
+        ("PING of 7 bytes", "6.7", frame(PING, 0, 0, [0; 7]), Connection(FRAME_SIZE_ERROR)),
+        ("SETTINGS of 5 bytes", "6.5", frame(SETTINGS, 0, 0, [0; 5]), Connection(FRAME_SIZE_ERROR)),
         (
             "SETTINGS that acknowledge with content",
             "6.5",
             frame(SETTINGS, ACK, 0, [0; 6]),
-            Connection(PROTOCOL_ERROR),
+            Connection(FRAME_SIZE_ERROR),
         ),
         ("ENABLE_PUSH of 2", "6.5.2", setting(2, 2), Connection(PROTOCOL_ERROR)),
-        ("INITIAL_WINDOW_SIZE over 2^31", "6.5.2", setting(4, 1 << 31), Connection(PROTOCOL_ERROR)),
+        (
+            "INITIAL_WINDOW_SIZE over 2^31",
+            "6.5.2",
+            setting(4, 1 << 31),
+            Connection(FLOW_CONTROL_ERROR),
+        ),
         ("MAX_FRAME_SIZE of 1", "6.5.2", setting(5, 1), Connection(PROTOCOL_ERROR)),
         ("an unknown setting", "6.5.2", [setting(0x99, 7), with(&[])].concat(), Passed),
         ("WINDOW_UPDATE by 0", "6.9", window(0, 0), Connection(PROTOCOL_ERROR)),
@@ -294,7 +300,7 @@ async fn frames_of_the_wrong_size_or_content() {
             "WINDOW_UPDATE of 3 bytes",
             "6.9",
             frame(WINDOW_UPDATE, 0, 0, [0; 3]),
-            Connection(PROTOCOL_ERROR),
+            Connection(FRAME_SIZE_ERROR),
         ),
         ("a window over 2^31", "6.9.1", window(0, i32::MAX as u32), Connection(FLOW_CONTROL_ERROR)),
         (
@@ -307,7 +313,7 @@ async fn frames_of_the_wrong_size_or_content() {
             "PRIORITY of 4 bytes",
             "6.3",
             [post(&[]), frame(PRIORITY, 0, 1, [0; 4])].concat(),
-            Connection(PROTOCOL_ERROR),
+            Connection(FRAME_SIZE_ERROR),
         ),
         (
             "PRIORITY on itself",
@@ -315,6 +321,7 @@ async fn frames_of_the_wrong_size_or_content() {
             [post(&[]), frame(PRIORITY, 0, 1, [0, 0, 0, 1, 0])].concat(),
             Stream(PROTOCOL_ERROR),
         ),
+        // The RFC wants COMPRESSION_ERROR; h2 knows one code for all that it cannot decode.
         ("HPACK index 0", "4.3", frame(HEADERS, WHOLE, 1, [0x80]), Connection(PROTOCOL_ERROR)),
         (
             "HPACK index beyond the table",
@@ -336,6 +343,37 @@ async fn frames_of_the_wrong_size_or_content() {
         ),
     ])
     .await;
+}
+
+/// RFC 9113 section 3.4.
+#[tokio::test]
+async fn a_preface_without_settings() {
+    let backend = Backend::named("one").await;
+    let proxy = Proxy::start(&format!("{HTTPS}{}", pool_of(&[&backend]))).await;
+    for first in [ask(1, "/"), frame(PING, 0, 0, [0; 8]), frame(SETTINGS, ACK, 0, [])] {
+        let mut client = H2Wire::silent(proxy.address("https")).await;
+        client.send([PREFACE, &first].concat()).await;
+        assert_eq!(client.end().await, Some(PROTOCOL_ERROR), "{first:?}");
+    }
+    assert_eq!(backend.requests().len(), 0);
+    let told = async || proxy.metric("tidegate_listener_h2_abuse_total", &["protocol"]) == 3.0;
+    eventually("counted", told).await;
+    assert_eq!(proxy.metric("tidegate_listener_malformed_requests_total", &["https"]), 3.0);
+}
+
+/// What h2 refuses is counted too, of a stream or of the connection.
+#[tokio::test]
+async fn what_is_malformed_is_counted() {
+    let backend = Backend::named("one").await;
+    let proxy = Proxy::start(&format!("{HTTPS}{}", pool_of(&[&backend]))).await;
+    let malformed = || proxy.metric("tidegate_listener_malformed_requests_total", &["https"]);
+    let mut client = H2Wire::connect(proxy.address("https")).await;
+    client.send(with(&[(b"connection", b"close")])).await;
+    assert_eq!(client.outcome(1).await, Outcome::Reset(PROTOCOL_ERROR));
+    eventually("the stream", async || malformed() == 1.0).await;
+    client.send(frame(HEADERS, WHOLE, 3, [0x80])).await;
+    assert_eq!(client.outcome(3).await, Outcome::GoAway(PROTOCOL_ERROR));
+    eventually("the connection", async || malformed() == 2.0).await;
 }
 
 #[tokio::test]

@@ -121,8 +121,9 @@ impl Wire {
             self.meter.sent(part, Instant::now)
         });
         self.state.resets.set(self.meter.has_resets());
-        if let Some(calmed) = self.meter.calmed() {
-            self.state.abuse.set(Some(calmed));
+        self.state.malformed.set(self.state.malformed.get() + self.meter.take_mistakes());
+        if let Some(ended) = self.meter.ended() {
+            self.state.abuse.set(Some(ended));
         }
         verdict
     }

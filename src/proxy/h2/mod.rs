@@ -25,8 +25,8 @@ use tokio::time::Instant;
 
 use self::budget::{Bucket, Budget};
 use self::frames::{
-    CONTINUATION, DATA, END_HEADERS, END_STREAM, Frame, Frames, GOAWAY, HEADERS, PING, PRIORITY,
-    RST_STREAM, SETTINGS, WINDOW_UPDATE,
+    ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, Frame, Frames, GOAWAY, HEADERS, PING,
+    PRIORITY, RST_STREAM, SETTINGS, WINDOW_UPDATE,
 };
 use crate::state::H2Abuse;
 
@@ -39,6 +39,7 @@ const FLOW_CONTROL_ERROR: u32 = 3;
 const STREAM_CLOSED: u32 = 5;
 const FRAME_SIZE_ERROR: u32 = 6;
 const REFUSED_STREAM: u32 = 7;
+const COMPRESSION_ERROR: u32 = 9;
 const ENHANCE_YOUR_CALM: u32 = 11;
 /// The shortest message of gRPC, below which no DATA of ours is worth a new window.
 const SMALLEST_DATA: u32 = 5;
@@ -65,10 +66,16 @@ pub struct Meter {
     block: Option<Block>,
     /// The last stream that the client opened.
     last_stream: u32,
-    /// Why h2 has told the client to calm down, if it has.
-    calmed: Option<H2Abuse>,
+    /// Why h2 has ended the connection, if it has.
+    ended: Option<H2Abuse>,
+    /// The client has sent its settings.
+    greeted: bool,
+    /// What the client is told when we end the connection: an error code.
+    code: u32,
     /// Streams have been reset, by the client or for its mistakes.
     resets: bool,
+    /// Those that were reset for its mistakes, until they are taken.
+    mistakes: u32,
 }
 
 #[derive(Debug, Default)]
@@ -107,9 +114,18 @@ fn budget(kind: H2Abuse, streams: u32) -> Budget {
         // New frames of the future, and those that some browsers send to keep them possible.
         H2Abuse::UnknownFrames => (500.0, 50.0),
         // Not a matter of a budget.
-        H2Abuse::Continuation | H2Abuse::HeaderList | H2Abuse::ZeroWindow => (0.0, 0.0),
+        H2Abuse::Continuation | H2Abuse::HeaderList | H2Abuse::ZeroWindow | H2Abuse::Protocol => {
+            (0.0, 0.0)
+        }
     };
     Budget { burst, per_second }
+}
+
+/// Whether SETTINGS, as far as they are looked at, ask for a window that cannot be (RFC 9113 section
+/// 6.5.2).
+fn has_huge_window(settings: &[u8]) -> bool {
+    const INITIAL_WINDOW_SIZE: [u8; 2] = [0, 4];
+    settings.chunks_exact(6).any(|entry| entry[..2] == INITIAL_WINDOW_SIZE && entry[2] >= 0x80)
 }
 
 impl Meter {
@@ -122,8 +138,11 @@ impl Meter {
             buckets: H2Abuse::ALL.map(|kind| Bucket::full(budget(kind, limits.streams), now)),
             block: None,
             last_stream: 0,
-            calmed: None,
+            ended: None,
+            greeted: false,
+            code: ENHANCE_YOUR_CALM,
             resets: false,
+            mistakes: 0,
         }
     }
 
@@ -155,9 +174,9 @@ impl Meter {
         self.block.is_some() || self.incoming.within_fields()
     }
 
-    /// Why h2 itself has told the client to calm down, if it has.
-    pub fn calmed(&self) -> Option<H2Abuse> {
-        self.calmed
+    /// Why h2 itself has ended the connection with an error, if it has.
+    pub fn ended(&self) -> Option<H2Abuse> {
+        self.ended
     }
 
     /// Whether streams have been reset, by the client or for its mistakes. Mostly whoever does it once
@@ -166,16 +185,22 @@ impl Meter {
         self.resets
     }
 
-    /// A GOAWAY that tells the client to calm down, if it can stand after what was sent so far.
+    /// How many streams were reset for the client's mistakes since this was last asked.
+    pub fn take_mistakes(&mut self) -> u32 {
+        std::mem::take(&mut self.mistakes)
+    }
+
+    /// A GOAWAY that tells the client why, if it can stand after what was sent so far.
     pub fn farewell(&self) -> Option<[u8; 17]> {
         let [a, b, c, d] = self.last_stream.to_be_bytes();
-        let code = ENHANCE_YOUR_CALM as u8;
+        let code = self.code as u8;
         self.outgoing
             .at_boundary()
             .then_some([0, 0, 8, GOAWAY, 0, 0, 0, 0, 0, a, b, c, d, 0, 0, 0, code])
     }
 
     fn receive(&mut self, frame: &Frame<'_>, now: &impl Fn() -> Instant) -> Result<(), H2Abuse> {
+        self.check_form(frame)?;
         match frame.kind {
             DATA if frame.has(END_STREAM) || !frame.is_empty() => Ok(()),
             DATA => self.take(H2Abuse::EmptyData, 1.0, now),
@@ -192,6 +217,30 @@ impl Meter {
             WINDOW_UPDATE => self.take(H2Abuse::WindowUpdate, 1.0, now),
             _ => self.take(H2Abuse::UnknownFrames, 1.0, now),
         }
+    }
+
+    /// What h2 takes although it is an error of the connection, or refuses with another code than
+    /// RFC 9113 wants.
+    fn check_form(&mut self, frame: &Frame<'_>) -> Result<(), H2Abuse> {
+        let acknowledges = frame.has(ACK);
+        let code = match (frame.kind, frame.length) {
+            // Section 3.4.
+            (kind, _) if !self.greeted && (kind != SETTINGS || acknowledges) => PROTOCOL_ERROR,
+            // Sections 6.3 to 6.9.
+            (SETTINGS, length) if length % 6 != 0 || (acknowledges && length > 0) => {
+                FRAME_SIZE_ERROR
+            }
+            (SETTINGS, _) if has_huge_window(frame.start) => FLOW_CONTROL_ERROR,
+            (PING, length) if length != 8 => FRAME_SIZE_ERROR,
+            (PRIORITY, length) if length != 5 => FRAME_SIZE_ERROR,
+            (RST_STREAM | WINDOW_UPDATE, length) if length != 4 => FRAME_SIZE_ERROR,
+            _ => {
+                self.greeted = true;
+                return Ok(());
+            }
+        };
+        self.code = code;
+        Err(H2Abuse::Protocol)
     }
 
     fn receive_headers(
@@ -254,12 +303,26 @@ impl Meter {
                 self.give(H2Abuse::UnknownFrames, 4.0);
             }
             RST_STREAM => return self.send_reset(frame, now),
+            GOAWAY
+                if matches!(
+                    frame.number_at(4),
+                    Some(
+                        PROTOCOL_ERROR
+                            | FLOW_CONTROL_ERROR
+                            | STREAM_CLOSED
+                            | FRAME_SIZE_ERROR
+                            | COMPRESSION_ERROR
+                    )
+                ) =>
+            {
+                self.ended = Some(H2Abuse::Protocol);
+            }
             GOAWAY if frame.number_at(4) == Some(ENHANCE_YOUR_CALM) => {
                 // h2 tells the reason to nobody but the client. Its other limits are wider than
                 // ours, but for the one on data in small pieces.
                 let fields = frame.start.get(8..).is_some_and(|why| why.starts_with(b"header_"));
                 let kind = if fields { H2Abuse::HeaderList } else { H2Abuse::EmptyData };
-                self.calmed = Some(kind);
+                self.ended = Some(kind);
             }
             _ => {}
         }
@@ -276,6 +339,7 @@ impl Meter {
                 | ENHANCE_YOUR_CALM,
             ) => {
                 self.resets = true;
+                self.mistakes += 1;
                 self.take(H2Abuse::MadeYouReset, 1.0, now)
             }
             // After an answer; or a stream too many, which was not answered.

@@ -17,6 +17,7 @@ impl Connection {
         let now = Instant::now();
         let mut meter = Meter::new(LIMITS, now);
         meter.received(&[0; 24], || now).unwrap();
+        meter.received(&frame(SETTINGS, 0, 0, &[]), || now).unwrap();
         Connection { meter, now }
     }
 
@@ -51,7 +52,7 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
 fn floods_end_by_kind() {
     for (bytes, most, kind) in [
         (frame(RST_STREAM, 0, 1, &[0; 4]), 256, H2Abuse::RapidReset),
-        (frame(SETTINGS, 0, 0, &[]), 100, H2Abuse::Settings),
+        (frame(SETTINGS, 0, 0, &[]), 99, H2Abuse::Settings),
         (frame(SETTINGS, 0, 0, &[0; 600]), 9, H2Abuse::Settings),
         (frame(PING, 0, 0, &[0; 8]), 100, H2Abuse::Ping),
         (frame(PRIORITY, 0, 1, &[0; 5]), 500, H2Abuse::Priority),
@@ -179,11 +180,11 @@ fn what_h2_says_to_the_client_tells_the_kind() {
         let payload = [&[0, 0, 0, 1, 0, 0, 0, 11][..], why.as_bytes()].concat();
         let mut connection = Connection::new();
         connection.send(&frame(GOAWAY, 0, 0, &payload)).unwrap();
-        assert_eq!(connection.meter.calmed(), Some(kind));
+        assert_eq!(connection.meter.ended(), Some(kind));
     }
     let mut connection = Connection::new();
     connection.send(&frame(GOAWAY, 0, 0, &[0; 8])).unwrap();
-    assert_eq!(connection.meter.calmed(), None);
+    assert_eq!(connection.meter.ended(), None);
 }
 
 #[test]
@@ -196,4 +197,25 @@ fn a_farewell_stands_between_frames() {
     connection.send(&data[50..]).unwrap();
     let farewell = connection.meter.farewell().unwrap();
     assert_eq!(farewell.to_vec(), frame(GOAWAY, 0, 0, &[0, 0, 0, 5, 0, 0, 0, 11]));
+}
+
+#[test]
+fn what_is_against_the_form_ends_with_its_code() {
+    for (bytes, code) in [
+        (frame(PING, 0, 0, &[0; 7]), FRAME_SIZE_ERROR),
+        (frame(RST_STREAM, 0, 1, &[0; 5]), FRAME_SIZE_ERROR),
+        (frame(WINDOW_UPDATE, 0, 0, &[0; 3]), FRAME_SIZE_ERROR),
+        (frame(PRIORITY, 0, 1, &[0; 4]), FRAME_SIZE_ERROR),
+        (frame(SETTINGS, 0, 0, &[0; 7]), FRAME_SIZE_ERROR),
+        (frame(SETTINGS, ACK, 0, &[0; 6]), FRAME_SIZE_ERROR),
+        (frame(SETTINGS, 0, 0, &[0, 5, 0, 0, 64, 0, 0, 4, 128, 0, 0, 0]), FLOW_CONTROL_ERROR),
+    ] {
+        let mut connection = Connection::new();
+        assert_eq!(connection.receive(&bytes), Err(H2Abuse::Protocol));
+        let farewell = connection.meter.farewell().unwrap();
+        assert_eq!(farewell[13..], code.to_be_bytes(), "{bytes:?}");
+    }
+    let mut connection = Connection::new();
+    connection.receive(&frame(SETTINGS, 0, 0, &[0, 4, 127, 255, 255, 255])).unwrap();
+    connection.receive(&frame(SETTINGS, ACK, 0, &[])).unwrap();
 }
