@@ -389,6 +389,14 @@ impl ConnectionState {
     }
 
     /// Counts and logs what was answered in place of a request's own answer.
+    /// Counts a connection on which nothing came.
+    pub(super) fn note_silence(&self) {
+        let listener = self.listener.borrow();
+        listener.state.cells.cell(self.worker.id).silent.add(1);
+        tracing::debug!(listener = %listener.name, peer = ?self.peer,
+            "closed a connection on which nothing came");
+    }
+
     /// Counts requests that h2 refused by resetting their streams.
     fn note_malformed(&self, streams: u32) {
         if streams > 0 {

@@ -94,7 +94,10 @@ pub async fn drive<T>(
             match state.overdue(now) {
                 Some(Overdue::Head) => return Poll::Ready(Over::SlowHead),
                 Some(Overdue::Write) => return Poll::Ready(Over::Drop),
-                Some(Overdue::Silence) => return Poll::Ready(Over::Drop),
+                Some(Overdue::Silence) => {
+                    state.note_silence();
+                    return Poll::Ready(Over::Drop);
+                }
                 // hyper reads on, and sees the end.
                 Some(Overdue::HalfClosed) => state.io.left.set(true),
                 Some(Overdue::Idle) if told => return Poll::Ready(Over::Drop),

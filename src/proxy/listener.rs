@@ -124,7 +124,7 @@ async fn wait_for_room(worker: &Worker, state: &State) {
             worker.cells().accept_pauses.add(1);
         }
         if out_of_files {
-            complain(worker, &"connections take as many files as they may");
+            complain(worker, &"client connections hold as many files as they may");
         }
         tokio::time::sleep(PAUSE).await;
     }
@@ -257,9 +257,9 @@ fn concerns_one_connection(error: &io::Error) -> bool {
 fn complain(worker: &Worker, error: &dyn std::fmt::Display) {
     if let Some(also) = worker.shared.accept_complaints.admit(worker.shared.uptime()) {
         tracing::error!(
-            %error,
+            reason = %error,
             also,
-            "cannot accept connections; if the open files ran out, raise LimitNOFILE or lower \
+            "accepting pauses until connections end; if files ran out, raise LimitNOFILE or lower \
              server.max_connections"
         );
     }

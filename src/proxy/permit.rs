@@ -38,13 +38,17 @@ impl Permit {
         worker.shared.workers[worker.id.index()].connections.fetch_add(1, Ordering::Relaxed);
         cells.accepted.add(1);
         let per_address = listener.limits.max_connections_per_address;
-        let refused = others >= listener.limits.max_connections
-            || match peer.ip() {
-                Some(ip) if per_address < usize::MAX => !permit.enter(ip, per_address),
-                _ => false,
-            };
-        if refused {
+        if others >= listener.limits.max_connections {
             cells.refused.add(1);
+            tell_refusal(worker, listener, peer, "max_connections");
+            return None;
+        }
+        if let Some(ip) = peer.ip()
+            && per_address < usize::MAX
+            && !permit.enter(ip, per_address)
+        {
+            cells.refused_address.add(1);
+            tell_refusal(worker, listener, peer, "max_connections_per_address");
             return None;
         }
         Some(permit)
@@ -83,5 +87,13 @@ impl Drop for Permit {
             port.cells.panics.add(1);
         }
         self.worker.something_ended();
+    }
+}
+
+/// Says that a limit is reached, at most once a second for the whole process.
+fn tell_refusal(worker: &Worker, listener: &Listener, peer: Peer, reason: &'static str) {
+    if let Some(also) = worker.shared.refusal_complaints.admit(worker.shared.uptime()) {
+        tracing::warn!(listener = %listener.name, ?peer, reason, also,
+            "closed a connection at the listener's limit");
     }
 }

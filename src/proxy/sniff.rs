@@ -48,6 +48,7 @@ pub async fn sniff(state: &ConnectionState, stream: &mut ClientStream) -> Option
                 Poll::Pending => {
                     ready!(state.timer.poll_expired(cx));
                     if state.is_overdue(Instant::now()) {
+                        state.note_silence();
                         return Poll::Ready(None);
                     }
                     state.arm();

@@ -130,6 +130,8 @@ pub struct Shared {
     pub requests: AtomicUsize,
     /// How often it is told that connections cannot be accepted.
     pub accept_complaints: OnceASecond,
+    /// How often it is said that connections are refused at a limit.
+    pub refusal_complaints: OnceASecond,
     /// How reloads went.
     pub reloads: ReloadCounters,
     /// Tells this process from others in a loop of proxies; random, never shown as anything else.
@@ -177,6 +179,7 @@ impl Shared {
             files: Files::new(open_files),
             requests: AtomicUsize::new(0),
             accept_complaints: OnceASecond::default(),
+            refusal_complaints: OnceASecond::default(),
             reloads: ReloadCounters::default(),
             instance,
             started: Instant::now(),

@@ -157,8 +157,12 @@ pub struct ListenerCells {
     pub handshake_closed: Counter,
     /// TLS handshakes that failed on the protocol: versions, alerts, garbage.
     pub handshake_failed: Counter,
-    /// Connections refused at a connection limit.
+    /// Connections refused at the listener's limit.
     pub refused: Counter,
+    /// Connections refused at the limit for their address.
+    pub refused_address: Counter,
+    /// Connections closed because nothing came on them in time.
+    pub silent: Counter,
     /// HTTP/2 connections closed, and streams reset, because of abuse; by [`H2Abuse::index`].
     pub h2_abuse: [Counter; H2Abuse::ALL.len()],
 }

@@ -73,8 +73,12 @@ impl Log {
 
 fn targets(level: Level) -> Targets {
     let others = if level == Level::TRACE { level } else { level.min(Level::WARN) };
+    // What these warn of are the other side's mistakes, which anyone can repeat at will.
+    let protocols = if level == Level::TRACE { level } else { Level::ERROR };
     Targets::new()
         .with_default(LevelFilter::from_level(others))
+        .with_target("h2", protocols)
+        .with_target("hyper", protocols)
         .with_target(env!("CARGO_CRATE_NAME"), level)
 }
 
@@ -115,12 +119,20 @@ mod tests {
     #[test]
     fn libraries_are_heard_from_when_they_warn() {
         let targets = targets(Level::DEBUG);
-        let heard = [Level::WARN, Level::INFO].map(|level| targets.would_enable("hyper", &level));
+        let heard = [Level::WARN, Level::INFO].map(|level| targets.would_enable("rustls", &level));
         assert_eq!(heard, [true, false]);
     }
 
     #[test]
+    fn of_the_mistakes_of_peers_nothing_is_heard_but_at_trace() {
+        for target in ["h2::proto", "hyper::proto"] {
+            assert!(!targets(Level::DEBUG).would_enable(target, &Level::WARN));
+            assert!(targets(Level::TRACE).would_enable(target, &Level::TRACE));
+        }
+    }
+
+    #[test]
     fn at_error_nobody_warns() {
-        assert!(!targets(Level::ERROR).would_enable("hyper", &Level::WARN));
+        assert!(!targets(Level::ERROR).would_enable("rustls", &Level::WARN));
     }
 }

@@ -216,8 +216,8 @@ const LISTENER_ACCEPTED: Family =
     counter("tidegate_listener_connections_total", &["listener"], "Client connections accepted.");
 const LISTENER_REFUSED: Family = counter(
     "tidegate_listener_refused_connections_total",
-    &["listener"],
-    "Client connections closed at once because a connection limit was reached.",
+    &["listener", "reason"],
+    "Client connections closed unserved: at a connection limit, or for their silence.",
 );
 const LISTENER_REQUESTS: Family = counter(
     "tidegate_listener_requests_total",

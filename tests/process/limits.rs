@@ -48,7 +48,7 @@ async fn file_descriptors_that_run_out_are_survived_and_told_once_a_second() {
     for _ in 0..100 {
         clients.push(Wire::connect(address).await);
     }
-    let complaints = || program.log().matches("cannot accept connections").count();
+    let complaints = || program.log().matches("accepting pauses").count();
     eventually("it is told", async || complaints() > 0).await;
     let (told, span) = (complaints(), Duration::from_secs(2));
     tokio::time::sleep(span).await;

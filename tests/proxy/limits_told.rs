@@ -100,8 +100,30 @@ async fn connections_over_a_limit() {
         }
         let mut refused = proxy.connect_from("127.0.0.1").await;
         assert_eq!(refused.rest().await, b"", "{limit}");
-        let refusals = proxy.metric("tidegate_listener_refused_connections_total", &["\"http\""]);
-        assert_eq!(refusals, 1.0, "{limit}");
+        for reason in ["max_connections", "max_connections_per_address", "silent"] {
+            let told = f64::from(reason == limit);
+            assert_eq!(unserved(&proxy, reason), told, "{limit}: {reason}");
+        }
+    }
+}
+
+fn unserved(proxy: &Proxy, reason: &str) -> f64 {
+    let labels = ["listener=\"http\"", &format!("reason=\"{reason}\"")];
+    proxy.metric("tidegate_listener_refused_connections_total", &labels)
+}
+
+#[tokio::test]
+async fn a_connection_that_never_speaks() {
+    let backend = Backend::named("one").await;
+    for h2c in [false, true] {
+        let config = format!(
+            "h2c = {h2c}\n[listeners.http.limits]\nheader_timeout = \"100ms\"\n{}",
+            pool_of(&[&backend])
+        );
+        let proxy = Proxy::start(&config).await;
+        let mut client = proxy.connect().await;
+        assert_eq!(client.rest().await, b"", "closed without a word");
+        eventually("counted", async || unserved(&proxy, "silent") == 1.0).await;
     }
 }
 

@@ -17,7 +17,6 @@ pub(super) fn write(snapshot: &Snapshot, text: &mut Text) {
         samples.add(&[&listener.name], listener.state.connections.load(Ordering::Relaxed));
     }
     each(listeners, text, &metric::LISTENER_ACCEPTED, |cells| cells.accepted.get());
-    each(listeners, text, &metric::LISTENER_REFUSED, |cells| cells.refused.get());
     each(listeners, text, &metric::LISTENER_MALFORMED, |cells| cells.malformed.get());
     let mut samples = text.family(&metric::LISTENER_REQUESTS);
     for listener in listeners {
@@ -26,6 +25,7 @@ pub(super) fn write(snapshot: &Snapshot, text: &mut Text) {
             samples.add(&[&listener.name, &code], count);
         }
     }
+    refused(listeners, text);
     handshakes(listeners, text);
     h2_abuse(listeners, text);
     certificates(listeners, text);
@@ -40,6 +40,20 @@ fn each(
     let mut samples = text.family(family);
     for listener in listeners {
         samples.add(&[&listener.name], listener.state.cells.sum(&value));
+    }
+}
+
+fn refused(listeners: &[Arc<Listener>], text: &mut Text) {
+    let mut samples = text.family(&metric::LISTENER_REFUSED);
+    for listener in listeners {
+        let cells = &listener.state.cells;
+        for (reason, count) in [
+            ("max_connections", cells.sum(|cells| cells.refused.get())),
+            ("max_connections_per_address", cells.sum(|cells| cells.refused_address.get())),
+            ("silent", cells.sum(|cells| cells.silent.get())),
+        ] {
+            samples.add(&[&listener.name, reason], count);
+        }
     }
 }
 
