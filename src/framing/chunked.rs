@@ -22,6 +22,7 @@ pub(crate) struct Chunked {
 #[derive(Clone, Copy, Debug)]
 enum Step {
     Size { digits: u8 },
+    SpaceBehindSize,
     ExtensionName,
     Extension,
     SizeLf,
@@ -85,9 +86,11 @@ impl Chunked {
                 self.digit(digits, byte)
             }
             (Step::Size { digits: 1.. }, b'\r') => Step::SizeLf,
-            (Step::Size { digits: 1.. }, b';') => {
-                self.extension_bytes = 0;
-                Step::ExtensionName
+            (Step::Size { digits: 1.. } | Step::SpaceBehindSize, b';') => Step::ExtensionName,
+            // White space that must not be sent and must be taken, before an extension only
+            // (RFC 9112 section 7.1.1).
+            (Step::Size { digits: 1.. } | Step::SpaceBehindSize, b' ' | b'\t') => {
+                self.extension(Step::SpaceBehindSize)?
             }
             (Step::ExtensionName, b' ' | b'\t') => self.extension(Step::ExtensionName)?,
             (Step::ExtensionName, _) if TOKEN[byte as usize] => self.extension(Step::Extension)?,
@@ -97,12 +100,15 @@ impl Chunked {
             (Step::DataCr, b'\r') => Step::DataLf,
             (Step::DataLf, b'\n') => {
                 self.remaining = 0;
+                self.extension_bytes = 0;
                 Step::Size { digits: 0 }
             }
             (Step::SizeLf, _) => return Err(Violation::BareCarriageReturn),
             (Step::DataCr | Step::DataLf, _) => return Err(Violation::InvalidChunkEnd),
             (_, b'\n') => return Err(Violation::BareLineFeed),
-            (Step::Size { .. }, _) => return Err(Violation::InvalidChunkSize),
+            (Step::Size { .. } | Step::SpaceBehindSize, _) => {
+                return Err(Violation::InvalidChunkSize);
+            }
             _ => return Err(Violation::InvalidChunkExtension),
         })
     }

@@ -64,6 +64,8 @@ pub struct Scanner {
     head_bytes: u32,
     fields: u16,
     wants_upgrade: bool,
+    /// Which head is the latest of OPTIONS for the server as a whole, counted from 1.
+    for_server: u64,
     refused_in_head: bool,
     scratch: Option<Box<Scratch>>,
 }
@@ -99,6 +101,7 @@ impl Scanner {
             head_bytes: 0,
             fields: 0,
             wants_upgrade: false,
+            for_server: 0,
             refused_in_head: false,
             scratch: None,
         }
@@ -137,6 +140,12 @@ impl Scanner {
     /// How many heads were passed on in full. Wraps.
     pub fn heads_completed(&self) -> u64 {
         self.heads_completed
+    }
+
+    /// Which head, counted from 1, is the latest of OPTIONS for the server as a whole, in absolute
+    /// form: what parses after us cannot tell that from the path `/`. 0 if none is.
+    pub fn for_server(&self) -> u64 {
+        self.for_server
     }
 
     /// The connection was upgraded: everything passes from now on.
@@ -210,6 +219,9 @@ impl Scanner {
                 self.within_limit(line.len)?;
                 self.begin_fields(State::Head(Head::new(line.http10)));
                 self.head_bytes = line.len as u32;
+                if line.for_server {
+                    self.for_server = self.heads_completed.wrapping_add(1);
+                }
                 if let Some((authority, port)) = line.authority {
                     let scratch = self.scratch.get_or_insert_default();
                     scratch.authority = Some((authority.into(), port));

@@ -45,6 +45,10 @@ pub struct IoState {
     pub last_blocked: Cell<Option<Instant>>,
     /// What must not be passed on was found, in place of a head.
     pub violation: Cell<Option<Violation>>,
+    /// Heads that were passed on.
+    heads: Cell<u64>,
+    /// Which of them, counted from 1, is the latest of OPTIONS for the server as a whole.
+    for_server: Cell<u64>,
     /// Streams of the HTTP/2 connection have been reset.
     pub resets: Cell<bool>,
     /// HTTP/2 streams that were reset for the client's mistakes and are not counted yet.
@@ -194,6 +198,8 @@ impl ClientIo {
         let completed = scanner.heads_completed().wrapping_sub(heads);
         if completed > 0 {
             state.unanswered.set(state.unanswered.get() + completed);
+            state.heads.set(scanner.heads_completed());
+            state.for_server.set(scanner.for_server());
         }
         if phase != Phase::Head || completed > 0 {
             state.head_since.set(None);
@@ -282,6 +288,13 @@ impl ClientIo {
 }
 
 impl IoState {
+    /// Whether the request that is being served is OPTIONS for the server as a whole (RFC 9112
+    /// section 3.2.4). Of several that came together only the last is known as such.
+    pub(super) fn is_for_server(&self) -> bool {
+        let answered = self.heads.get().wrapping_sub(self.unanswered.get());
+        self.for_server.get() != 0 && self.for_server.get() == answered.wrapping_add(1)
+    }
+
     /// Notes what the client takes.
     pub(super) fn note_write(&self, result: &Poll<io::Result<usize>>) {
         self.unflushed.set(true);

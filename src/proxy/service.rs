@@ -27,6 +27,7 @@ use super::headers::hop::{self, Keep};
 use super::headers::identity;
 use super::headers::survey::Survey;
 use super::headers::{HOPS, X_REQUEST_ID};
+use super::io::IoState;
 use super::outgoing::Outgoing;
 use super::record::RequestRecord;
 use super::upgrade::{self, Wish};
@@ -238,7 +239,7 @@ fn prepare(
     Ok(Outgoing {
         head: RequestHead {
             method,
-            target: target_of(&parts),
+            target: target_of(&parts, &connection.io),
             host,
             headers,
             of_connection: of_connection.fields(),
@@ -295,7 +296,10 @@ fn host_field(parts: &request::Parts) -> Option<HeaderValue> {
 }
 
 /// In origin form, or `*`.
-fn target_of(parts: &request::Parts) -> PathAndQuery {
+fn target_of(parts: &request::Parts, io: &IoState) -> PathAndQuery {
+    if parts.method == Method::OPTIONS && io.is_for_server() {
+        return PathAndQuery::from_static("*");
+    }
     match parts.uri.path_and_query() {
         // Of an absolute form without a path: it goes out with one (RFC 9112 section 3.2.1).
         Some(target) if target.as_str().starts_with('?') => {

@@ -144,12 +144,11 @@ const CASES: &[Case] = &[
         b"GET http://a/ HTTP/1.0\r\n\r\n",
         b"GET / HTTP/1.1\r\nHost: a\r\n\r\n",
     ),
-    // The RFC wants `*` here; the parser that we use reads both alike.
     normalised(
         "absolute form, options without path",
         "9112 3.2.4",
         b"OPTIONS http://a HTTP/1.1\r\nHost: a\r\n\r\n",
-        b"OPTIONS / HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n",
     ),
     normalised(
         "absolute form, options with a slash",

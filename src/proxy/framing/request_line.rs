@@ -19,6 +19,8 @@ pub(super) enum Line<'a> {
 pub(super) struct RequestLine<'a> {
     /// The authority in the target's absolute form, with the default port of its scheme.
     pub(super) authority: Option<(&'a [u8], u16)>,
+    /// OPTIONS for the server as a whole, in absolute form: there is no path (RFC 9112 section 3.2.4).
+    pub(super) for_server: bool,
     pub(super) http10: bool,
     /// Bytes of the line with its CRLF.
     pub(super) len: usize,
@@ -47,8 +49,11 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Line<'_>, Violation> {
     } else {
         return without_version(version);
     };
+    let authority = check_target(method, target)?;
+    let has_path = |target: &[u8]| memchr2(b'/', b'?', &target[b"https://".len()..]).is_some();
     Ok(Line::Request(RequestLine {
-        authority: check_target(method, target)?,
+        authority,
+        for_server: method == b"OPTIONS" && authority.is_some() && !has_path(target),
         http10,
         len: target_end + 1 + b"HTTP/1.1\r\n".len(),
     }))
