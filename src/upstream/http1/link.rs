@@ -27,7 +27,7 @@ const LIMITS: Limits = Limits { max_header_bytes: 64 * 1024, max_headers: 256 };
 /// Room for one read, at first. It doubles when a read fills it, up to the most that we hold for a
 /// client that is slower than its backend.
 const READ_BYTES: usize = 8 * 1024;
-const MAX_READ_BYTES: usize = 32 * 1024;
+const MAX_READ_BYTES: usize = 64 * 1024;
 
 /// A connection, as its reader sees it.
 #[derive(Debug)]
