@@ -139,3 +139,118 @@ pub(super) fn fields(lines: &Bytes, spans: &[Span], mut headers: HeaderMap) -> O
     }
     Some(headers)
 }
+
+#[cfg(test)]
+mod tests {
+    use http::Method;
+    use http::uri::PathAndQuery;
+
+    use super::*;
+    use crate::framing::Limits;
+    use crate::upstream::framing::{Asked, Part, Scanner};
+
+    fn request(method: Method, target: &'static str, fields: &[(&str, &str)]) -> RequestHead {
+        let mut headers = HeaderMap::new();
+        for (name, value) in fields {
+            let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
+            headers.append(name, HeaderValue::from_str(value).unwrap());
+        }
+        RequestHead {
+            method,
+            target: PathAndQuery::from_static(target),
+            host: HeaderValue::from_static("a.example"),
+            headers,
+            of_connection: [].into(),
+            added: SmallVec::new(),
+        }
+    }
+
+    fn encoded(head: &RequestHead, framing: Framing) -> String {
+        let mut out = Vec::new();
+        encode(head, framing, &mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn a_request_without_a_body() {
+        let mut head = request(Method::GET, "/a?b", &[("accept", "*/*"), ("host", "other")]);
+        head.added.push((HeaderName::from_static("x-id"), HeaderValue::from_static("7")));
+        assert_eq!(
+            encoded(&head, Framing::None),
+            "GET /a?b HTTP/1.1\r\nhost: a.example\r\naccept: */*\r\nx-id: 7\r\n\r\n"
+        );
+    }
+
+    #[test]
+    fn an_empty_path_is_a_slash() {
+        let head = request(Method::GET, "?b", &[]);
+        assert!(encoded(&head, Framing::None).starts_with("GET /?b HTTP/1.1\r\n"));
+    }
+
+    #[test]
+    fn bodies_are_framed_anew() {
+        let head = request(Method::POST, "/", &[("content-length", "9"), ("te", "trailers")]);
+        let table = [
+            (Framing::None, "content-length: 9\r\n\r\n"),
+            (Framing::Length(5), "content-length: 5\r\n\r\n"),
+            (Framing::Chunked, "transfer-encoding: chunked\r\n\r\n"),
+        ];
+        for (framing, end) in table {
+            let start = "POST / HTTP/1.1\r\nhost: a.example\r\n";
+            assert_eq!(encoded(&head, framing), format!("{start}{end}"), "{framing:?}");
+        }
+    }
+
+    #[test]
+    fn chunk_sizes_are_hexadecimal() {
+        for (bytes, line) in [(1, "1\r\n"), (16, "10\r\n"), (0xab_cdef, "abcdef\r\n")] {
+            let mut out = Vec::new();
+            chunk_size(&mut out, bytes);
+            assert_eq!(out, line.as_bytes());
+        }
+    }
+
+    #[test]
+    fn only_announced_trailers_go_out() {
+        let head = request(Method::POST, "/", &[("trailer", "X-Sum, x-other")]);
+        let sent = request(Method::POST, "/", &[("x-sum", "1"), ("x-secret", "2")]).headers;
+        let mut out = Vec::new();
+        last_chunk(&mut out, Some(&sent), &announced(&head.headers));
+        assert_eq!(out, b"0\r\nx-sum: 1\r\n\r\n");
+    }
+
+    fn parsed(head: &'static str) -> ResponseHead {
+        let mut scanner = Scanner::new(Limits { max_header_bytes: 1024, max_headers: 20 });
+        scanner.ask(Asked::Plain);
+        let mut at = 0;
+        while at < head.len() {
+            let (passed, part) = scanner.next(&head.as_bytes()[at..]);
+            assert!(matches!(part, Ok(Part::Head | Part::HeadEnd)), "{part:?}");
+            at += passed;
+        }
+        parse(&Bytes::from_static(head.as_bytes()), &scanner.take_spans(), HeaderMap::new())
+            .unwrap()
+    }
+
+    #[test]
+    fn fields_are_read_where_the_scanner_found_them() {
+        let head = parsed("HTTP/1.1 404 Not Found\r\nX-One:  1 \r\nx-two:\r\nX-ONE: 3\r\n\r\n");
+        assert_eq!(head.status, 404);
+        let values = |name| -> Vec<_> { head.headers.get_all(name).iter().collect() };
+        assert_eq!(values("x-one"), ["1", "3"]);
+        assert_eq!(values("x-two"), [""]);
+    }
+
+    #[test]
+    fn a_reason_is_kept_if_it_is_not_the_common_one() {
+        for (head, reason) in [
+            ("HTTP/1.1 200 OK\r\n\r\n", None),
+            ("HTTP/1.1 200\r\nx: y\r\n\r\n", None),
+            ("HTTP/1.1 200 Fine\r\nx: y\r\n\r\n", Some(&b"Fine"[..])),
+            ("HTTP/1.0 299 \r\n\r\n", Some(&b""[..])),
+        ] {
+            let found = parsed(head).reason;
+            assert_eq!(found.as_ref().map(ReasonPhrase::as_bytes), reason, "{head}");
+        }
+    }
+}
