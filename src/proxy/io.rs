@@ -6,6 +6,7 @@
 //! arriving, since when the client takes nothing. The facts are in an [`IoState`] shared with
 //! the task that drives the connection, which acts on them; the wrapper itself only observes.
 
+mod secured;
 mod stream;
 
 use std::cell::Cell;
@@ -20,6 +21,7 @@ use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
+pub use self::secured::Secured;
 pub use self::stream::{ClientStream, Peer, RawStream};
 use super::framing::{Phase, Scanner};
 use crate::framing::Violation;

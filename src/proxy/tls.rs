@@ -7,9 +7,8 @@ use std::sync::Arc;
 use rustls::ProtocolVersion;
 use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::server::TlsStream;
 
-use super::io::RawStream;
+use super::io::{RawStream, Secured};
 use super::worker::Worker;
 use crate::state::Listener;
 use crate::state::tls::{ALPN_H2, ServerTls};
@@ -33,7 +32,7 @@ pub async fn handshake(
     listener: &Listener,
     tls: &ServerTls,
     stream: RawStream,
-) -> Option<(Box<TlsStream<RawStream>>, Settled)> {
+) -> Option<(Box<Secured>, Settled)> {
     let deadline = Instant::now() + listener.limits.handshake_timeout;
     let timer = worker.wheel.timer();
     // Boxed: the state of a handshake is large, and the task that holds it outlives it by far.
@@ -57,7 +56,7 @@ pub async fn handshake(
                 },
                 certificates: Arc::clone(&tls.certificates),
             };
-            return Some((Box::new(stream), settled));
+            return Some((Box::new(Secured::new(stream)), settled));
         }
     }
     None

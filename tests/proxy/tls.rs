@@ -1,11 +1,15 @@
 //! TLS on both sides.
 
+use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
 
 use rustls::pki_types::CertificateDer;
 use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, HandshakeKind, SupportedProtocolVersion};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -298,4 +302,85 @@ async fn a_body_that_breaks_off_is_no_clean_end() {
     let mut client = Wire::over(stream);
     client.send("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
     assert!(client.response().await.is_err());
+}
+
+/// Keeps what is read from a connection, as it was on the network.
+struct Tap {
+    tcp: TcpStream,
+    seen: Arc<Mutex<Vec<u8>>>,
+}
+
+impl AsyncRead for Tap {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let before = buf.filled().len();
+        let read = Pin::new(&mut this.tcp).poll_read(cx, buf);
+        this.seen.lock().unwrap().extend_from_slice(&buf.filled()[before..]);
+        read
+    }
+}
+
+impl AsyncWrite for Tap {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, b: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().tcp).poll_write(cx, b)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().tcp).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().tcp).poll_shutdown(cx)
+    }
+}
+
+/// The lengths of the records in here (RFC 8446 section 5.1).
+fn records(mut bytes: &[u8]) -> Vec<usize> {
+    let mut lengths = Vec::new();
+    while let [_, _, _, high, low, rest @ ..] = bytes {
+        let length = usize::from(u16::from_be_bytes([*high, *low]));
+        lengths.push(length);
+        bytes = &rest[length..];
+    }
+    lengths
+}
+
+#[tokio::test]
+async fn records_begin_short_and_grow_with_each_answer() {
+    let backend = Backend::start(|request| match request.request_line().1 {
+        "/long" => Reply::ok("x".repeat(200_000)),
+        _ => Reply::ok("x".repeat(2000)),
+    })
+    .await;
+    let proxy = proxy_before(&backend).await;
+    let tcp = TcpStream::connect(proxy.address("https")).await.unwrap();
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let tap = Tap { tcp, seen: Arc::clone(&seen) };
+    let connector = TlsConnector::from(tls::client(HTTP1));
+    let stream = connector.connect("localhost".try_into().unwrap(), tap).await.unwrap();
+    let mut client = Wire::over(stream);
+    let host = [("Host", "localhost")];
+    // The handshake's last words come with the first answer.
+    client.ask("GET", "/", &host, "").await;
+    for _ in 0..2 {
+        seen.lock().unwrap().clear();
+        assert_eq!(client.ask("GET", "/", &host, "").await.body.len(), 2000);
+        assert_eq!(records(&seen.lock().unwrap()).len(), 1, "a short answer is one record");
+
+        seen.lock().unwrap().clear();
+        assert_eq!(client.ask("GET", "/long", &host, "").await.body.len(), 200_000);
+        let records = records(&seen.lock().unwrap());
+        let mut sent = 0;
+        let beginning = records.iter().take_while(|length| {
+            sent += **length;
+            sent <= 16 * 1024
+        });
+        let longest = beginning.copied().max().unwrap();
+        assert!(longest <= 4096 + 256, "{records:?}");
+        assert!(records.iter().any(|length| *length > 8192), "{records:?}");
+    }
 }

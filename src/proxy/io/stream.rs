@@ -8,8 +8,8 @@ use std::task::{Context, Poll};
 use smallvec::SmallVec;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
-use tokio_rustls::server::TlsStream;
 
+use super::secured::Secured;
 use crate::state::mail::HandoverStream;
 
 /// Who is at the other end.
@@ -144,7 +144,7 @@ pub enum ClientStream {
     /// Plain text.
     Plain(RawStream),
     /// TLS.
-    Tls(Box<TlsStream<RawStream>>),
+    Tls(Box<Secured>),
 }
 
 impl AsyncRead for ClientStream {

@@ -1,0 +1,168 @@
+//! TLS towards a client, in records that grow with the flow.
+//!
+//! A client can read nothing of a record before all of it has come. The largest records (16 KiB)
+//! are the cheapest, but one of them is more than a network takes at once from a connection that
+//! has been idle, and so the first byte of an answer would wait for another round trip. So what
+//! follows upon something that the client said begins with short records. They are sealed one by
+//! one and written together: a short answer is one record as ever, and a long one costs the sealing
+//! of three more.
+
+use std::io::{self, IoSlice, Write};
+use std::ops::{Deref, DerefMut};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use smallvec::SmallVec;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_rustls::server::TlsStream;
+
+use super::RawStream;
+
+/// A short record: three packets.
+const SHORT_BYTES: usize = 4 * 1024;
+/// So much goes out in short records: what networks take at once (RFC 6928), and a little.
+const BEGINNING_BYTES: usize = 16 * 1024;
+
+/// A secured connection.
+#[derive(Debug)]
+pub struct Secured {
+    stream: TlsStream<RawStream>,
+    /// What is still to go out in short records.
+    short_left: usize,
+}
+
+type Slices<'a> = SmallVec<[IoSlice<'a>; 8]>;
+
+impl Secured {
+    /// A connection whose handshake is done.
+    pub fn new(stream: TlsStream<RawStream>) -> Self {
+        Secured { stream, short_left: BEGINNING_BYTES }
+    }
+
+    /// Writes what is longer than a short record.
+    fn poll_write_long(
+        &mut self,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+        length: usize,
+    ) -> Poll<io::Result<usize>> {
+        let mut sealed = 0;
+        while self.short_left > 0 && length - sealed > SHORT_BYTES {
+            let part = part(slices, sealed, SHORT_BYTES);
+            let taken = self.stream.get_mut().1.writer().write_vectored(&part)?;
+            if taken == 0 {
+                break;
+            }
+            sealed += taken;
+            self.short_left = self.short_left.saturating_sub(taken);
+        }
+        let rest = part(slices, sealed, length - sealed);
+        match Pin::new(&mut self.stream).poll_write_vectored(cx, &rest) {
+            Poll::Ready(Ok(written)) => Poll::Ready(Ok(sealed + written)),
+            // What is sealed goes out with the next write, or when flushed.
+            Poll::Pending if sealed > 0 => Poll::Ready(Ok(sealed)),
+            other => other,
+        }
+    }
+}
+
+/// At most `limit` bytes of what is behind the first `skip`.
+fn part<'a>(slices: &'a [IoSlice<'_>], mut skip: usize, mut limit: usize) -> Slices<'a> {
+    let mut part = Slices::new();
+    for slice in slices {
+        let skipped = skip.min(slice.len());
+        skip -= skipped;
+        let taken = limit.min(slice.len() - skipped);
+        limit -= taken;
+        if taken > 0 {
+            part.push(IoSlice::new(&slice[skipped..skipped + taken]));
+        }
+    }
+    part
+}
+
+impl Deref for Secured {
+    type Target = TlsStream<RawStream>;
+
+    fn deref(&self) -> &TlsStream<RawStream> {
+        &self.stream
+    }
+}
+
+impl DerefMut for Secured {
+    fn deref_mut(&mut self) -> &mut TlsStream<RawStream> {
+        &mut self.stream
+    }
+}
+
+impl AsyncRead for Secured {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let read = Pin::new(&mut this.stream).poll_read(cx, buf);
+        if read.is_ready() {
+            this.short_left = BEGINNING_BYTES;
+        }
+        read
+    }
+}
+
+impl AsyncWrite for Secured {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(cx, &[IoSlice::new(bytes)])
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        if this.short_left > 0 {
+            let length = slices.iter().map(|slice| slice.len()).sum();
+            if length > SHORT_BYTES {
+                return this.poll_write_long(cx, slices, length);
+            }
+            this.short_left = this.short_left.saturating_sub(length);
+        }
+        Pin::new(&mut this.stream).poll_write_vectored(cx, slices)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_go_over_the_borders_of_slices() {
+        let slices = [b"abc", b"def", b"ghi"].map(|slice| IoSlice::new(slice));
+        let text = |skip, limit| {
+            let part = part(&slices, skip, limit);
+            part.iter().map(|slice| String::from_utf8_lossy(slice)).collect::<Vec<_>>().join("|")
+        };
+        assert_eq!(text(0, 4), "abc|d");
+        assert_eq!(text(2, 5), "c|def|g");
+        assert_eq!(text(3, 3), "def");
+        assert_eq!(text(8, 100), "i");
+        assert_eq!(text(9, 1), "");
+    }
+}
