@@ -306,6 +306,7 @@ fn relay(
         pause,
         deadline: outgoing.deadline,
         waited: false,
+        blocked: record.connection.io.last_blocked.get(),
         hold: Some(hold),
     });
     Response::from_parts(parts, body)

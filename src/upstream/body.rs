@@ -18,6 +18,16 @@ pub enum Incoming {
     Http2(hyper::body::Incoming),
 }
 
+impl Incoming {
+    /// Holds less of it from now on, since the client does not keep up. Over HTTP/2 the windows see
+    /// to that.
+    pub fn hold_back(&self) {
+        if let Incoming::Http1(body) = self {
+            body.hold_back();
+        }
+    }
+}
+
 impl Body for Incoming {
     type Data = Bytes;
     type Error = io::Error;

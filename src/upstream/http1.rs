@@ -9,6 +9,7 @@
 mod body;
 mod head;
 mod link;
+mod read_size;
 mod sending;
 
 use std::cell::RefCell;

@@ -54,6 +54,8 @@ pub struct Relay {
     pub deadline: Option<Instant>,
     /// The backend had to be waited for since its head came.
     pub waited: bool,
+    /// When the client had last to be waited for.
+    pub blocked: Option<Instant>,
     /// What is held until the last byte was read.
     pub hold: Option<Hold>,
 }
@@ -209,6 +211,13 @@ impl Relay {
         }
     }
 
+    fn note_blocked(&mut self, blocked: Option<Instant>) {
+        if blocked != self.blocked {
+            self.blocked = blocked;
+            self.incoming.hold_back();
+        }
+    }
+
     fn complete(&mut self) {
         if let Some(hold) = self.hold.take() {
             let worker = &hold.worker;
@@ -249,6 +258,9 @@ impl Body for ResponseBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
         let this = self.get_mut();
+        if let (Kind::Relay(relay), Some(record)) = (&mut this.kind, &this.record) {
+            relay.note_blocked(record.connection.io.last_blocked.get());
+        }
         let frame = match &mut this.kind {
             Kind::Own(bytes) => Poll::Ready(bytes.take().map(Frame::data).map(Ok)),
             Kind::Relay(relay) => relay.poll(cx),

@@ -28,6 +28,11 @@ impl Body {
         let left = link.borrow().body_length();
         Body { link, left, fresh: true, failure: None }
     }
+
+    /// Reads less at once for a while: the client does not keep up.
+    pub fn hold_back(&self) {
+        self.link.borrow_mut().hold_back();
+    }
 }
 
 impl http_body::Body for Body {

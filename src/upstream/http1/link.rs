@@ -13,6 +13,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
 
 use super::ConnectionGauge;
 use super::head::{self, ResponseHead};
+use super::read_size::ReadSize;
 use crate::framing::{Limits, Violation};
 use crate::upstream::Error;
 use crate::upstream::dial::UpstreamStream;
@@ -23,11 +24,6 @@ use crate::upstream::spare::SpareMaps;
 /// What a backend may send in one head: more than any that is meant well, and little enough that a
 /// thousand of them at once do no harm.
 const LIMITS: Limits = Limits { max_header_bytes: 64 * 1024, max_headers: 256 };
-
-/// Room for one read, at first. It doubles when a read fills it, up to the most that we hold for a
-/// client that is slower than its backend.
-const READ_BYTES: usize = 8 * 1024;
-const MAX_READ_BYTES: usize = 64 * 1024;
 
 /// A connection, as its reader sees it.
 #[derive(Debug)]
@@ -42,7 +38,7 @@ pub(super) struct Link {
     buffer: BytesMut,
     /// So much of it belongs to a head, or to trailers, that go on.
     scanned: usize,
-    read_bytes: usize,
+    read_size: ReadSize,
     /// Something came since the latest request.
     heard: bool,
     /// No further request may be sent.
@@ -70,7 +66,7 @@ impl Link {
             out: Vec::new(),
             buffer: BytesMut::new(),
             scanned: 0,
-            read_bytes: READ_BYTES,
+            read_size: ReadSize::new(),
             heard: false,
             over: false,
             cut: false,
@@ -94,8 +90,14 @@ impl Link {
     /// A request is about to be written: what comes from now on may be its answer.
     pub(super) fn ask(&mut self, asked: Asked) {
         self.scanner.ask(asked);
+        self.read_size.hold_back();
         self.heard = false;
         self.sent = false;
+    }
+
+    /// Whoever gets the answer does not keep up with it.
+    pub(super) fn hold_back(&mut self) {
+        self.read_size.hold_back();
     }
 
     /// Whether another request can be sent.
@@ -330,21 +332,17 @@ impl Link {
 
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let spare = self.buffer.capacity() - self.buffer.len();
-        if spare < self.read_bytes / 2 {
+        if spare < self.read_size.bytes() / 2 {
             if self.buffer.is_empty() {
                 // Whoever waits for a slow backend, or uploads slowly, waits without a buffer.
                 ready!(self.stream.poll_readable(cx))?;
             }
-            self.buffer.reserve(self.read_bytes);
+            self.buffer.reserve(self.read_size.bytes());
         }
         let room = self.buffer.capacity() - self.buffer.len();
         let read = ready!(pin!(self.stream.read_buf(&mut self.buffer)).poll(cx))?;
         self.heard |= read > 0;
-        if read == room {
-            self.read_bytes = (self.read_bytes * 2).min(MAX_READ_BYTES);
-        } else if read < self.read_bytes / 4 {
-            self.read_bytes = (self.read_bytes / 2).max(READ_BYTES);
-        }
+        self.read_size.note(read, room);
         Poll::Ready(Ok(read))
     }
 
