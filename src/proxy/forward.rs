@@ -131,7 +131,8 @@ async fn attempt(
 ) -> Result<Answer, Missed> {
     let began = record.connection.worker.now();
     if outgoing.wish.is_some() {
-        return switch(pool, outgoing, picked, began, record).await;
+        // Boxed, since every other request would have room for it.
+        return Box::pin(switch(pool, outgoing, picked, began, record)).await;
     }
     let (response, lease) = exchange(pool, outgoing, &picked, record).await?;
     let status = response.status();

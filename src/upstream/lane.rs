@@ -180,7 +180,8 @@ where
             Protocol::Auto => self.speaks_h2.get().unwrap_or(self.settings.borrow().tls.is_some()),
         };
         if !may_speak_h2 {
-            return self.open().await;
+            // Boxed, since it is rare, and every request would have room for it.
+            return Box::pin(self.open()).await;
         }
         let seen = self.dials.get();
         let _opening = self.opening.lock().await;
@@ -195,7 +196,7 @@ where
             return Err(failure.again());
         }
         self.dials.set(self.dials.get() + 1);
-        let opened = self.open().await;
+        let opened = Box::pin(self.open()).await;
         *self.last_failure.borrow_mut() = opened.as_ref().err().map(|error| DialFailure {
             dial: self.dials.get(),
             kind: match error {

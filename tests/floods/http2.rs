@@ -82,7 +82,7 @@ impl Attack {
 async fn flood(name: &'static str, attack: Attack) {
     Flood::new(name)
         .over_http2()
-        .memory_each(16 + STREAMS as u64 * 24)
+        .memory_each(16 + STREAMS as u64 * 28)
         .run(CONNECTIONS, move |target, _| attack.clone().go_on(target))
         .await;
 }

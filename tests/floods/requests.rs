@@ -11,7 +11,7 @@ use crate::support::h2_client::{H2Client, get};
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn slow_bodies() {
     Flood::new("slow_bodies")
-        .memory_each(48)
+        .memory_each(56)
         .run(1000, |target, _| async move {
             let Ok(mut stream) = TcpStream::connect(target.http).await else { return };
             target.count();
@@ -27,7 +27,7 @@ async fn slow_bodies() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn slow_readers() {
     Flood::new("slow_readers")
-        .memory_each(128)
+        .memory_each(160)
         .run(400, |target, _| async move {
             let socket = TcpSocket::new_v4().unwrap();
             socket.set_recv_buffer_size(16 * 1024).unwrap();
