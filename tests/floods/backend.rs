@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use socket2::SockRef;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpSocket, TcpStream};
 
 use crate::support::wire::read_message;
 
@@ -17,7 +17,10 @@ static PIECE: [u8; 64 * 1024] = [b'x'; 64 * 1024];
 
 /// Starts one; it ends with the test.
 pub async fn start() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    // Thousands may connect at once, and those that find no room would try again in a second.
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = socket.listen(4096).unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
         loop {
