@@ -19,6 +19,7 @@ mod suggest;
 mod tests;
 mod values;
 
+use std::collections::HashMap;
 use std::path::Path;
 
 use toml::de::DeTable;
@@ -36,7 +37,7 @@ pub struct Parsed {
     pub warnings: Vec<Diagnostic>,
     /// The path of every key that the file gives, `pools.app.health.interval`, at its place: tells
     /// what was written from what is a default.
-    pub written: Vec<Located<String>>,
+    pub written: HashMap<String, Span>,
     /// The text, for later diagnostics about [`Located`] values.
     pub source: Source,
 }

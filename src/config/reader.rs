@@ -7,7 +7,7 @@
 mod value;
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
 use toml::Spanned;
@@ -27,7 +27,7 @@ pub(super) struct Reader<'a> {
     env: &'a dyn Fn(&str) -> Option<String>,
     findings: RefCell<Vec<Diagnostic>>,
     /// Every known key that stands in the file, at its place.
-    written: RefCell<Vec<Located<String>>>,
+    written: RefCell<HashMap<String, Span>>,
     /// Every key that was asked for, and whether it stood in the file.
     #[cfg(test)]
     pub(super) asked: RefCell<BTreeMap<String, bool>>,
@@ -60,8 +60,8 @@ impl<'a> Reader<'a> {
     }
 
     /// The path of every known key that stands in the file, at its place.
-    pub(super) fn written(&self) -> Vec<Located<String>> {
-        self.written.borrow().clone()
+    pub(super) fn written(&self) -> HashMap<String, Span> {
+        self.written.take()
     }
 
     /// All findings in the order of the file: errors, then warnings.
@@ -182,8 +182,7 @@ impl<'r> Section<'r> {
             *self.reader.asked.borrow_mut().entry(self.key_of(key)).or_default() |= present;
         }
         let (name, node) = self.entry(key)?;
-        let written = Located::new(self.key_of(key), name.span().into());
-        self.reader.written.borrow_mut().push(written);
+        self.reader.written.borrow_mut().insert(self.key_of(key), name.span().into());
         Some(Value { reader: self.reader, node, key: self.key_of(key) })
     }
 

@@ -131,7 +131,7 @@ fn later(parsed: &Parsed, old: &Generation) -> Vec<Diagnostic> {
 }
 
 fn place(parsed: &Parsed, key: &str) -> Option<Span> {
-    parsed.written.iter().find(|written| written.value == key)?.span
+    parsed.written.get(key).copied()
 }
 
 fn restart_only(parsed: &Parsed, key: &str) -> Diagnostic {

@@ -54,8 +54,8 @@ fn of_pool(parsed: &Parsed, name: &str, pool: &Pool) -> Vec<Diagnostic> {
 
 /// At the place where the key stands, if it does.
 fn warning(parsed: &Parsed, key: &str, message: impl Fn(&str) -> String) -> Option<Diagnostic> {
-    let written = parsed.written.iter().find(|written| written.value == key)?;
-    Some(Diagnostic::warning(message(key)).at(written.span).key(key))
+    let place = *parsed.written.get(key)?;
+    Some(Diagnostic::warning(message(key)).at(Some(place)).key(key))
 }
 
 #[cfg(test)]
