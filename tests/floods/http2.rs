@@ -12,7 +12,7 @@ use crate::support::h2_wire::{
 };
 
 /// Attackers at once.
-const CONNECTIONS: usize = 20;
+const CONNECTIONS: usize = 16;
 /// Streams of one connection, below its limit.
 const STREAMS: u32 = 120;
 /// Between two rounds: as fast as it is taken would measure this machine.
