@@ -1,7 +1,7 @@
 //! The client's end of an HTTP/2 connection, wrapped for what h2 does not look after.
 //!
 //! h2 reads and writes through an [`Http2Io`]. On the way the wrapper shows the bytes of both
-//! directions to the [`Meter`], and puts what is written into the [`Outbox`]. h2 asks for a flush
+//! directions to the [`Meter`], and puts what is written into the `Outbox`. h2 asks for a flush
 //! whenever it has nothing more to write, that is after nearly each answer; but whether something
 //! else is about to be written only the task knows that drives the connection. So h2 is told that
 //! all is well, and the task, which has the other handle to the same wrapper, settles what waits
