@@ -1,7 +1,10 @@
-//! The verdict as a story, and simulated.
+//! The verdict and the swap as stories, and the verdict simulated.
 
 use crate::deploy;
 
 mod promises;
-mod simulation;
+mod resume;
+pub(super) mod simulation;
+mod swap;
 mod verdict;
+mod world;
