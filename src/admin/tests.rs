@@ -14,8 +14,8 @@ use tokio::task::JoinHandle;
 use super::*;
 use crate::balance::Condition;
 use crate::balance::affinity::Key;
-use crate::control::Governor;
 use crate::control::governor::{Setting, read_config};
+use crate::control::{Governor, Store};
 
 const GOOD: &str = r#"
     [listeners.http]
@@ -51,7 +51,14 @@ impl House {
             Shared::new(1, "".into(), crate::state::Snapshot::empty(), u64::MAX);
         let affinity_key = Key::new(b"key");
         let parsed = read_config(&path).unwrap();
-        let setting = Setting { path, workers: 1, affinity_key, open_files: 1024, log: None };
+        let setting = Setting {
+            path,
+            workers: 1,
+            affinity_key,
+            open_files: 1024,
+            log: None,
+            store: Store::default(),
+        };
         let mut governor = Governor::new(&shared, setting, mailboxes.notices);
         let state = AdminState { control: governor.handle(), shared, access_log: None };
         governor.begin(parsed).unwrap();

@@ -31,7 +31,7 @@ pub struct Running {
     governor: tokio::task::JoinHandle<()>,
     admin: AdminApi,
     access_log: Option<AccessLog>,
-    _state_dir: Option<StateDir>,
+    _state_dir: Option<Arc<StateDir>>,
 }
 
 /// What runs on the control runtime, and that.
@@ -47,7 +47,7 @@ impl Running {
         shared: Arc<Shared>,
         control: ControlPlane,
         access_log: Option<AccessLog>,
-        state_dir: Option<StateDir>,
+        state_dir: Option<Arc<StateDir>>,
     ) -> Self {
         Running {
             shared,

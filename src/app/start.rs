@@ -14,7 +14,7 @@ use crate::balance::affinity::Key;
 use crate::config::model::{AccessLog as AccessShape, BindAddress, Log as LogConfig, Server};
 use crate::control::governor::{Setting, read_config};
 use crate::control::state_dir::random_key;
-use crate::control::{Governor, StateDir};
+use crate::control::{Governor, StateDir, Store};
 use crate::proxy::worker::{self, Settings};
 use crate::state::{Shared, Snapshot, WorkerId};
 use crate::telemetry::AccessLog;
@@ -28,7 +28,7 @@ pub fn start(options: Options) -> Result<Running, StartError> {
     let parsed = read_config(&options.config_path)?;
     let open_files = raise_open_files();
     let state_dir = match &parsed.config.server.state_dir {
-        Some(path) => Some(StateDir::open(path)?),
+        Some(path) => Some(Arc::new(StateDir::open(path)?)),
         None => None,
     };
     let affinity_key = match &state_dir {
@@ -42,8 +42,14 @@ pub fn start(options: Options) -> Result<Running, StartError> {
     let runtime = control_runtime()?;
 
     let entered = runtime.enter();
-    let setting =
-        Setting { path: options.config_path, workers, affinity_key, open_files, log: options.log };
+    let setting = Setting {
+        path: options.config_path,
+        workers,
+        affinity_key,
+        open_files,
+        log: options.log,
+        store: Store::new(state_dir.clone()),
+    };
     let mut governor = Governor::new(&shared, setting, mailboxes.notices);
     let handle = governor.handle();
     governor.begin(parsed)?;

@@ -18,6 +18,7 @@ use super::handle::{Command, Handle, ReloadError, ReloadReport};
 use super::not_in_force::not_in_force;
 use super::probers::Probers;
 use super::sockets::{Opening, SocketChanges, SocketKey, Sockets};
+use super::store::Store;
 use crate::balance::affinity::Key;
 use crate::config::model;
 use crate::config::{Diagnostic, Errors, Parsed, Span, restart_only_changes};
@@ -37,6 +38,8 @@ pub struct Setting {
     pub open_files: u64,
     /// The log, where a change of its level takes effect; absent if it is not ours.
     pub log: Option<Log>,
+    /// What survives a restart.
+    pub store: Store,
 }
 
 /// A configuration that is good as far as can be told without binding its sockets.

@@ -16,6 +16,7 @@ pub mod probers;
 pub mod sockets;
 pub mod state_dir;
 pub mod status;
+pub mod store;
 
 pub use compile::AdminAccess;
 pub use governor::{Governor, Prepared};
@@ -23,3 +24,4 @@ pub use handle::{Handle, Readiness, ReloadError, ReloadReport};
 pub use not_in_force::not_in_force;
 pub use state_dir::{StateDir, StateDirError};
 pub use status::Status;
+pub use store::Store;

@@ -60,6 +60,11 @@ impl StateDir {
         }
     }
 
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// The key that affinity cookies are made with: made at the first start and kept, so that
     /// clients stay with their backends across restarts.
     ///

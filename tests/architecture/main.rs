@@ -88,8 +88,9 @@ fn pure_rooms_touch_no_runtime_no_clock_and_no_randomness() {
 #[test]
 fn configuration_is_read_in_config_only() {
     let mut offences = Vec::new();
-    for file in source_files().iter().filter(|file| file.room != "config") {
-        for word in ["Deserialize", "toml"] {
+    // What survives a restart is read by `control`, and some of it is what `deploy` computes with.
+    for (word, homes) in [("toml", &["config"][..]), ("Deserialize", &["control", "deploy"])] {
+        for file in source_files().iter().filter(|file| !homes.contains(&file.room.as_str())) {
             offences.extend(file.find(&[word]).map(|line| file.offence(line, word)));
         }
     }

@@ -42,6 +42,7 @@ impl Plane {
             affinity_key: Key::new(b"key"),
             open_files: 1_024,
             log: None,
+            store: Store::default(),
         };
         let mut governor = Governor::new(&shared, setting, mailboxes.notices);
         governor.begin(parsed).unwrap();
