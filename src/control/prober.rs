@@ -166,6 +166,6 @@ impl Prober {
         if condition == Condition::Unhealthy {
             self.shared.broadcast(|| Mail::BackendDown(self.backend.id));
         }
-        events::backend_transition(&self.backend, transition);
+        events::backend_transition(&self.shared, &self.backend, transition);
     }
 }

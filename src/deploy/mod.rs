@@ -12,6 +12,7 @@ mod drain;
 mod evidence;
 mod gate;
 mod history;
+mod json;
 mod latencies;
 mod message;
 mod plan;

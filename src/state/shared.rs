@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 
 use super::counters::Counter;
 use super::once_a_second::OnceASecond;
-use super::{Files, Mail, Notice, Snapshot};
+use super::{Feed, Files, Mail, Notice, Snapshot};
 
 /// Index of a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -134,6 +134,8 @@ pub struct Shared {
     pub refusal_complaints: OnceASecond,
     /// How reloads went.
     pub reloads: ReloadCounters,
+    /// What happens, for people.
+    pub feed: Feed,
     /// Tells this process from others in a loop of proxies; random, never shown as anything else.
     pub instance: Arc<str>,
     /// When the process started; monotonic times elsewhere count from here.
@@ -181,6 +183,7 @@ impl Shared {
             accept_complaints: OnceASecond::default(),
             refusal_complaints: OnceASecond::default(),
             reloads: ReloadCounters::default(),
+            feed: Feed::default(),
             instance,
             started: Instant::now(),
         };

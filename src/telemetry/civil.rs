@@ -1,7 +1,7 @@
 //! Points in time as people and programs write them, in UTC. Leap seconds do not exist here, as
 //! they do not in Unix time.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 const MONTHS: [&[u8; 3]; 12] = [
     b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec",
@@ -76,6 +76,15 @@ impl Civil {
     }
 }
 
+/// A time since the Unix epoch for people and programs, in UTC: `2024-02-29T23:59:58.123Z`.
+#[must_use]
+pub fn date(since_epoch: Duration) -> String {
+    let mut out = Vec::new();
+    let time = UNIX_EPOCH.checked_add(since_epoch).unwrap_or(UNIX_EPOCH);
+    Civil::new(time).write_rfc3339(&mut out);
+    String::from_utf8(out).unwrap_or_default()
+}
+
 /// Appends a number with at least `width` digits.
 pub(crate) fn padded(out: &mut Vec<u8>, number: u64, width: usize) {
     let mut digits = itoa::Buffer::new();
@@ -86,14 +95,10 @@ pub(crate) fn padded(out: &mut Vec<u8>, number: u64, width: usize) {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     fn rfc3339(millis: u64) -> String {
-        let mut out = Vec::new();
-        Civil::new(UNIX_EPOCH + Duration::from_millis(millis)).write_rfc3339(&mut out);
-        String::from_utf8(out).unwrap()
+        date(Duration::from_millis(millis))
     }
 
     #[test]

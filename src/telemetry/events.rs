@@ -1,4 +1,5 @@
-//! Events that are both a line of the log and a count, in one place so that the two always agree.
+//! Events that are a line of the log, a count, and told to whoever listens to the feed: in one place,
+//! so that the three always agree.
 
 use std::fmt::{self, Display};
 use std::sync::atomic::Ordering;
@@ -6,10 +7,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::health::{State, Transition};
 use crate::state::counters::TransitionKey;
-use crate::state::{Backend, Shared};
+use crate::state::{Backend, Happening, Shared, SwapEvent};
 
-/// A backend's health changed: a line and a count.
-pub fn backend_transition(backend: &Backend, transition: &Transition) {
+/// A backend's health changed.
+pub fn backend_transition(shared: &Shared, backend: &Backend, transition: &Transition) {
     let (from, to) = (transition.from.label(), transition.to.label());
     let key = TransitionKey { from, to, reason: transition.reason.label() };
     backend.transitions.count(key);
@@ -22,6 +23,39 @@ pub fn backend_transition(backend: &Backend, transition: &Transition) {
             tracing::warn!(pool, backend = address, from, "backend {address} is {to}: {reason}");
         }
     }
+    shared.feed.tell(Happening::Transition {
+        pool: backend.pool.clone(),
+        backend: backend.label.clone(),
+        from,
+        to,
+        reason: transition.reason.to_string(),
+    });
+}
+
+/// A swap came to something. To be called by the governor only.
+pub fn swap(shared: &Shared, event: SwapEvent) {
+    let SwapEvent { id, pool, from, to, milestone, words, .. } = &event;
+    match *milestone {
+        "refused" | "rolled_back" | "would_roll_back" | "held" | "ejected" | "would_eject" => {
+            tracing::warn!(
+                pool = &**pool,
+                swap = id,
+                from = &**from,
+                to = &**to,
+                milestone,
+                "swap {id} of pool {pool}: {words}"
+            );
+        }
+        _ => tracing::info!(
+            pool = &**pool,
+            swap = id,
+            from = &**from,
+            to = &**to,
+            milestone,
+            "swap {id} of pool {pool}: {words}"
+        ),
+    }
+    shared.feed.tell(Happening::Swap(event));
 }
 
 /// A configuration came into force, the one at start included. `changes` tells what it changed; empty
@@ -33,6 +67,7 @@ pub fn reload_succeeded(shared: &Shared, generation: u64, changes: &dyn Display)
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     reloads.last_success_timestamp.store(now.as_secs(), Ordering::Relaxed);
     tracing::info!(generation, "configuration in force{}", After(": ", changes));
+    shared.feed.tell(Happening::Reloaded { generation, changes: changes.to_string() });
 }
 
 /// A configuration was refused; the one before stays in force. To be called by the governor only.
@@ -40,6 +75,7 @@ pub fn reload_failed(shared: &Shared, error: &dyn Display) {
     shared.reloads.failed.add(1);
     shared.reloads.last_succeeded.store(false, Ordering::Relaxed);
     tracing::error!("configuration refused, the one before stays in force: {error}");
+    shared.feed.tell(Happening::ReloadRefused { error: error.to_string() });
 }
 
 /// A text with something before it, unless it is empty.
@@ -74,17 +110,20 @@ mod tests {
     }
 
     #[test]
-    fn transitions_are_counted_by_kind() {
+    fn transitions_are_counted_by_kind_and_told() {
+        let (shared, _ends) = Shared::new(1, "".into(), Snapshot::empty(), u64::MAX);
         let backend = backend();
         let transition = Transition {
             from: State::Checking,
             to: State::Healthy,
             reason: Reason::Passed { passes: 1 },
         };
-        backend_transition(&backend, &transition);
-        backend_transition(&backend, &transition);
+        backend_transition(&shared, &backend, &transition);
+        backend_transition(&shared, &backend, &transition);
         let key = TransitionKey { from: "checking", to: "healthy", reason: "probe_passed" };
         assert_eq!(backend.transitions.counts(), [(key, 2)]);
+        let told = shared.feed.latest(2)[1].what.words().into_owned();
+        assert_eq!(told, "app: 127.0.0.1:3001 is healthy: passed its check");
     }
 
     #[test]

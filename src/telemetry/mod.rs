@@ -8,4 +8,5 @@ pub mod log;
 pub mod metrics;
 
 pub use access::AccessLog;
+pub use civil::date;
 pub use log::Log;

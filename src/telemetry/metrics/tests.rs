@@ -279,7 +279,7 @@ fn a_busy_house_renders_by_the_rules() {
 fn one_state_is_set_and_up_follows_health() {
     let (shared, [blue, ..]) = house();
     let transition = blue.health().on_probe(SECOND, Ok(())).unwrap();
-    events::backend_transition(&blue, &transition);
+    events::backend_transition(&shared, &blue, &transition);
     blue.set_condition(Condition::Draining);
     let scrape = scrape(&shared);
     let state = |state| scrape.get(&format!("tidegate_backend_state{{{BLUE},state=\"{state}\"}}"));
@@ -296,7 +296,7 @@ fn ejections_are_counted_by_reason() {
     let reason = EjectionReason::ConsecutiveFailures(5);
     let transition = blue.health().on_ejection(SECOND, reason).unwrap();
     assert!(matches!(transition.reason, Reason::Ejected { .. }));
-    events::backend_transition(&blue, &transition);
+    events::backend_transition(&shared, &blue, &transition);
     let scrape = scrape(&shared);
     let labels = format!("{BLUE},from=\"checking\",to=\"ejected\",reason=\"consecutive_failures\"");
     assert_eq!(scrape.get(&format!("tidegate_backend_transitions_total{{{labels}}}")), 1.0);
