@@ -104,6 +104,10 @@ impl Page {
         if backend.weight != 1 {
             self.raw(format_args!(" <small>weight {}</small>", backend.weight));
         }
+        if backend.weight_ratio < 1.0 {
+            let percent = backend.weight_ratio * 100.0;
+            self.raw(format_args!(" <small>{percent:.0}% of its share</small>"));
+        }
         if backend.backup {
             self.0.push_str(" <small>backup</small>");
         }
@@ -183,6 +187,7 @@ mod tests {
             state: "unhealthy",
             since_seconds: 61.0,
             reason: "said \"<script>alert('&')</script>\"".into(),
+            weight_ratio: 1.0,
             weight: 1,
             backup: false,
             in_flight: 0,

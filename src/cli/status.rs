@@ -49,6 +49,9 @@ fn table(status: &Value) -> String {
             (name, share) => format!("{name} {:.0}%", share * 100.0),
         };
         let backup = if backend["backup"] == true { " (backup)" } else { "" };
+        let spared = backend["weight_ratio"].as_f64().filter(|ratio| *ratio < 1.0);
+        let share =
+            spared.map_or(String::new(), |ratio| format!("; {:.0}% of its share", ratio * 100.0));
         backends.row([
             pool.clone(),
             version,
@@ -56,7 +59,7 @@ fn table(status: &Value) -> String {
             text(&backend["state"]),
             duration(&backend["since_seconds"]),
             text(&backend["in_flight"]),
-            text(&backend["reason"]),
+            text(&backend["reason"]) + &share,
         ]);
     }
     listeners.write(&mut out);
@@ -184,6 +187,15 @@ app   10.0.0.2:80  unhealthy  1m 15s  0          refused by  [2Jpeer
         let table = table(&status(pool));
         assert!(table.contains("app   blue 95%  a:1 "), "{table}");
         assert!(table.contains("app   green 5%  b:1 "), "{table}");
+    }
+
+    #[test]
+    fn a_backend_in_slow_start_is_told_with_its_share() {
+        let mut spared = backend("healthy", 0, "2 checks passed");
+        spared["weight_ratio"] = json!(0.35);
+        let pool = json!({ "versions": { "": { "share": 1.0, "backends": { "a:1": spared } } } });
+        let table = table(&status(pool));
+        assert!(table.contains("2 checks passed; 35% of its share"), "{table}");
     }
 
     #[test]

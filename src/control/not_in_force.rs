@@ -23,7 +23,6 @@ fn of_pool(parsed: &Parsed, name: &str, pool: &Pool) -> Vec<Diagnostic> {
         ("outliers", true),
         ("queue", true),
         ("max_requests_per_backend", pool.max_requests_per_backend.is_some()),
-        ("slow_start", !pool.slow_start.is_zero()),
         ("circuit_breaker", true),
         ("health.drain_header", true),
         ("health.drain_body", true),
@@ -79,13 +78,12 @@ mod tests {
 
     #[test]
     fn what_is_written_and_not_done_is_told() {
-        let text = "backends = [\"127.0.0.1:1\"]\nslow_start = \"10s\"\nqueue = { size = 5 }\n\
+        let text = "backends = [\"127.0.0.1:1\"]\nqueue = { size = 5 }\n\
                     circuit_breaker = {}\nupstream.min_idle = 2\n\
                     [pools.app.outliers]\nwindow = \"5s\"\n[pools.app.health]\ntype = \"grpc\"";
         let keys = [
             "pools.app.outliers",
             "pools.app.queue",
-            "pools.app.slow_start",
             "pools.app.circuit_breaker",
             "pools.app.upstream.min_idle",
             "pools.app.health.type",
@@ -113,8 +111,7 @@ mod tests {
 
     #[test]
     fn switched_off_is_in_force() {
-        let text =
-            "backends = [\"127.0.0.1:1\"]\nslow_start = \"0s\"\nmax_requests_per_backend = 0";
+        let text = "backends = [\"127.0.0.1:1\"]\nmax_requests_per_backend = 0";
         assert!(warnings(text).is_empty());
     }
 }

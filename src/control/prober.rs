@@ -9,7 +9,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use super::probe::{Check, probe};
-use super::probers::Publisher;
+use super::publisher::Publisher;
 use crate::balance::Condition;
 use crate::health::{ProbeFailure, State, Transition};
 use crate::state::{Address, Backend, Mail, Shared};

@@ -1,23 +1,20 @@
-//! The probers of all backends in force, and the publisher that rebuilds what requests pick from.
+//! The probers of all backends in force.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
-use tokio::time::Instant;
 
 use super::compile::Generation;
 use super::probe::Check;
 use super::prober::Prober;
+use super::publisher::Publisher;
 use crate::state::{Backend, BackendId, Shared};
 
 /// The first probes of many new backends are so far apart: ten thousand take two seconds.
 const STAGGER: Duration = Duration::from_micros(200);
-/// The publisher rests this many times as long as it worked, so that thousands of verdicts at once
-/// do not make it rebuild a large pool thousands of times.
-const REST: u32 = 10;
 
 /// One task per backend, so that a slow one delays nobody.
 #[derive(Debug)]
@@ -124,38 +121,4 @@ fn backends(generation: &Generation) -> impl Iterator<Item = (Arc<Backend>, &Arc
             backends.into_iter().filter_map(move |backend| Some((backend, check?)))
         })
     })
-}
-
-/// Rebuilds the usable sets of pools whose backends changed their condition.
-#[derive(Debug)]
-pub(super) struct Publisher {
-    shared: Arc<Shared>,
-    changed: Mutex<BTreeSet<Arc<str>>>,
-    wake: Notify,
-}
-
-impl Publisher {
-    pub(super) fn new(shared: Arc<Shared>) -> Self {
-        Publisher { shared, changed: Mutex::default(), wake: Notify::new() }
-    }
-
-    /// To be called after a condition in this pool was set.
-    pub(super) fn changed(&self, pool: &Arc<str>) {
-        self.changed.lock().unwrap_or_else(PoisonError::into_inner).insert(Arc::clone(pool));
-        self.wake.notify_one();
-    }
-
-    pub(super) async fn run(self: Arc<Self>) {
-        loop {
-            self.wake.notified().await;
-            let started = Instant::now();
-            let changed =
-                std::mem::take(&mut *self.changed.lock().unwrap_or_else(PoisonError::into_inner));
-            let snapshot = self.shared.snapshot.load_full();
-            for pool in changed.iter().filter_map(|name| snapshot.pools.get(name)) {
-                pool.state.split.load().shares.iter().for_each(|share| share.version.rebuild());
-            }
-            tokio::time::sleep(started.elapsed() * REST).await;
-        }
-    }
 }

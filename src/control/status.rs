@@ -66,6 +66,8 @@ pub struct BackendStatus {
     pub reason: String,
     /// Its share relative to its siblings.
     pub weight: u32,
+    /// The part of that share that it is to get now, 0 to 1: less in slow start, and while slow.
+    pub weight_ratio: f64,
     /// Takes requests only if no other can.
     pub backup: bool,
     /// Requests that it is working on.
@@ -131,6 +133,7 @@ fn of_member(member: &Member, backend: &Backend, shared: &Shared) -> BackendStat
         since_seconds: shared.uptime().saturating_sub(since).as_secs_f64(),
         reason: reason.unwrap_or_else(|| "no verdict yet".to_owned()),
         weight: member.weight,
+        weight_ratio: backend.weight_ratio(),
         backup: member.backup,
         in_flight: backend.in_flight(),
     }

@@ -9,6 +9,7 @@ use arc_swap::ArcSwapOption;
 use super::Address;
 use super::counters::{CodeCounters, Counter, Histogram, PerWorker, TransitionCounters};
 use super::history::History;
+use super::ratio::Ratio;
 use crate::balance::{Condition, stable_hash};
 use crate::health::Health;
 
@@ -46,6 +47,8 @@ pub struct Backend {
     pub suspected: AtomicBool,
     /// What happened to it last.
     pub history: History,
+    slow_start: Ratio,
+    pace: Ratio,
     in_flight: AtomicU32,
     condition: AtomicU8,
     health: Mutex<Health>,
@@ -134,6 +137,8 @@ impl Backend {
             transitions: TransitionCounters::default(),
             suspected: AtomicBool::new(false),
             history: History::default(),
+            slow_start: Ratio::new(1.0),
+            pace: Ratio::new(1.0),
             in_flight: AtomicU32::new(0),
             condition: AtomicU8::new(0),
             health: Mutex::new(health),
@@ -155,6 +160,35 @@ impl Backend {
     pub fn set_condition(&self, condition: Condition) {
         let index = CONDITIONS.iter().position(|known| *known == condition).unwrap_or_default();
         self.condition.store(index as u8, Ordering::Relaxed);
+    }
+
+    /// The part of its weight that it is to get now, 0 to 1: read by every pick. What keeps it below
+    /// 1 is slow start and slowness, and each is set by who judges it.
+    pub fn weight_ratio(&self) -> f64 {
+        self.slow_start.get() * self.pace.get()
+    }
+
+    /// Whether it is to get less than its weight says.
+    pub fn is_spared(&self) -> bool {
+        self.weight_ratio() < 1.0
+    }
+
+    /// How far it is into its slow start, 0 to 1; 1 outside of it. `true` if it is spared now and
+    /// was not before, or the other way round: then the caller has its usable sets rebuilt.
+    #[must_use]
+    pub fn set_slow_start(&self, ratio: f64) -> bool {
+        let before = self.is_spared();
+        self.slow_start.set(ratio);
+        self.is_spared() != before
+    }
+
+    /// The share that its slowness leaves it, 0 to 1, as outlier detection has it; 1 if it is not
+    /// slow. The result is that of [`set_slow_start`](Self::set_slow_start).
+    #[must_use]
+    pub fn set_pace(&self, ratio: f64) -> bool {
+        let before = self.is_spared();
+        self.pace.set(ratio);
+        self.is_spared() != before
     }
 
     /// The health state machine. Held only for the length of one event; the data plane takes it

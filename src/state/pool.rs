@@ -16,7 +16,7 @@ use super::budget::RetryBudget;
 use super::counters::{CodeCounters, Counter, PerWorker};
 use super::tls::ClientTls;
 use crate::balance::affinity::Affinity;
-use crate::balance::{self, AllDown, Candidates, MemberView, Policy, Tier, usable};
+use crate::balance::{self, AllDown, Candidates, Draw, MemberView, Policy, Tier, usable};
 
 /// A pool as one configuration generation has it.
 #[derive(Debug)]
@@ -27,6 +27,8 @@ pub struct Pool {
     pub policy: Policy,
     /// Whether affinity cookies are marked `Secure`.
     pub secure_cookie: SecureCookie,
+    /// Time over which a new or recovered backend comes to its full share; zero: at once.
+    pub slow_start: Duration,
     /// When a failed attempt is followed by another.
     pub retries: RetryPolicy,
     /// How we speak to its backends; the same `Arc` as long as the settings are equal, so that
@@ -262,11 +264,14 @@ impl UsableSet {
                 weight: members[*index].weight,
             })
             .collect();
+        let spared = usable.indexes.iter().enumerate();
+        let spared = spared.filter(|(_, index)| members[**index].backend.is_spared());
+        let spared = spared.map(|(place, _)| place);
         UsableSet {
             tier: usable.tier,
             // A pool has far fewer than 2^32 members: each is a line of a file.
             members: usable.indexes.iter().map(|index| *index as u32).collect(),
-            candidates: Candidates::new(rules.policy, &candidates),
+            candidates: Candidates::new(rules.policy, &candidates).sparing(spared),
         }
     }
 
@@ -301,7 +306,7 @@ impl Version {
         }
     }
 
-    /// To be called by whoever changed a member's condition.
+    /// To be called by whoever changed a member's condition, or whether it is spared.
     pub fn rebuild(&self) {
         let _one_at_a_time = self.rebuilding.lock().unwrap_or_else(PoisonError::into_inner);
         self.usable.store(Arc::new(UsableSet::compute(&self.members, &self.rules)));
@@ -326,12 +331,11 @@ impl Version {
             Policy::LeastConnections | Policy::RandomTwo | Policy::IpHash => 0,
         };
         let mut draw = |skip: &dyn Fn(&Backend) -> bool| {
-            usable.candidates.pick(
+            usable.candidates.pick_sparing(
                 |place| backend(place).in_flight(),
+                |place| backend(place).weight_ratio(),
                 |place| skip(backend(place)),
-                rng,
-                turn,
-                wish.hash,
+                Draw { rng, turn, hash: wish.hash },
             )
         };
         // Rather an untried one that is under suspicion than one that has failed this request.

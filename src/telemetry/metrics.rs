@@ -84,6 +84,11 @@ const BACKEND_STATE: Family = gauge(
     &["pool", "version", "backend", "state"],
     "What the backend is fit for: 1 for the state it is in, 0 for the others.",
 );
+const BACKEND_WEIGHT_RATIO: Family = gauge(
+    "tidegate_backend_weight_ratio",
+    BACKEND,
+    "Part of its weight that the backend is to get now, 0 to 1: less in slow start, and while slow.",
+);
 const BACKEND_REQUESTS: Family = counter(
     "tidegate_backend_requests_total",
     &["pool", "version", "backend", "code"],

@@ -33,6 +33,7 @@ mod retries;
 mod reuse;
 mod routing;
 mod shutdown;
+mod slow_start;
 mod timeouts;
 mod tls;
 mod uploads;

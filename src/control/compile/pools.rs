@@ -146,6 +146,7 @@ fn compile_pool(
         name,
         policy: convert::rules(pool).policy,
         secure_cookie: convert::secure_cookie(pool),
+        slow_start: pool.slow_start,
         retries: convert::retries(&pool.retries),
         upstream,
         state,

@@ -85,6 +85,7 @@ fn health(rows: &[Row], text: &mut Text) {
         let condition = backend.condition();
         Condition::ALL.map(|each| (each.label(), u64::from(each == condition)))
     });
+    each(rows, text, &metric::BACKEND_WEIGHT_RATIO, Backend::weight_ratio);
     each_by(rows, text, &metric::BACKEND_CHECKS, |backend| {
         [("pass", backend.probes.passed.get()), ("fail", backend.probes.failed.get())]
     });

@@ -150,6 +150,7 @@ fn pool(name: &Arc<str>, shares: &[(&Arc<Version>, f64)]) -> Arc<Pool> {
         name: Arc::clone(name),
         policy: Policy::LeastConnections,
         secure_cookie: SecureCookie::Auto,
+        slow_start: Duration::ZERO,
         retries: RetryPolicy {
             attempts: 1,
             budget: 0.2,

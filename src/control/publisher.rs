@@ -1,0 +1,88 @@
+//! The publisher: makes of the backends' conditions and shares what requests pick from.
+//!
+//! Whoever changes a condition says so by [`changed`](Publisher::changed), and it is here that a pool
+//! is looked at anew: who begins a slow start, and who is in the usable sets.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::in_service::InService;
+use crate::state::Shared;
+
+/// The publisher rests this many times as long as it worked, so that thousands of verdicts at once
+/// do not make it rebuild a large pool thousands of times.
+const REST: u32 = 10;
+/// Between two looks at a pool in which somebody is in slow start: a step of 1 % of the default.
+const WARMING: Duration = Duration::from_millis(100);
+
+/// Rebuilds the usable sets of pools whose backends changed their condition or their share.
+#[derive(Debug)]
+pub(super) struct Publisher {
+    shared: Arc<Shared>,
+    changed: Mutex<BTreeSet<Arc<str>>>,
+    wake: Notify,
+}
+
+impl Publisher {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        Publisher { shared, changed: Mutex::default(), wake: Notify::new() }
+    }
+
+    /// To be called after a condition in this pool was set, or somebody is spared who was not, or no
+    /// more.
+    pub(super) fn changed(&self, pool: &Arc<str>) {
+        self.changed.lock().unwrap_or_else(PoisonError::into_inner).insert(Arc::clone(pool));
+        self.wake.notify_one();
+    }
+
+    pub(super) async fn run(self: Arc<Self>) {
+        let mut pools: BTreeMap<Arc<str>, Looked> = BTreeMap::new();
+        let mut generation = 0;
+        loop {
+            let warming = pools.values().any(|looked| looked.warming);
+            let changed = self.next(warming).await;
+            let started = Instant::now();
+            let snapshot = self.shared.snapshot.load_full();
+            if snapshot.generation != generation {
+                generation = snapshot.generation;
+                pools.retain(|name, _| snapshot.pools.contains_key(name));
+            }
+            let mut due = changed.clone();
+            due.extend(
+                pools.iter().filter(|(_, looked)| looked.warming).map(|(name, _)| name.clone()),
+            );
+            for (name, pool) in due.iter().filter_map(|name| snapshot.pools.get_key_value(name)) {
+                let looked = pools.entry(Arc::clone(name)).or_default();
+                let split = pool.state.split.load();
+                let versions = split.shares.iter().map(|share| &*share.version);
+                let now = self.shared.uptime();
+                let found = looked.in_service.look(now, pool.slow_start, versions.clone());
+                looked.warming = found.warming;
+                if found.spared_changed || changed.contains(name) {
+                    versions.for_each(|version| version.rebuild());
+                }
+            }
+            tokio::time::sleep(started.elapsed() * REST).await;
+        }
+    }
+
+    /// Waits until there is something to do, and gives the pools that changed.
+    async fn next(&self, warming: bool) -> BTreeSet<Arc<str>> {
+        tokio::select! {
+            () = self.wake.notified() => {}
+            () = tokio::time::sleep(WARMING), if warming => {}
+        }
+        std::mem::take(&mut *self.changed.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// What is remembered of a pool from look to look.
+#[derive(Debug, Default)]
+struct Looked {
+    in_service: InService,
+    warming: bool,
+}
