@@ -1,0 +1,161 @@
+//! One of three backends falls ill in one of many ways, and recovers.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::backend::{Answers, Behaviour, WELL};
+use crate::form::Form;
+use crate::load::Load;
+use crate::replica::Replica;
+use crate::report::{Row, between, percentile};
+use crate::site::{Site, Watch, told_by_command};
+
+/// How it falls ill.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    Killed,
+    Hangs,
+    Fails,
+    FailsWithGoodHealth,
+    Slow,
+    BreaksOff,
+    PacketsDropped,
+    Frozen,
+}
+
+impl Fault {
+    pub const ALL: [Fault; 8] = [
+        Fault::Killed,
+        Fault::Hangs,
+        Fault::Fails,
+        Fault::FailsWithGoodHealth,
+        Fault::Slow,
+        Fault::BreaksOff,
+        Fault::PacketsDropped,
+        Fault::Frozen,
+    ];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Fault::Killed => "process killed",
+            Fault::Hangs => "hangs",
+            Fault::Fails => "answers 500",
+            Fault::FailsWithGoodHealth => "answers 500, health page fine",
+            Fault::Slow => "2 s slower, health page fine",
+            Fault::BreaksOff => "breaks off, health page fine",
+            Fault::PacketsDropped => "packets dropped",
+            Fault::Frozen => "process frozen",
+        }
+    }
+
+    pub fn strike(self, replica: &mut Replica) {
+        let behave = |healthy, answers| Behaviour { healthy, answers };
+        match self {
+            Fault::Killed => replica.kill(),
+            Fault::Frozen => replica.freeze(),
+            Fault::Hangs => replica.behave(behave(false, Answers::Never)),
+            Fault::Fails => replica.behave(behave(false, Answers::Status(500, 100))),
+            Fault::FailsWithGoodHealth => replica.behave(behave(true, Answers::Status(500, 100))),
+            Fault::Slow => replica.behave(behave(true, Answers::After(2000))),
+            Fault::BreaksOff => replica.behave(behave(true, Answers::Half)),
+            Fault::PacketsDropped => replica.behave(behave(true, Answers::Deaf)),
+        }
+    }
+
+    pub fn heal(self, replica: &mut Replica) {
+        match self {
+            Fault::Killed => replica.restart(),
+            Fault::Frozen => replica.thaw(),
+            _ => replica.behave(WELL),
+        }
+    }
+
+    /// What breaks off after it was forwarded cannot be hidden.
+    fn most_failed(self) -> usize {
+        if self == Fault::BreaksOff { 10 } else { 0 }
+    }
+
+    fn slowest(self) -> Option<Duration> {
+        match self {
+            Fault::Killed | Fault::Fails | Fault::FailsWithGoodHealth => {
+                Some(Duration::from_millis(300))
+            }
+            Fault::Hangs | Fault::PacketsDropped | Fault::Frozen => {
+                Some(Duration::from_millis(2500))
+            }
+            Fault::Slow | Fault::BreaksOff => None,
+        }
+    }
+}
+
+/// Strikes under load, heals, and waits until the backend is back.
+pub async fn run(fault: Fault, form: &Form) -> Row {
+    let times = if fault == Fault::Slow { form.long } else { form.times };
+    let mut site = Site::start(3, form.pool).await;
+    let watch = Watch::start(&site.program);
+    let load = Load::start(site.address, 600, times.end);
+    let sick = site.replicas[0].address;
+
+    load.reaches(times.strike).await;
+    let struck = Instant::now();
+    fault.strike(&mut site.replicas[0]);
+    load.reaches(times.heal).await;
+    let told = told_by_command(&site.program).await;
+    let healed = Instant::now();
+    fault.heal(&mut site.replicas[0]);
+    let samples = load.end().await;
+
+    let mut row = Row::of(&samples);
+    row.at_most_failed(fault.most_failed(), &samples);
+    if let Some(most) = fault.slowest() {
+        row.within("the slowest request", row.slowest, most);
+    }
+    if fault == Fault::Slow {
+        let settled = between(&samples, times.strike + Duration::from_secs(3), times.end);
+        let p99 = percentile(&settled, 99);
+        row.notes.push(format!("p99 from 3 s after the fault on: {p99:?}"));
+        row.within("the p99 from 3 s after the fault on", p99, Duration::from_millis(300));
+    }
+
+    let told = &told[&sick];
+    row.notes.push(format!("told: {}, {}", told.state, told.reason));
+    let changes = watch.changes(sick, struck);
+    row.noticed = changes.first().map(|change| change.at - struck);
+    let out = changes.iter().find(|change| is_out(&change.now.state));
+    row.out = out.map(|change| change.at - struck);
+    match out {
+        None => row.must(false, "the status never showed it out"),
+        Some(change) => {
+            row.notes.push(format!("out: {}", change.now.reason));
+            row.must(change.at < healed, "the status showed it out only after the fault");
+        }
+    }
+    row.back = back(&watch, sick, healed, form.until_back).await;
+    row.must(row.back.is_some(), "it did not come back");
+    row
+}
+
+pub fn is_out(state: &str) -> bool {
+    ["unhealthy", "ejected"].contains(&state)
+}
+
+/// How long after `healed` the status shows it healthy for good.
+pub async fn back(
+    watch: &Watch,
+    backend: std::net::SocketAddr,
+    healed: Instant,
+    patience: Duration,
+) -> Option<Duration> {
+    loop {
+        let changes = watch.changes(backend, Instant::now() - Duration::from_secs(3600));
+        let last = changes.last()?;
+        if last.now.state == "healthy" && last.at >= healed {
+            return Some(last.at - healed);
+        }
+        if healed.elapsed() > patience {
+            return None;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
