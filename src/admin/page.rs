@@ -180,6 +180,7 @@ mod tests {
 
     use super::*;
     use crate::control::status::VersionStatus;
+    use crate::control::swaps::view::HeldView;
 
     #[test]
     fn what_backends_say_is_not_markup() {
@@ -193,8 +194,9 @@ mod tests {
             in_flight: 0,
         };
         let backends = BTreeMap::from([("127.0.0.1:1".into(), backend)]);
-        let versions = BTreeMap::from([("".into(), VersionStatus { share: 1.0, backends })]);
-        let pool = PoolStatus { active: "".into(), policy: "round_robin", versions };
+        let version = VersionStatus { share: 1.0, held: HeldView::default(), backends };
+        let versions = BTreeMap::from([("".into(), version)]);
+        let pool = PoolStatus { active: "".into(), policy: "round_robin", versions, swaps: None };
         let mut page = Page::default();
         page.pool("app", &pool);
         assert!(!page.0.contains("<script"));

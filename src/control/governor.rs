@@ -19,6 +19,7 @@ use super::not_in_force::not_in_force;
 use super::probers::Probers;
 use super::sockets::{Opening, SocketChanges, SocketKey, Sockets};
 use super::store::Store;
+use super::swaps::SwapRefused;
 use crate::balance::affinity::Key;
 use crate::config::model;
 use crate::config::{Diagnostic, Errors, Parsed, Span, restart_only_changes};
@@ -187,12 +188,19 @@ impl Governor {
 
     /// Takes commands one after another, until every handle is gone.
     pub async fn run(mut self) {
-        while let Some(Command::Reload(reply)) = self.commands.recv().await {
-            let mut waiting = vec![reply];
-            while let Ok(Command::Reload(reply)) = self.commands.try_recv() {
-                waiting.push(reply);
+        while let Some(command) = self.commands.recv().await {
+            match command {
+                Command::Reload(reply) => self.reload(vec![reply]).await,
+                // Nothing runs swaps yet.
+                Command::Swap { pool, version, options, reply } => {
+                    tracing::debug!(pool, version, ?options, "a swap is asked for");
+                    let _ = reply.send(Err(SwapRefused::Stopping));
+                }
+                Command::RollBack { pool, force, asked_by, reply } => {
+                    tracing::debug!(pool, force, asked_by, "a rollback is asked for");
+                    let _ = reply.send(Err(SwapRefused::Stopping));
+                }
             }
-            self.reload(waiting).await;
         }
     }
 
@@ -249,7 +257,8 @@ impl Governor {
         warnings.iter().for_each(|warning| tracing::warn!("{}", warning.trim_end()));
         let told = if number == 1 { String::new() } else { changes.join(", ") };
         events::reload_succeeded(&self.shared, number, &told);
-        Ok(ReloadReport { generation: number, changes, warnings })
+        let (swaps, overrides) = (Vec::new(), Vec::new());
+        Ok(ReloadReport { generation: number, changes, swaps, overrides, warnings })
     }
 
     fn open(&mut self, compiled: &Compiled) -> Result<Opening, Vec<Diagnostic>> {

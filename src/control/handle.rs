@@ -13,8 +13,10 @@ use tokio::sync::{mpsc, oneshot};
 use super::compile::{AdminAccess, Generation};
 use super::files::reason;
 use super::status::Status;
+use super::swaps::{Board, SwapId, SwapOptions, SwapRefused};
 use crate::balance::Condition;
 use crate::config::Errors;
+use crate::deploy::Report;
 use crate::state::{Pool, Shared};
 
 /// What the governor is asked to do.
@@ -22,6 +24,28 @@ use crate::state::{Pool, Shared};
 pub(super) enum Command {
     /// Read the configuration again.
     Reload(oneshot::Sender<Result<ReloadReport, Arc<ReloadError>>>),
+    /// Begin a swap.
+    Swap {
+        /// Of this pool ...
+        pool: String,
+        /// ... to this version.
+        version: String,
+        /// How.
+        options: SwapOptions,
+        /// Whom to tell.
+        reply: oneshot::Sender<Result<SwapId, SwapRefused>>,
+    },
+    /// Go back to the version before.
+    RollBack {
+        /// Of this pool.
+        pool: String,
+        /// Without its health checks.
+        force: bool,
+        /// Who asks, in words.
+        asked_by: String,
+        /// Whom to tell.
+        reply: oneshot::Sender<Result<SwapId, SwapRefused>>,
+    },
 }
 
 /// A configuration that came into force.
@@ -31,8 +55,25 @@ pub struct ReloadReport {
     pub generation: u64,
     /// What it changed, in words; empty if nothing.
     pub changes: Vec<String>,
+    /// Swaps that it started.
+    pub swaps: Vec<StartedSwap>,
+    /// Pools where another version serves than the file wants, each in words with what to type.
+    pub overrides: Vec<String>,
     /// What is probably not meant, each ready to be shown.
     pub warnings: Vec<String>,
+}
+
+/// A swap that a reload started.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct StartedSwap {
+    /// Its number, and that of its report.
+    pub id: SwapId,
+    /// The pool.
+    pub pool: String,
+    /// The version that serves.
+    pub from: String,
+    /// The version that is to serve.
+    pub to: String,
 }
 
 /// Why a configuration did not come into force. Nothing was changed.
@@ -78,6 +119,7 @@ struct Inner {
     commands: mpsc::UnboundedSender<Command>,
     shared: Arc<Shared>,
     generation: ArcSwap<Generation>,
+    swaps: Board,
     was_ready: AtomicBool,
 }
 
@@ -85,7 +127,8 @@ impl Handle {
     pub(super) fn new(shared: Arc<Shared>) -> (Self, mpsc::UnboundedReceiver<Command>) {
         let (commands, received) = mpsc::unbounded_channel();
         let generation = ArcSwap::from_pointee(Generation::none());
-        let inner = Inner { commands, shared, generation, was_ready: AtomicBool::new(false) };
+        let (swaps, was_ready) = (Board::default(), AtomicBool::new(false));
+        let inner = Inner { commands, shared, generation, swaps, was_ready };
         (Handle(Arc::new(inner)), received)
     }
 
@@ -101,9 +144,61 @@ impl Handle {
         answer.await.unwrap_or_else(|_| Err(stopping()))
     }
 
+    /// Begins a swap of a pool to another of its versions, and returns when it has begun: how it
+    /// goes on is told by [`report`](Self::report) and in the feed.
+    ///
+    /// # Errors
+    /// If it cannot begin; then nothing was changed.
+    pub async fn swap(
+        &self,
+        pool: &str,
+        version: &str,
+        options: SwapOptions,
+    ) -> Result<SwapId, SwapRefused> {
+        let (reply, answer) = oneshot::channel();
+        let (pool, version) = (pool.to_owned(), version.to_owned());
+        let command = Command::Swap { pool, version, options, reply };
+        self.0.commands.send(command).map_err(|_| SwapRefused::Stopping)?;
+        answer.await.unwrap_or(Err(SwapRefused::Stopping))
+    }
+
+    /// Goes back to the version that served before: at once while a swap is in its ramp or watch,
+    /// later after the health checks of that version, with `force` without them. Gives the swap that
+    /// was rolled back, or the one that brings the version before back.
+    ///
+    /// # Errors
+    /// If there is nothing to go back to.
+    pub async fn rollback(
+        &self,
+        pool: &str,
+        force: bool,
+        asked_by: &str,
+    ) -> Result<SwapId, SwapRefused> {
+        let (reply, answer) = oneshot::channel();
+        let (pool, asked_by) = (pool.to_owned(), asked_by.to_owned());
+        let command = Command::RollBack { pool, force, asked_by, reply };
+        self.0.commands.send(command).map_err(|_| SwapRefused::Stopping)?;
+        answer.await.unwrap_or(Err(SwapRefused::Stopping))
+    }
+
+    /// The reports of the latest swaps, those that run among them; the latest first.
+    pub fn reports(&self) -> Vec<Arc<Report>> {
+        self.0.swaps.reports()
+    }
+
+    /// The report of one swap, as it stands; `None` if there is none, or none any more.
+    pub fn report(&self, id: SwapId) -> Option<Arc<Report>> {
+        self.0.swaps.report(id)
+    }
+
+    /// Where the swaps stand.
+    pub fn board(&self) -> &Board {
+        &self.0.swaps
+    }
+
     /// What is going on now.
     pub fn status(&self) -> Status {
-        Status::of(&self.0.shared)
+        Status::of(&self.0.shared, &self.0.swaps)
     }
 
     /// Whether clients should be sent here: once every listener is bound and every pool has had a

@@ -19,6 +19,7 @@ pub mod sockets;
 pub mod state_dir;
 pub mod status;
 pub mod store;
+pub mod swaps;
 
 pub use compile::AdminAccess;
 pub use governor::{Governor, Prepared};
@@ -27,3 +28,4 @@ pub use not_in_force::not_in_force;
 pub use state_dir::{StateDir, StateDirError};
 pub use status::Status;
 pub use store::Store;
+pub use swaps::{SwapId, SwapOptions, SwapRefused};

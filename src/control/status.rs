@@ -6,6 +6,8 @@ use std::sync::atomic::Ordering;
 
 use serde::Serialize;
 
+use super::swaps::view::HeldView;
+use super::swaps::{Board, PoolSwaps, held};
 use crate::balance::Policy;
 use crate::state::{Backend, Listener, Member, Pool, Shared, Version};
 
@@ -44,6 +46,9 @@ pub struct PoolStatus {
     pub policy: &'static str,
     /// By name; a plain pool has one without a name.
     pub versions: BTreeMap<Arc<str>, VersionStatus>,
+    /// Which version is wanted, and the swap that runs; absent on plain pools.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub swaps: Option<PoolSwaps>,
 }
 
 /// One of a pool's backend sets.
@@ -51,6 +56,8 @@ pub struct PoolStatus {
 pub struct VersionStatus {
     /// Its share of new requests, 0 to 1.
     pub share: f64,
+    /// What it holds: not safe to stop before both are 0.
+    pub held: HeldView,
     /// By address.
     pub backends: BTreeMap<Arc<str>, BackendStatus>,
 }
@@ -76,12 +83,13 @@ pub struct BackendStatus {
 
 impl Status {
     /// As things are now.
-    pub fn of(shared: &Shared) -> Self {
+    pub fn of(shared: &Shared, swaps: &Board) -> Self {
         let snapshot = shared.snapshot.load();
         let listener =
             |listener: &Arc<Listener>| (Arc::clone(&listener.name), of_listener(listener));
-        let pool =
-            |(name, pool): (&Arc<str>, &Arc<Pool>)| (Arc::clone(name), of_pool(pool, shared));
+        let pool = |(name, pool): (&Arc<str>, &Arc<Pool>)| {
+            (Arc::clone(name), of_pool(pool, shared, swaps))
+        };
         Status {
             version: env!("CARGO_PKG_VERSION"),
             generation: snapshot.generation,
@@ -100,19 +108,23 @@ fn of_listener(listener: &Listener) -> ListenerStatus {
     }
 }
 
-fn of_pool(pool: &Pool, shared: &Shared) -> PoolStatus {
+fn of_pool(pool: &Pool, shared: &Shared, swaps: &Board) -> PoolStatus {
     let split = pool.state.split.load();
     let largest = split.shares.iter().max_by(|a, b| a.share.total_cmp(&b.share));
     let serving = largest.map(|share| &share.version);
     let versions = split.shares.iter().map(|share| {
-        let status =
-            VersionStatus { share: share.share, backends: backends(&share.version, shared) };
+        let status = VersionStatus {
+            share: share.share,
+            held: held(&share.version).into(),
+            backends: backends(&share.version, shared),
+        };
         (Arc::clone(&share.version.name), status)
     });
     PoolStatus {
         active: serving.map_or_else(|| "".into(), |version| Arc::clone(&version.name)),
         policy: policy(pool.policy),
         versions: versions.collect(),
+        swaps: swaps.pool(&pool.name),
     }
 }
 
