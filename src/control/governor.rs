@@ -335,6 +335,9 @@ async fn heed(mut notices: UnboundedReceiver<Notice>, probers: Arc<Probers>) {
     while let Some(notice) = notices.recv().await {
         match notice {
             Notice::Suspect(backend) => probers.suspect(backend.id),
+            Notice::Alarm(backend, alarm) => {
+                tracing::debug!(backend = &*backend.label, ?alarm, "an alarm by traffic");
+            }
             Notice::Drained(worker) => tracing::debug!(%worker, "a worker has ended"),
             // The worker has told of it itself.
             Notice::WorkerRestarted(_) => {}

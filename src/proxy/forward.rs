@@ -9,7 +9,7 @@ use hyper::ext::ReasonPhrase;
 use smallvec::SmallVec;
 use tokio::time::Instant;
 
-use super::body::{Hold, Relay, RequestBody, ResponseBody};
+use super::body::{self, Hold, Relay, RequestBody, ResponseBody};
 use super::error::{Failure, upstream_reason};
 use super::headers::hop::{self, Keep};
 use super::headers::survey::Survey;
@@ -19,11 +19,14 @@ use super::record::RequestRecord;
 use super::retry::{self, Cause};
 use super::service::{Answer, mark};
 use super::upgrade::{Switching, Wish};
+use super::waiting::Place;
 use super::websocket;
+use crate::health::outliers::Outcome;
+use crate::state::attempts::Head;
 use crate::state::pool::SecureCookie;
 use crate::state::{Backend, BackendId, Choice, Picked, Pool};
 use crate::upstream::http1::UpgradeOutcome;
-use crate::upstream::{self, Failed, Incoming, Lease};
+use crate::upstream::{self, Failed, Incoming, Lane, Lease};
 
 /// How an attempt failed.
 enum Missed {
@@ -41,6 +44,31 @@ impl From<Late> for Missed {
         match late {
             Late::Backend => Missed::Again(Cause::Timeout, Failure::ResponseTimeout),
             Late::Deadline => Missed::Final(Failure::Deadline),
+            Late::Unfit => Missed::Again(Cause::Rescued, Failure::ResponseTimeout),
+        }
+    }
+}
+
+impl Missed {
+    /// What the attempt says of its backend, if anything; `first` is whether there was none before.
+    fn outcome(&self, first: bool) -> Option<Outcome> {
+        match self {
+            Missed::Again(Cause::Stale | Cause::RefusedStream, _) => None,
+            Missed::Again(..) => Some(Outcome::Failure),
+            Missed::Answered(status) => Some(Outcome::of_answer(status.as_u16(), false, false)),
+            Missed::Final(
+                Failure::Handshake | Failure::Upstream(upstream::Error::Malformed(_)),
+            ) => Some(Outcome::Failure),
+            // It had all the time that there was.
+            Missed::Final(Failure::Deadline) => first.then_some(Outcome::Failure),
+            Missed::Final(_) => None,
+        }
+    }
+
+    fn status(&self) -> Option<u16> {
+        match self {
+            Missed::Answered(status) => Some(status.as_u16()),
+            _ => None,
         }
     }
 }
@@ -71,11 +99,17 @@ pub async fn forward(
         record.attempts += 1;
         record.backend = Some(Arc::clone(&backend));
         record.version = Some(Arc::clone(&picked.choice.version.name));
-        let (missed, failure, decided) = match attempt(pool, &mut outgoing, picked, record).await {
+        let missed = match attempt(pool, &mut outgoing, picked, &tried, record).await {
             Ok(answer) => return Ok(answer),
-            Err(Missed::Final(failure)) => return Err(failure),
-            Err(Missed::Again(cause, failure)) => (cause, failure, false),
-            Err(Missed::Answered(status)) => (Cause::Status(status), Failure::Deadline, true),
+            Err(missed) => missed,
+        };
+        if let Some(outcome) = missed.outcome(record.attempts == 1) {
+            worker.attempt_ended(&backend, outcome, missed.status());
+        }
+        let (missed, failure, decided) = match missed {
+            Missed::Final(failure) => return Err(failure),
+            Missed::Again(cause, failure) => (cause, failure, false),
+            Missed::Answered(status) => (Cause::Status(status), Failure::Deadline, true),
         };
         if matches!(missed, Cause::Connect | Cause::Reset | Cause::Timeout) {
             worker.suspect(&backend);
@@ -122,21 +156,26 @@ fn spend(pool: &Pool, record: &RequestRecord) -> bool {
     granted
 }
 
-/// One attempt on one backend.
+/// One attempt on one backend; `tried` are those that have failed the request.
 async fn attempt(
     pool: &Arc<Pool>,
     outgoing: &mut Outgoing,
     picked: Picked,
+    tried: &[BackendId],
     record: &mut RequestRecord,
 ) -> Result<Answer, Missed> {
-    let began = record.connection.worker.now();
+    let worker = &record.connection.worker;
+    let began = worker.now();
+    let lane = worker.upstreams.lane(picked.slot.backend(), &pool.upstream);
+    let place = Place::take(worker, &lane, outgoing.upload.as_ref(), began);
     if outgoing.wish.is_some() {
         // Boxed, since every other request would have room for it.
-        return Box::pin(switch(pool, outgoing, picked, began, record)).await;
+        return Box::pin(switch(pool, outgoing, picked, (&lane, place), began, record)).await;
     }
-    let (response, lease) = exchange(pool, outgoing, &picked, record).await?;
+    let (response, lease) =
+        exchange(pool, outgoing, picked.slot.backend(), (&lane, &place), tried, record).await?;
     let status = response.status();
-    count_answer(picked.slot.backend(), status, began, record);
+    count_answer(picked.slot.backend(), status, place, began, record);
     // Only somebody else may know better; a backend on its own gets no second question.
     if pool.retries.on_status.contains(&status.as_u16())
         && picked.choice.version.usable().len() > 1
@@ -147,7 +186,9 @@ async fn attempt(
     let worker = Rc::clone(&record.connection.worker);
     // Nobody sends them again.
     worker.upstreams.spare.keep(std::mem::take(&mut outgoing.head.headers));
-    let hold = Hold { slot: picked.slot, lease: Some(lease), gauge: None, picked: began, worker };
+    let answer = answer(status);
+    let (slot, lease) = (picked.slot, Some(lease));
+    let hold = Hold { slot, lease, gauge: None, picked: began, answer, worker };
     Ok(Answer::Backend(relay(pool, outgoing, hold, &picked.choice, response, record)))
 }
 
@@ -155,21 +196,32 @@ async fn attempt(
 async fn exchange(
     pool: &Arc<Pool>,
     outgoing: &Outgoing,
-    picked: &Picked,
+    backend: &Backend,
+    (lane, place): (&Rc<Lane<RequestBody>>, &Place),
+    tried: &[BackendId],
     record: &RequestRecord,
 ) -> Result<(Response<Incoming>, Lease<RequestBody>), Missed> {
     let worker = &record.connection.worker;
-    let lane = worker.upstreams.lane(picked.slot.backend(), &pool.upstream);
     let timer = worker.wheel.timer();
+    // Without somebody else to ask it is better to wait, for whatever comes.
+    let may_leave = |cause: Cause| {
+        let (idempotent, replayable) = (outgoing.idempotent, outgoing.is_replayable());
+        retry::is_due(cause, &pool.retries, record.attempts, idempotent, replayable)
+            && pool.has_other(backend.id, tried)
+    };
     loop {
-        let connection = match outgoing.deadline {
-            None => lane.checkout().await,
-            Some(deadline) => timer
-                .within(deadline, lane.checkout())
-                .await
-                .map_err(|_expired| Missed::Final(Failure::Deadline))?,
-        }
-        .map_err(|error| missed(error, outgoing))?;
+        let leave = || may_leave(Cause::Connect);
+        let opening = lane.checkout();
+        let watch = (&timer, place);
+        let connection =
+            match in_time(watch, Patience::ENDLESS, outgoing, worker.now(), leave, opening).await {
+                Err(Late::Unfit) => {
+                    let error = upstream::Error::ConnectTimeout;
+                    return Err(Missed::Again(Cause::Connect, error.into()));
+                }
+                opened => opened?,
+            }
+            .map_err(|error| missed(error, outgoing))?;
         let reused = connection.is_reused();
         if !reused {
             // It took its time to open.
@@ -180,7 +232,8 @@ async fn exchange(
             head: pool.upstream.response_timeout,
             upload: pool.upstream.body_idle_timeout,
         };
-        match in_time(&timer, patience, outgoing, worker.now(), sending).await {
+        let leave = || may_leave(Cause::Rescued);
+        match in_time(watch, patience, outgoing, worker.now(), leave, sending).await {
             Ok(Ok(answer)) => return Ok(answer),
             // It was closed before anything was written: not even a stale connection, only an idle
             // one that is gone. The next one is this same attempt.
@@ -199,11 +252,11 @@ async fn switch(
     pool: &Arc<Pool>,
     outgoing: &mut Outgoing,
     picked: Picked,
+    (lane, place): (&Rc<Lane<RequestBody>>, Place),
     began: Instant,
     record: &mut RequestRecord,
 ) -> Result<Answer, Missed> {
     let worker = Rc::clone(&record.connection.worker);
-    let lane = worker.upstreams.lane(picked.slot.backend(), &pool.upstream);
     let timer = worker.wheel.timer();
     let key = matches!(outgoing.wish, Some(Wish::WebSocketOverHttp2 { .. }))
         .then(|| worker.with_rng(websocket::fresh_key));
@@ -215,33 +268,42 @@ async fn switch(
     let head = pool.upstream.response_timeout.map(|time| time + pool.upstream.connect_timeout);
     let patience = Patience { head, upload: None };
     let asking = lane.upgrade(&outgoing.head, outgoing.body());
-    let answer = in_time(&timer, patience, outgoing, worker.now(), asking)
+    let stay = || false;
+    let asked = in_time((&timer, &place), patience, outgoing, worker.now(), stay, asking)
         .await?
         .map_err(|error| missed(error, outgoing))?;
+    let status = match &asked.outcome {
+        UpgradeOutcome::Declined(response) => response.status(),
+        UpgradeOutcome::Switched(response, _) => response.status(),
+    };
+    count_answer(picked.slot.backend(), status, place, began, record);
     let hold = Hold {
         lease: None,
-        gauge: Some(answer.gauge),
+        gauge: Some(asked.gauge),
         picked: began,
+        answer: answer(status),
         worker: Rc::clone(&worker),
         slot: picked.slot,
     };
-    match answer.outcome {
+    match asked.outcome {
         UpgradeOutcome::Declined(response) => {
-            count_answer(hold.slot.backend(), response.status(), began, record);
             let response = response.map(Incoming::Http1);
             Ok(Answer::Backend(relay(pool, outgoing, hold, &picked.choice, response, record)))
         }
         UpgradeOutcome::Switched(mut response, upstream) => {
-            let backend = hold.slot.backend();
-            backend.cells.cell(worker.id).codes.count(response.status());
             bind(pool, &picked.choice, response.headers_mut(), record);
             let idle_timeout = pool.upstream.tunnel_idle_timeout;
             let Some(wish) = outgoing.wish.take() else {
                 return Err(Missed::Final(Failure::Handshake));
             };
-            Switching::agreed(response, upstream, hold, idle_timeout, wish, key.as_ref())
-                .map(|switching| Answer::Switching(Box::new(switching)))
-                .map_err(Missed::Final)
+            let backend = Arc::clone(hold.slot.backend());
+            let switching =
+                Switching::agreed(response, upstream, hold, idle_timeout, wish, key.as_ref())
+                    .map_err(Missed::Final)?;
+            // What becomes of the tunnel is between its two ends.
+            let agreed = Outcome::Success { body: false };
+            worker.attempt_ended(&backend, agreed, Some(status.as_u16()));
+            Ok(Answer::Switching(Box::new(switching)))
         }
     }
 }
@@ -258,19 +320,34 @@ fn missed(error: upstream::Error, outgoing: &Outgoing) -> Missed {
     }
 }
 
-fn count_answer(backend: &Backend, status: StatusCode, began: Instant, record: &RequestRecord) {
-    let cells = backend.cells.cell(record.connection.worker.id);
+/// A head has come; with it the place among those who wait is left.
+fn count_answer(
+    backend: &Backend,
+    status: StatusCode,
+    place: Place,
+    began: Instant,
+    record: &RequestRecord,
+) {
+    let worker = &record.connection.worker;
+    let cells = backend.cells.cell(worker.id);
     cells.codes.count(status);
     let sent = record.upload.as_ref().and_then(|upload| upload.finished());
-    let now = record.connection.worker.tick();
-    cells.head.observe(now.saturating_duration_since(sent.map_or(began, |sent| sent.max(began))));
+    let now = worker.tick();
+    let age = now.saturating_duration_since(sent.map_or(began, |sent| sent.max(began)));
+    cells.head.observe(age);
+    let head = Head { at: worker.uptime_at(now), age, status: status.as_u16() };
+    backend.note_head(worker.id, head, place.marks());
+}
+
+fn answer(status: StatusCode) -> body::Answer {
+    body::Answer { status: status.as_u16(), grpc_failed: false }
 }
 
 /// Turns a backend's response into the client's.
 fn relay(
     pool: &Pool,
     outgoing: &Outgoing,
-    hold: Hold,
+    mut hold: Hold,
     choice: &Choice,
     response: Response<Incoming>,
     record: &mut RequestRecord,
@@ -296,6 +373,7 @@ fn relay(
         parts.headers.remove(CONTENT_LENGTH);
     }
     let pause = if survey.event_stream {
+        hold.answer.grpc_failed = body::tells_grpc_failure(&parts.headers);
         pool.upstream.tunnel_idle_timeout
     } else {
         pool.upstream.body_idle_timeout

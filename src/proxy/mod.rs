@@ -27,5 +27,6 @@ pub mod timer;
 pub mod tls;
 pub mod tunnel;
 pub mod upgrade;
+pub mod waiting;
 pub mod websocket;
 pub mod worker;

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use super::body::Progress;
 use super::outgoing::Outgoing;
 use super::timer::Timer;
+use super::waiting::Place;
 
 /// What was waited for too long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,7 +19,12 @@ pub enum Late {
     Backend,
     /// All of it: the route's total time is over.
     Deadline,
+    /// The backend was judged unfit, and it is not waited for any longer.
+    Unfit,
 }
+
+/// Longer than anybody waits: for a timer that is only there to be expired early.
+const AGES: Duration = Duration::from_secs(24 * 3600);
 
 /// How long a backend may leave us waiting.
 #[derive(Clone, Copy, Debug)]
@@ -30,6 +36,9 @@ pub struct Patience {
 }
 
 impl Patience {
+    /// For as long as it takes.
+    pub const ENDLESS: Patience = Patience { head: None, upload: None };
+
     /// Whether it is over, and if not, when to look again at the latest.
     fn look(self, outgoing: &Outgoing, sent: Instant, now: Instant) -> Result<Option<Instant>, ()> {
         let progress = match &outgoing.upload {
@@ -51,15 +60,19 @@ impl Patience {
     }
 }
 
-/// Waits for the response head of a request that began to be `sent` then, as long as there is patience, and not beyond the route's total time.
+/// Waits at a place for the response head of a request that began to be `sent` then, as long as there
+/// is patience, and not beyond the route's total time. Should the backend be judged unfit meanwhile,
+/// `may_leave` says whether the request can go elsewhere. What has come by then is taken, whatever
+/// was judged.
 ///
 /// # Errors
 /// Who was late.
 pub async fn in_time<F: Future>(
-    timer: &Timer,
+    (timer, place): (&Timer, &Place),
     patience: Patience,
     outgoing: &Outgoing,
     sent: Instant,
+    may_leave: impl Fn() -> bool,
     sending: F,
 ) -> Result<F::Output, Late> {
     let mut sending = std::pin::pin!(sending);
@@ -76,13 +89,15 @@ pub async fn in_time<F: Future>(
             if outgoing.deadline.is_some_and(|deadline| deadline <= now) {
                 return Poll::Ready(Err(Late::Deadline));
             }
+            if place.is_rescued() && may_leave() {
+                return Poll::Ready(Err(Late::Unfit));
+            }
             let Ok(next) = patience.look(outgoing, sent, now) else {
                 return Poll::Ready(Err(Late::Backend));
             };
-            match [next, outgoing.deadline].into_iter().flatten().min() {
-                Some(next) => timer.arm(next),
-                None => return Poll::Pending,
-            }
+            let next = [next, outgoing.deadline].into_iter().flatten().min();
+            timer.arm(next.unwrap_or(now + AGES));
+            place.wake_by(timer);
         }
     })
     .await;

@@ -29,6 +29,8 @@ pub enum Cause {
     RefusedStream,
     /// No answer in time.
     Timeout,
+    /// No answer yet from a backend that was judged unfit meanwhile.
+    Rescued,
     /// An answer with this status.
     Status(StatusCode),
 }
@@ -59,6 +61,7 @@ impl Cause {
             Cause::Reset => "reset",
             Cause::RefusedStream => "refused_stream",
             Cause::Timeout => "timeout",
+            Cause::Rescued => "rescued",
             Cause::Status(_) => "status",
         }
     }
@@ -70,6 +73,7 @@ impl Cause {
             Cause::Stale | Cause::Reset => &counters.reset,
             Cause::RefusedStream => &counters.refused_stream,
             Cause::Timeout => &counters.timeout,
+            Cause::Rescued => &counters.rescued,
             Cause::Status(_) => &counters.status,
         }
     }
@@ -81,7 +85,10 @@ impl Cause {
 
     /// Whether a retry costs budget. One for a request that was never sent puts no load on anyone,
     /// and a stale connection is the price of keep-alive; were they charged, a backend that dies
-    /// would use up what others need.
+    /// would use up what others need. Nor does a rescue: there are no more of them than requests
+    /// that waited on the one backend when it was judged, each gives up its place there for the one
+    /// that it takes, and the judgement is the control plane's, which no storm of retries makes
+    /// faster. Were they charged, a hang under load would leave some of its victims to the timeout.
     pub fn is_charged(self) -> bool {
         matches!(self, Cause::Reset | Cause::Timeout | Cause::Status(_))
     }
@@ -91,7 +98,8 @@ impl Cause {
             Cause::Connect => policy.on_connect,
             Cause::Stale | Cause::Reset => policy.on_reset,
             Cause::RefusedStream => policy.on_refused_stream,
-            Cause::Timeout => policy.on_timeout,
+            // A rescue is a timeout that was seen to come.
+            Cause::Timeout | Cause::Rescued => policy.on_timeout,
             Cause::Status(status) => policy.on_status.contains(&status.as_u16()),
         }
     }

@@ -105,6 +105,18 @@ impl Wheel {
         u64::try_from(millis.div_ceil(TICK.as_micros())).unwrap_or(u64::MAX)
     }
 
+    /// Lets a timer, by its [key](Timer::key), expire now, whatever its deadline.
+    pub fn expire(&self, key: usize) {
+        let waker = self.inner.borrow_mut().entries.get_mut(key).and_then(|entry| {
+            entry.deadline = None;
+            entry.expired = true;
+            entry.waker.take()
+        });
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
     fn turn(&self, now: Instant) {
         let elapsed = now.saturating_duration_since(self.origin).as_micros() / TICK.as_micros();
         let current = u64::try_from(elapsed).unwrap_or(u64::MAX);
@@ -218,6 +230,11 @@ impl Timer {
                 self.wheel.earlier.notify_one();
             }
         }
+    }
+
+    /// Its place in the wheel, once it has been armed; its own as long as it lives.
+    pub fn key(&self) -> Option<usize> {
+        self.key.get()
     }
 
     /// Takes the deadline away.
@@ -387,6 +404,21 @@ mod tests {
                 Poll::Pending => other.poll_expired(cx).map(|()| "other"),
             });
             assert_eq!(first.await, "other");
+        });
+    }
+
+    #[test]
+    fn a_timer_can_be_made_to_expire() {
+        turning(async |wheel| {
+            let start = Instant::now();
+            let timer = wheel.timer();
+            timer.arm(start + Duration::from_secs(60));
+            let expire = async {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+                wheel.expire(timer.key().unwrap());
+            };
+            tokio::join!(expired(&timer), expire);
+            assert!(start.elapsed() < Duration::from_secs(1));
         });
     }
 

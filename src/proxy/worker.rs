@@ -27,8 +27,12 @@ use super::headers::identity::RequestIds;
 use super::listener::{self, Acceptor};
 use super::permit::Permit;
 use super::timer::Wheel;
+use super::waiting::{self, WaitingRoom};
+use crate::health::outliers::{Alarm, Outcome};
 use crate::state::shared::WorkerCells;
-use crate::state::{Listener, ListeningSocket, Mail, Notice, Shared, Snapshot, SocketId, WorkerId};
+use crate::state::{
+    Backend, Listener, ListeningSocket, Mail, Notice, Shared, Snapshot, SocketId, WorkerId,
+};
 use crate::telemetry::AccessLog;
 use crate::upstream::Upstreams;
 
@@ -58,6 +62,8 @@ pub struct Worker {
     pub upstreams: Upstreams<RequestBody>,
     /// Timeouts.
     pub wheel: Rc<Wheel>,
+    /// Attempts that wait for a response head.
+    pub waiting: WaitingRoom,
     /// Tells this process from others in a loop of proxies.
     pub instance: HeaderValue,
     /// Where requests are logged, if they are.
@@ -178,6 +184,7 @@ fn live(
     runtime.block_on(async {
         let worker = Worker::new(id, Arc::clone(shared), settings.clone());
         tokio::task::spawn_local(Rc::clone(&worker.wheel).run());
+        tokio::task::spawn_local(waiting::watch(Rc::clone(&worker)));
         for (id, socket) in again {
             if let Some(listener) = worker.snapshot().listener_at(id) {
                 worker.listen(id, Arc::clone(listener), socket);
@@ -205,6 +212,7 @@ impl Worker {
             instance: instance.unwrap_or(HeaderValue::from_static("unnamed")),
             upstreams: Upstreams::new(id, shared.workers.len(), Arc::clone(&shared.files)),
             wheel: Wheel::new(),
+            waiting: WaitingRoom::default(),
             access_log: settings.access_log,
             park_after: settings.park_after,
             scratch: RefCell::new(vec![0; SCRATCH_BYTES].into()),
@@ -295,6 +303,7 @@ impl Worker {
             #[cfg(test)]
             Mail::Panic => panic!("a test asked for it"),
             Mail::BackendDown(backend) => self.upstreams.close_idle(backend),
+            Mail::Rescue(backend) => self.waiting.rescue(self, backend),
             Mail::BackendGone(backend) => self.upstreams.forget(backend),
             Mail::Adopt(handover) => listener::adopt(self, handover),
             Mail::Drain { deadline } => {
@@ -340,6 +349,11 @@ impl Worker {
         self.clock.get()
     }
 
+    /// The same moment as the time since the process started.
+    pub fn uptime_at(&self, moment: Instant) -> Duration {
+        moment.into_std().saturating_duration_since(self.shared.started)
+    }
+
     /// A name for a request that came without one.
     pub fn new_request_id(&self) -> HeaderValue {
         self.request_ids.borrow_mut().next(&mut self.rng.borrow_mut())
@@ -355,12 +369,21 @@ impl Worker {
         self.deadline.get().is_some()
     }
 
-    /// Tells the control plane that a connect to a backend failed or broke: others are preferred
-    /// until a probe, which is made at once, has said what it is worth.
-    pub fn suspect(&self, backend: &Arc<crate::state::Backend>) {
+    /// Tells the control plane that a backend may be ill: others are preferred until a probe, which
+    /// is made at once, has said what it is worth.
+    pub fn suspect(&self, backend: &Arc<Backend>) {
         if !backend.suspected.swap(true, Ordering::Relaxed) {
             self.shared.notify(Notice::Suspect(Arc::clone(backend)));
         }
+    }
+
+    /// An attempt on a backend has ended; `status` is that of its answer, if it had one.
+    pub fn attempt_ended(&self, backend: &Arc<Backend>, outcome: Outcome, status: Option<u16>) {
+        let Some(alarm) = backend.note_end(self.id, outcome, status) else { return };
+        if matches!(alarm, Alarm::BrokeOff | Alarm::BrokenOff(_)) {
+            self.suspect(backend);
+        }
+        self.shared.notify(Notice::Alarm(Arc::clone(backend), alarm));
     }
 
     /// Called when an acceptor has closed its socket, and when a connection has ended.

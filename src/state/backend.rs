@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use arc_swap::ArcSwapOption;
 
 use super::Address;
+use super::attempts::{AttemptCells, Yardstick};
 use super::counters::{CodeCounters, Counter, Histogram, PerWorker, TransitionCounters};
 use super::history::History;
 use super::ratio::Ratio;
@@ -47,6 +48,8 @@ pub struct Backend {
     pub suspected: AtomicBool,
     /// What happened to it last.
     pub history: History,
+    /// By what its attempts are measured.
+    pub yardstick: Yardstick,
     slow_start: Ratio,
     pace: Ratio,
     in_flight: AtomicU32,
@@ -89,6 +92,8 @@ pub struct BackendCells {
     pub tunnels_opened: Counter,
     /// Tunnels closed.
     pub tunnels_closed: Counter,
+    /// What its attempts came to.
+    pub attempts: AttemptCells,
 }
 
 /// Retries by reason.
@@ -102,6 +107,8 @@ pub struct RetryCounters {
     pub refused_stream: Counter,
     /// No answer in time.
     pub timeout: Counter,
+    /// No answer yet from a backend that was judged unfit meanwhile.
+    pub rescued: Counter,
     /// An answer whose status asked for another try.
     pub status: Counter,
 }
@@ -139,6 +146,7 @@ impl Backend {
             history: History::default(),
             slow_start: Ratio::new(1.0),
             pace: Ratio::new(1.0),
+            yardstick: Yardstick::default(),
             in_flight: AtomicU32::new(0),
             condition: AtomicU8::new(0),
             health: Mutex::new(health),

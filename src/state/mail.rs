@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::{Backend, BackendId, ClientFile, Listener};
+use crate::health::outliers::Alarm;
 
 /// Names a bound address; a listener that keeps its address keeps its sockets across reloads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -78,6 +79,8 @@ pub enum Mail {
     SnapshotChanged,
     /// A backend was judged unfit: close the unused connections to it.
     BackendDown(BackendId),
+    /// A backend was judged unfit, and nobody picks it any more: send who waits on it elsewhere.
+    Rescue(BackendId),
     /// A backend is gone: forget it once its last request is done.
     BackendGone(BackendId),
     /// Adopt a connection from a busier worker.
@@ -95,8 +98,10 @@ pub enum Mail {
 /// What a worker tells the control plane.
 #[derive(Debug)]
 pub enum Notice {
-    /// A connect to this backend failed: probe it now.
+    /// This backend may be ill: probe it now.
     Suspect(Arc<Backend>),
+    /// What the traffic of this backend showed: judge it now.
+    Alarm(Arc<Backend>, Alarm),
     /// A worker has drained: no connection of its own is left.
     Drained(super::WorkerId),
     /// A worker's thread panicked and was started again.

@@ -7,6 +7,7 @@
 
 pub mod abuse;
 pub mod address;
+pub mod attempts;
 pub mod backend;
 pub mod budget;
 pub mod counters;

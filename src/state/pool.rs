@@ -16,7 +16,9 @@ use super::budget::RetryBudget;
 use super::counters::{CodeCounters, Counter, PerWorker};
 use super::tls::ClientTls;
 use crate::balance::affinity::Affinity;
-use crate::balance::{self, AllDown, Candidates, Draw, MemberView, Policy, Tier, usable};
+use crate::balance::{
+    self, AllDown, Candidates, Condition, Draw, MemberView, Policy, Tier, usable,
+};
 
 /// A pool as one configuration generation has it.
 #[derive(Debug)]
@@ -379,6 +381,20 @@ pub struct Choice {
 }
 
 impl Pool {
+    /// Whether somebody well could be picked who is neither this backend nor has failed the request.
+    pub fn has_other(&self, than: BackendId, tried: &[BackendId]) -> bool {
+        let split = self.state.split.load();
+        let mut serving = split.shares.iter().filter(|share| share.share > 0.0);
+        serving.any(|share| {
+            let usable = share.version.usable.load();
+            let members = &share.version.members;
+            usable.members.iter().map(|index| &members[*index as usize].backend).any(|backend| {
+                let fit = matches!(backend.condition(), Condition::Healthy | Condition::Checking);
+                fit && backend.id != than && !tried.contains(&backend.id)
+            })
+        })
+    }
+
     /// Picks a backend for one attempt, by the split as it is now; `None` if nobody may be picked.
     ///
     /// `cookies` are the values of the request's `Cookie` fields, `hash` is of the client's

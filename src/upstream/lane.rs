@@ -134,6 +134,11 @@ where
         }
     }
 
+    /// The backend that it leads to.
+    pub fn backend(&self) -> &Arc<Backend> {
+        &self.backend
+    }
+
     /// Takes up settings; if they are others than before, the present connections are retired.
     pub(super) fn adopt(&self, settings: &Arc<UpstreamSettings>) {
         if !Arc::ptr_eq(&self.settings.borrow(), settings) {

@@ -30,6 +30,20 @@ pub enum Outcome {
     BrokeOff,
 }
 
+impl Outcome {
+    /// That of an answer with this status that came to its end. `grpc_failed` is whether it told by
+    /// its gRPC status of a failure that is the backend's.
+    #[must_use]
+    pub fn of_answer(status: u16, body: bool, grpc_failed: bool) -> Self {
+        match status {
+            502..=504 => Self::Failure,
+            500.. => Self::ServerError { body },
+            _ if grpc_failed => Self::ServerError { body },
+            _ => Self::Success { body },
+        }
+    }
+}
+
 /// What a worker has to tell the control plane at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Alarm {
@@ -117,6 +131,22 @@ mod tests {
         };
         let count = |(at, c)| streak.count(outcome(c), limit).map(|alarm| (at, alarm));
         story.chars().enumerate().filter_map(count).collect()
+    }
+
+    #[test]
+    fn outcomes_of_answers() {
+        for (status, grpc_failed, outcome) in [
+            (200, false, Outcome::Success { body: true }),
+            (404, false, Outcome::Success { body: true }),
+            (200, true, Outcome::ServerError { body: true }),
+            (500, false, Outcome::ServerError { body: true }),
+            (501, false, Outcome::ServerError { body: true }),
+            (502, false, Outcome::Failure),
+            (504, true, Outcome::Failure),
+            (505, false, Outcome::ServerError { body: true }),
+        ] {
+            assert_eq!(Outcome::of_answer(status, true, grpc_failed), outcome, "{status}");
+        }
     }
 
     #[test]

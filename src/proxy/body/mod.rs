@@ -8,4 +8,4 @@ mod request;
 mod response;
 
 pub use request::{Progress, RequestBody, Upload, UploadFailure};
-pub use response::{Hold, Relay, ResponseBody};
+pub use response::{Answer, Hold, Relay, ResponseBody, tells_grpc_failure};

@@ -11,12 +11,14 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::{HeaderMap, HeaderValue};
 use http_body::{Body, Frame, SizeHint};
 use thiserror::Error;
 use tokio::time::Instant;
 
 use super::{RequestBody, Upload};
 use crate::framing::Violation;
+use crate::health::outliers::Outcome;
 use crate::proxy::h2::stream::Asked;
 use crate::proxy::headers::hop;
 use crate::proxy::record::{End, RequestRecord};
@@ -71,8 +73,26 @@ pub struct Hold {
     pub gauge: Option<ConnectionGauge>,
     /// When the backend was picked.
     pub picked: Instant,
+    /// What it answered.
+    pub answer: Answer,
     /// Whose counters it goes into.
     pub worker: Rc<Worker>,
+}
+
+/// An answer as far as its backend is judged by it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Answer {
+    /// Its status.
+    pub status: u16,
+    /// It tells by its gRPC status of a failure that is the backend's.
+    pub grpc_failed: bool,
+}
+
+/// Whether fields, of a head or behind a body, tell of a gRPC call that failed by the backend's fault:
+/// UNKNOWN, DEADLINE_EXCEEDED, INTERNAL, UNAVAILABLE, DATA_LOSS.
+pub fn tells_grpc_failure(fields: &HeaderMap) -> bool {
+    let status = fields.get("grpc-status").map(HeaderValue::as_bytes);
+    matches!(status, Some(b"2" | b"4" | b"13" | b"14" | b"15"))
 }
 
 /// Why a response body broke off. hyper tells the client in the way of its HTTP version: by closing
@@ -98,8 +118,15 @@ impl Hold {
         self.slot.backend()
     }
 
-    /// The last byte was read, at `now`.
-    fn complete(mut self, upload: Option<&Rc<Upload>>, now: Instant) {
+    /// It ended as its backend is judged by.
+    fn ended(&self, outcome: Outcome) {
+        self.worker.attempt_ended(self.backend(), outcome, Some(self.answer.status));
+    }
+
+    /// The last byte was read, at `now`; `body` is whether there was any.
+    fn complete(mut self, upload: Option<&Rc<Upload>>, now: Instant, body: bool) {
+        let Answer { status, grpc_failed } = self.answer;
+        self.ended(Outcome::of_answer(status, body, grpc_failed));
         let cells = self.backend().cells.cell(self.worker.id);
         cells.duration.observe(now.saturating_duration_since(self.picked));
         if let Some(upload) = upload {
@@ -149,7 +176,7 @@ impl ResponseBody {
             && let Some(hold) = relay.hold.take()
         {
             let now = hold.worker.now();
-            hold.complete(relay.upload.as_ref(), now);
+            hold.complete(relay.upload.as_ref(), now, false);
         }
         ResponseBody { kind: Kind::Relay(Box::new(relay)), record: None }
     }
@@ -180,9 +207,11 @@ impl Relay {
                     }
                 }
                 ready!(self.timer.poll_expired(cx));
-                let over = self.deadline.is_some_and(|deadline| deadline <= Instant::now());
-                let why = if over { BrokenOff::Deadline } else { BrokenOff::Stalled };
-                return Poll::Ready(Some(Err(why)));
+                if self.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+                    return Poll::Ready(Some(Err(BrokenOff::Deadline)));
+                }
+                self.broke_off();
+                return Poll::Ready(Some(Err(BrokenOff::Stalled)));
             }
             Poll::Ready(frame) => frame,
         };
@@ -190,8 +219,13 @@ impl Relay {
         match frame {
             Some(Ok(frame)) => {
                 let frame = without_forbidden_trailers(frame);
-                if let (Some(data), Some(hold)) = (frame.data_ref(), &self.hold) {
-                    hold.backend().cells.cell(hold.worker.id).bytes_in.add(data.len() as u64);
+                if let Some(hold) = &mut self.hold {
+                    if let Some(data) = frame.data_ref() {
+                        let cells = hold.backend().cells.cell(hold.worker.id);
+                        cells.bytes_in.add(data.len() as u64);
+                    } else if let Some(trailers) = frame.trailers_ref() {
+                        hold.answer.grpc_failed |= tells_grpc_failure(trailers);
+                    }
                 }
                 if self.incoming.is_end_stream() {
                     self.complete();
@@ -201,6 +235,7 @@ impl Relay {
             Some(Err(error)) => {
                 let lease = self.hold.as_ref().and_then(|hold| hold.lease.as_ref());
                 let violation = lease.and_then(Lease::violation);
+                self.broke_off();
                 let why = violation.map_or(BrokenOff::Backend(error), BrokenOff::Malformed);
                 Poll::Ready(Some(Err(why)))
             }
@@ -208,6 +243,13 @@ impl Relay {
                 self.complete();
                 Poll::Ready(None)
             }
+        }
+    }
+
+    /// By the backend's fault. What was held is let go: nothing more comes.
+    fn broke_off(&mut self) {
+        if let Some(hold) = self.hold.take() {
+            hold.ended(Outcome::BrokeOff);
         }
     }
 
@@ -222,7 +264,7 @@ impl Relay {
         if let Some(hold) = self.hold.take() {
             let worker = &hold.worker;
             let now = if self.waited { worker.tick() } else { worker.now() };
-            hold.complete(self.upload.as_ref(), now);
+            hold.complete(self.upload.as_ref(), now, true);
         }
     }
 }

@@ -147,6 +147,7 @@ fn requests(rows: &[Row], text: &mut Text) {
             ("reset", total(backend, |cells| &cells.retries.reset)),
             ("refused_stream", total(backend, |cells| &cells.retries.refused_stream)),
             ("timeout", total(backend, |cells| &cells.retries.timeout)),
+            ("rescued", total(backend, |cells| &cells.retries.rescued)),
             ("status", total(backend, |cells| &cells.retries.status)),
         ]
     });
