@@ -130,7 +130,8 @@ async fn serve(
     let connection = Rc::clone(&record.connection);
     if !body.is_end_stream() {
         let pause = record.listener.limits.body_timeout;
-        record.upload = Some(Upload::new(body, pause, &connection.worker.wheel));
+        let h2 = parts.version == Version::HTTP_2;
+        record.upload = Some(Upload::new(body, h2, pause, &connection.worker.wheel));
     }
     if parts.method == Method::TRACE {
         return Err(Failure::Trace);

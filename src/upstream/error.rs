@@ -79,8 +79,9 @@ impl From<Error> for Failed {
 /// connection.
 ///
 /// `reused` is whether the connection had served another request before: then a close without an
-/// answer is the ordinary race of keep-alive (RFC 9113 section 9.1).
-pub(super) fn classify(error: hyper::Error, reused: bool) -> Error {
+/// answer is the ordinary race of keep-alive (RFC 9113 section 9.1). `alone` is whether no other one
+/// was open on it: then what ended the connection came in answer to this one.
+pub(super) fn classify(error: hyper::Error, reused: bool, alone: bool) -> Error {
     if let Some(h2) = find::<h2::Error>(&error) {
         let refused = h2.reason() == Some(h2::Reason::REFUSED_STREAM);
         // Only streams above its last id fail with a GOAWAY itself, and those were not processed,
@@ -89,8 +90,8 @@ pub(super) fn classify(error: hyper::Error, reused: bool) -> Error {
         if refused || gone {
             return Error::RefusedStream;
         }
-        // Our end reset the stream for what came on it.
-        if h2.is_library() && h2.is_reset() {
+        // Our end reset the stream, or ended the connection, for what came on it.
+        if h2.is_library() && (h2.is_reset() || (alone && h2.is_go_away())) {
             return Error::Malformed(h2.to_string().into());
         }
         return Error::Reset(io::Error::other(error));

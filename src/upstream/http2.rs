@@ -9,7 +9,8 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::Response;
+use http::header::CONTENT_LENGTH;
+use http::{HeaderValue, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -22,6 +23,7 @@ use super::http1::ConnectionGauge;
 use super::request::RequestHead;
 use super::{Error, Failed};
 use crate::framing::Violation;
+use crate::framing::bytes::trim;
 use crate::state::{Backend, WorkerId};
 
 /// Stream and connection windows: large enough that one stream fills a fast network, small enough
@@ -160,18 +162,33 @@ where
     ) -> Result<(Response<Incoming>, StreamGuard), Failed> {
         let request = head.to_http2(secure, body)?;
         match self.sender.try_send_request(request).await {
-            Ok(response) if response.status().as_u16() > 599 => {
-                // RFC 9110 section 15. Over HTTP/1.1 the scanner refuses it.
-                Err(Error::Malformed(Violation::InvalidStatus.reason().into()).into())
-            }
-            Ok(response) => Ok((response, self.guard)),
+            Ok(response) => match check(&response) {
+                Ok(()) => Ok((response, self.guard)),
+                Err(violation) => Err(Error::Malformed(violation.reason().into()).into()),
+            },
             Err(mut failure) => {
                 let unsent = failure.take_message().is_some();
-                let error = classify(failure.into_error(), self.reused);
+                let alone = self.guard.0.streams.get() == 1;
+                let error = classify(failure.into_error(), self.reused, alone);
                 Err(Failed { unsent, error })
             }
         }
     }
+}
+
+/// What h2 lets through and the scanner would refuse over HTTP/1.1, or may not be passed on.
+fn check<B>(response: &Response<B>) -> Result<(), Violation> {
+    // RFC 9110 section 15.
+    if response.status().as_u16() > 599 {
+        return Err(Violation::InvalidStatus);
+    }
+    let fields = response.headers();
+    if fields.get_all(CONTENT_LENGTH).iter().nth(1).is_some() {
+        return Err(Violation::RepeatedContentLength);
+    }
+    // RFC 9113 section 8.2.1.
+    let is_spaced = |value: &HeaderValue| trim(value.as_bytes()).len() != value.len();
+    if fields.values().any(is_spaced) { Err(Violation::SpaceAroundValue) } else { Ok(()) }
 }
 
 /// Counts a stream as open until it is dropped.

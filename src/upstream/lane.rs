@@ -12,7 +12,7 @@ use http::Response;
 use super::dial::{UpstreamStream, dial};
 use super::http1::{self, ConnectionGauge, Http1, UpgradeOutcome};
 use super::http2::{Http2, Http2Stream, StreamGuard};
-use super::{Error, Failed, Incoming, RequestHead, SpareMaps};
+use super::{Error, Failed, Http2Body, Incoming, RequestHead, SpareMaps};
 use crate::framing::Violation;
 use crate::state::pool::{Protocol, UpstreamSettings};
 use crate::state::{Backend, Files, WorkerId};
@@ -356,7 +356,9 @@ where
                 let secure = lane.settings.borrow().tls.is_some();
                 match stream.send(head, secure, body).await {
                     Ok((response, stream)) => {
-                        Ok((response.map(Incoming::Http2), Lease(Held::Http2 { _stream: stream })))
+                        let status = response.status();
+                        let body = |incoming| Incoming::Http2(Http2Body::new(status, incoming));
+                        Ok((response.map(body), Lease(Held::Http2 { _stream: stream })))
                     }
                     Err(failed) => {
                         match failed.error {

@@ -5,14 +5,17 @@
 //! for a connection error (section 5.4.2, by section 5.4.1). Where h2 cannot tell the stream's end
 //! from the connection's, since it refuses a field while it decodes, it does so.
 
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpListener;
+
 use crate::support::backend::{Backend, Reply};
-use crate::support::eventually;
 use crate::support::h2_wire::{
     ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, GOAWAY, H2Wire, HEADERS, Outcome, PADDED,
     PING, PREFACE, PRIORITY, PUSH_PROMISE, RST_STREAM, SETTINGS, Text, WHOLE, WINDOW_UPDATE,
     WITH_PRIORITY, ask, block, frame, get, request,
 };
-use crate::support::proxy::{HTTPS, Proxy, pool_of};
+use crate::support::proxy::{HTTPS, Proxy, pool_at, pool_of};
+use crate::support::{eventually, in_time};
 
 const NO_ERROR: u32 = 0;
 const PROTOCOL_ERROR: u32 = 1;
@@ -702,6 +705,34 @@ async fn a_body_of_another_length_is_no_whole_request() {
         assert_eq!(client.outcome(3).await, Outcome::Status(200), "{name}");
     }
     assert!(backend.requests().iter().all(|request| request.request_line().1 == "/after"));
+}
+
+/// RFC 9113 section 8.1: only END_STREAM ends a request, and a reset does not, whatever its code.
+#[tokio::test]
+async fn a_reset_is_no_end_of_a_request() {
+    const CANCEL: u32 = 8;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let backend = listener.local_addr().unwrap();
+    let proxy = Proxy::start(&format!("{HTTPS}{}", pool_at(&[backend]))).await;
+    for code in [NO_ERROR, CANCEL, STREAM_CLOSED] {
+        let mut client = H2Wire::connect(proxy.address("https")).await;
+        client.send([post(&[]), frame(DATA, 0, 1, b"abc")].concat()).await;
+        let mut received = Vec::new();
+        let mut stream = loop {
+            // Health checks connect too, and say nothing.
+            let mut stream = in_time("a connection", listener.accept()).await.unwrap().0;
+            while in_time("what was sent", stream.read_buf(&mut received)).await.unwrap_or(0) > 0
+                && !received.ends_with(b"3\r\nabc\r\n")
+            {}
+            if !received.is_empty() {
+                break stream;
+            }
+        };
+        client.send(frame(RST_STREAM, 0, 1, code.to_be_bytes())).await;
+        let _ = in_time("an end", stream.read_to_end(&mut received)).await;
+        let received = String::from_utf8_lossy(&received);
+        assert!(received.ends_with("3\r\nabc\r\n"), "{code}: {received}");
+    }
 }
 
 #[tokio::test]

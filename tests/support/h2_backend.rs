@@ -303,6 +303,11 @@ impl Frames {
         self.0.write_all(&frame).await
     }
 
+    /// Sends frames as they are.
+    pub async fn send(&mut self, frames: &[u8]) -> std::io::Result<()> {
+        self.0.write_all(frames).await
+    }
+
     /// Answers 200 without a body.
     pub async fn ok(&mut self, stream: u32) -> std::io::Result<()> {
         // Entry 8 of the static table: `:status 200` (RFC 7541 appendix A).

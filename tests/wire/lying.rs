@@ -3,6 +3,7 @@
 
 mod cases;
 mod floods;
+mod http2;
 mod stories;
 
 use std::sync::Arc;
@@ -73,22 +74,19 @@ enum Seen {
 
 /// A proxy of one worker, so that the connection to the backend is the one of the request before,
 /// with a client of each version.
-struct Stage {
-    backend: Backend,
+struct Clients {
     proxy: Proxy,
     h1: Wire,
     h2: H2Client,
 }
 
-impl Stage {
-    async fn new(cases: &'static [Case]) -> Stage {
-        let backend = Backend::start(|request| answer(cases, request.request_line().1)).await;
-        let config = quiet_pool_of(&[&backend]) + HTTPS;
+impl Clients {
+    async fn new(pool: &str) -> Clients {
         let base = crate::support::proxy::BASE.replace("workers = 2", "workers = 1");
-        let proxy = Proxy::start_whole(&(base + &config)).await;
+        let proxy = Proxy::start_whole(&(base + pool + HTTPS)).await;
         let h1 = proxy.connect().await;
         let h2 = H2Client::connect(proxy.address("https")).await;
-        Stage { backend, proxy, h1, h2 }
+        Clients { proxy, h1, h2 }
     }
 
     async fn ask(&mut self, h2: bool, method: &str, path: &str) -> Seen {
@@ -126,14 +124,28 @@ impl Stage {
     fn malformed(&self) -> f64 {
         self.proxy.metric("tidegate_backend_malformed_responses_total", &[])
     }
+}
+
+/// Clients of a backend that plays these cases.
+struct Stage {
+    backend: Backend,
+    clients: Clients,
+}
+
+impl Stage {
+    async fn new(cases: &'static [Case]) -> Stage {
+        let backend = Backend::start(|request| answer(cases, request.request_line().1)).await;
+        let clients = Clients::new(&quiet_pool_of(&[&backend])).await;
+        Stage { backend, clients }
+    }
 
     /// One case between two answers that are well.
     async fn play(&mut self, number: usize, case: &Case, h2: bool) {
         let name = format!("{} ({}), {}", case.name, case.clause, if h2 { "h2" } else { "h1" });
         let well = Seen::Answer(200, "well".to_owned());
-        assert_eq!(self.ask(h2, "GET", "/well").await, well, "{name}: before");
-        let (connections, malformed) = (self.backend.connections(), self.malformed());
-        let seen = self.ask(h2, case.method, &format!("/{number}")).await;
+        assert_eq!(self.clients.ask(h2, "GET", "/well").await, well, "{name}: before");
+        let (connections, malformed) = (self.backend.connections(), self.clients.malformed());
+        let seen = self.clients.ask(h2, case.method, &format!("/{number}")).await;
         let (fits, again, counted) = match case.want {
             Want::Passed(status, body) => (is(&seen, status, body), true, false),
             Want::Last(status, body) => (is(&seen, status, body), false, false),
@@ -142,8 +154,8 @@ impl Stage {
             Want::Cut => (seen == Seen::BrokenOff || is_refused(&seen), false, false),
         };
         assert!(fits, "{name}: {seen:?}");
-        assert_eq!(self.ask(h2, "GET", "/well").await, well, "{name}: after");
-        assert_eq!(self.malformed() - malformed, f64::from(counted), "{name}: counted");
+        assert_eq!(self.clients.ask(h2, "GET", "/well").await, well, "{name}: after");
+        assert_eq!(self.clients.malformed() - malformed, f64::from(counted), "{name}: counted");
         let reused = self.backend.connections() == connections;
         assert_eq!(reused, again, "{name}: the connection is used again");
     }
