@@ -23,8 +23,15 @@ pub(crate) struct Chunked {
 enum Step {
     Size { digits: u8 },
     SpaceBehindSize,
-    ExtensionName,
-    Extension,
+    BeforeName,
+    Name,
+    BehindName,
+    BeforeValue,
+    Value,
+    Quoted,
+    QuotedPair,
+    EndOfQuoted,
+    BehindValue,
     SizeLf,
     Data,
     DataCr,
@@ -86,16 +93,12 @@ impl Chunked {
                 self.digit(digits, byte)
             }
             (Step::Size { digits: 1.. }, b'\r') => Step::SizeLf,
-            (Step::Size { digits: 1.. } | Step::SpaceBehindSize, b';') => Step::ExtensionName,
+            (Step::Size { digits: 1.. } | Step::SpaceBehindSize, b';') => Step::BeforeName,
             // White space that must not be sent and must be taken, before an extension only
             // (RFC 9112 section 7.1.1).
             (Step::Size { digits: 1.. } | Step::SpaceBehindSize, b' ' | b'\t') => {
                 self.extension(Step::SpaceBehindSize)?
             }
-            (Step::ExtensionName, b' ' | b'\t') => self.extension(Step::ExtensionName)?,
-            (Step::ExtensionName, _) if TOKEN[byte as usize] => self.extension(Step::Extension)?,
-            (Step::Extension, b'\r') => Step::SizeLf,
-            (Step::Extension, _) if !is_control(byte) => self.extension(Step::Extension)?,
             (Step::SizeLf, b'\n') => Step::Data,
             (Step::DataCr, b'\r') => Step::DataLf,
             (Step::DataLf, b'\n') => {
@@ -109,7 +112,12 @@ impl Chunked {
             (Step::Size { .. } | Step::SpaceBehindSize, _) => {
                 return Err(Violation::InvalidChunkSize);
             }
-            _ => return Err(Violation::InvalidChunkExtension),
+            (step, _) => {
+                match step_over_extension(step, byte).ok_or(Violation::InvalidChunkExtension)? {
+                    Step::SizeLf => Step::SizeLf,
+                    next => self.extension(next)?,
+                }
+            }
         })
     }
 
@@ -133,4 +141,28 @@ impl Chunked {
         }
         Ok(next)
     }
+}
+
+/// The step after `byte` within extensions: `;`, a name, and mostly `=` and a value (RFC 9112 section
+/// 7.1.1). All of them are passed over, but not what could be read in two ways.
+fn step_over_extension(step: Step, byte: u8) -> Option<Step> {
+    use Step::{
+        BeforeName, BeforeValue, BehindName, BehindValue, EndOfQuoted, Name, Quoted, QuotedPair,
+        SizeLf, Value,
+    };
+    Some(match (step, byte) {
+        (BeforeName | BeforeValue, b' ' | b'\t') => step,
+        (BeforeName | Name, _) if TOKEN[byte as usize] => Name,
+        (Name | BehindName, b'=') => BeforeValue,
+        (Name | BehindName, b' ' | b'\t') => BehindName,
+        (BeforeValue, b'"') => Quoted,
+        (BeforeValue | Value, _) if TOKEN[byte as usize] => Value,
+        (Quoted, b'"') => EndOfQuoted,
+        (Quoted, b'\\') => QuotedPair,
+        (Quoted | QuotedPair, _) if !is_control(byte) => Quoted,
+        (Value | EndOfQuoted | BehindValue, b' ' | b'\t') => BehindValue,
+        (Name | BehindName | Value | EndOfQuoted | BehindValue, b';') => BeforeName,
+        (Name | Value | EndOfQuoted, b'\r') => SizeLf,
+        _ => return None,
+    })
 }
