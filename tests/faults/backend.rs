@@ -59,7 +59,7 @@ pub const WELL: Behaviour = Behaviour { healthy: true, answers: Answers::After(0
 pub enum Order {
     /// Behave so from now on; answered by an empty line.
     Behave(Behaviour),
-    /// Say how many requests came, without those for health.
+    /// Say how many requests of clients came.
     Count,
 }
 
@@ -153,7 +153,10 @@ impl Backend {
             stream.write_all(&self.message(if behaviour.healthy { 200 } else { 500 }))?;
             return Ok(true);
         }
-        self.requests.fetch_add(1, Ordering::Relaxed);
+        // What is asked at other paths comes from the proxy itself.
+        if path == "/" {
+            self.requests.fetch_add(1, Ordering::Relaxed);
+        }
         let mut status = 200;
         match behaviour.answers {
             Answers::After(0) | Answers::Never | Answers::Deaf => {}

@@ -20,6 +20,10 @@ pub struct Form {
     pub pool: &'static str,
     /// The `slow_start` that this makes.
     pub slow_start: Duration,
+    /// How many swaps back and forth.
+    pub swaps: usize,
+    /// How often a version turns bad.
+    pub runs: usize,
     /// How long to wait for a backend's return.
     pub until_back: Duration,
 }
@@ -33,6 +37,8 @@ impl Form {
             long: times,
             pool: "",
             slow_start: Duration::from_secs(10),
+            swaps: 200,
+            runs: 20,
             until_back: Duration::from_secs(40),
         }
     }
@@ -44,6 +50,8 @@ impl Form {
             long: times(1500, 6500, 8000),
             pool: "slow_start = \"2s\"\noutliers.base_ejection = \"2s\"",
             slow_start: Duration::from_secs(2),
+            swaps: 8,
+            runs: 2,
             until_back: Duration::from_secs(15),
         }
     }

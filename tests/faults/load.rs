@@ -1,21 +1,14 @@
 //! Requests that are due at a fixed rate, whether or not earlier ones were answered. Latency counts
 //! from the moment a request was due, so that a stall is seen by all who came meanwhile.
 
-use std::io;
-use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep_until};
 
-use crate::backend::NAME_FIELD;
-use crate::support::wire::{Message, read_message};
-
-/// After this the client gives a request up.
-const PATIENCE: Duration = Duration::from_secs(10);
-const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
+use crate::connection::{Connection, Target};
 
 /// One request and what became of it. Times count from the begin of the load.
 #[derive(Clone, Debug)]
@@ -34,19 +27,27 @@ pub struct Sample {
 pub struct Load {
     /// When it began.
     pub began: Instant,
-    running: tokio::task::JoinHandle<Vec<Sample>>,
+    over: Arc<AtomicBool>,
+    running: JoinHandle<Vec<Sample>>,
 }
 
 impl Load {
-    /// Sends `rate` requests a second to this address for so long.
-    pub fn start(target: SocketAddr, rate: u32, length: Duration) -> Load {
-        let began = Instant::now();
-        Load { began, running: tokio::spawn(run(target, rate, length, began)) }
+    /// Sends `rate` requests a second there for so long.
+    pub fn start(target: impl Into<Target>, rate: u32, length: Duration) -> Load {
+        let (began, over) = (Instant::now(), Arc::new(AtomicBool::new(false)));
+        let running = run(target.into(), rate, length, began, Arc::clone(&over));
+        Load { began, over, running: tokio::spawn(running) }
     }
 
     /// Waits until the load has lasted so long.
     pub async fn reaches(&self, time: Duration) {
         sleep_until(self.began + time).await;
+    }
+
+    /// Ends it before its time, and waits for the last answer.
+    pub async fn stop(self) -> Vec<Sample> {
+        self.over.store(true, Ordering::Relaxed);
+        self.end().await
     }
 
     /// Waits for the last answer.
@@ -55,26 +56,32 @@ impl Load {
     }
 }
 
-type Kept = Arc<Mutex<Vec<Connection>>>;
-
-struct Connection {
-    stream: TcpStream,
-    read: Vec<u8>,
-}
-
-async fn run(target: SocketAddr, rate: u32, length: Duration, began: Instant) -> Vec<Sample> {
-    let kept = Kept::default();
+async fn run(
+    target: Target,
+    rate: u32,
+    length: Duration,
+    began: Instant,
+    over: Arc<AtomicBool>,
+) -> Vec<Sample> {
+    let kept: Arc<Mutex<Vec<Connection>>> = Arc::default();
     let count = (length.as_secs_f64() * f64::from(rate)) as u32;
     let mut asked = Vec::new();
     for number in 0..count {
         let due = Duration::from_secs(1) * number / rate;
         sleep_until(began + due).await;
-        let kept = Arc::clone(&kept);
+        if over.load(Ordering::Relaxed) {
+            break;
+        }
+        let (kept, target) = (Arc::clone(&kept), target.clone());
         asked.push(tokio::spawn(async move {
             let late = began.elapsed() - due;
-            let answer = timeout(PATIENCE, once(target, &kept)).await;
-            let outcome = answer.unwrap_or_else(|_| Err("no answer in 10 s".to_owned()));
-            Sample { due, late, took: began.elapsed() - due, outcome }
+            let mut connection = kept.lock().unwrap().pop().unwrap_or_default();
+            let outcome = connection.ask(&target).await;
+            let took = began.elapsed() - due;
+            if connection.is_open() {
+                kept.lock().unwrap().push(connection);
+            }
+            Sample { due, late, took, outcome }
         }));
     }
     let mut samples = Vec::new();
@@ -82,33 +89,4 @@ async fn run(target: SocketAddr, rate: u32, length: Duration, began: Instant) ->
         samples.push(asked.await.unwrap());
     }
     samples
-}
-
-async fn once(target: SocketAddr, kept: &Kept) -> Result<String, String> {
-    let waiting = kept.lock().unwrap().pop();
-    let mut connection = match waiting {
-        Some(connection) => connection,
-        None => Connection::open(target).await.map_err(|error| format!("connecting: {error}"))?,
-    };
-    let answer = connection.ask().await.map_err(|error| error.to_string())?;
-    if answer.field("connection") != Some("close") {
-        kept.lock().unwrap().push(connection);
-    }
-    match answer.status() {
-        200 => Ok(answer.field(NAME_FIELD).unwrap_or_default().to_owned()),
-        status => Err(status.to_string()),
-    }
-}
-
-impl Connection {
-    async fn open(target: SocketAddr) -> io::Result<Connection> {
-        let stream = TcpStream::connect(target).await?;
-        stream.set_nodelay(true)?;
-        Ok(Connection { stream, read: Vec::new() })
-    }
-
-    async fn ask(&mut self) -> io::Result<Message> {
-        self.stream.write_all(REQUEST).await?;
-        read_message(&mut self.stream, &mut self.read, false).await
-    }
 }

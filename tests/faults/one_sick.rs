@@ -106,7 +106,7 @@ pub async fn run(fault: Fault, form: &Form) -> Row {
     fault.heal(&mut site.replicas[0]);
     let samples = load.end().await;
 
-    let mut row = Row::of(&samples);
+    let mut row = Row::of(&samples, watch.starved());
     row.at_most_failed(fault.most_failed(), &samples);
     if let Some(most) = fault.slowest() {
         row.within("the slowest request", row.slowest, most);

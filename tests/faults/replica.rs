@@ -39,7 +39,7 @@ impl Replica {
         self.process.ask(&Order::Behave(behaviour));
     }
 
-    /// Requests that came, without those for health. What came to a process after it was last asked
+    /// Requests of clients that came. What came to a process after it was last asked
     /// and before it was killed is lost.
     pub fn requests(&mut self) -> u64 {
         self.counted + self.process.ask(&Order::Count).parse::<u64>().unwrap()

@@ -16,8 +16,9 @@ pub struct Row {
     pub noticed: Option<Duration>,
     pub out: Option<Duration>,
     pub back: Option<Duration>,
-    /// The latest that a request was sent: what the machine was in the way.
-    pub late: Duration,
+    /// What the machine was in the way: the latest that a request was sent, and how long the program
+    /// stood ready in the worst quarter of a second.
+    pub busy: Duration,
     /// What else is worth telling.
     pub notes: Vec<String>,
     /// What is not as it should be.
@@ -25,14 +26,14 @@ pub struct Row {
 }
 
 impl Row {
-    /// The figures of a load.
-    pub fn of(samples: &[Sample]) -> Row {
+    /// The figures of a load, during which the program stood ready without a processor for so long.
+    pub fn of(samples: &[Sample], starved: Duration) -> Row {
         Row {
             requests: samples.len(),
             failed: failures(samples).count(),
             slowest: samples.iter().map(|sample| sample.took).max().unwrap_or_default(),
             p99: percentile(samples, 99),
-            late: samples.iter().map(|sample| sample.late).max().unwrap_or_default(),
+            busy: starved + samples.iter().map(|sample| sample.late).max().unwrap_or_default(),
             ..Row::default()
         }
     }
@@ -53,7 +54,7 @@ impl Row {
     /// Demands a time, and allows as much more as the machine was in the way.
     pub fn within(&mut self, what: &str, took: Duration, most: Duration) {
         let message = format!("{what} took {}, not {}", millis(took), millis(most));
-        self.must(took <= most + self.late, message);
+        self.must(took <= most + self.busy, message);
     }
 }
 
@@ -69,7 +70,7 @@ pub fn print(name: &str, row: &Row) {
         time(row.noticed),
         time(row.out),
         time(row.back),
-        millis(row.late),
+        millis(row.busy),
     );
     row.notes.iter().for_each(|note| println!("|   {note}"));
     row.missed.iter().for_each(|missed| println!("|   MISSED: {missed}"));
@@ -79,7 +80,7 @@ pub fn print(name: &str, row: &Row) {
 pub fn heading() {
     println!(
         "| {:<34} | {:>6} | {:>6} | {:>9} | {:>8} | {:>9} | {:>9} | {:>9} | {:>7} |",
-        "fault", "asked", "failed", "slowest", "p99", "noticed", "out", "back", "late"
+        "fault", "asked", "failed", "slowest", "p99", "noticed", "out", "back", "busy"
     );
 }
 

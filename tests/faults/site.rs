@@ -12,6 +12,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, interval};
 
 use crate::backend::HEALTH;
+use crate::machine::Starvation;
 use crate::program::{self, Program};
 use crate::replica::Replica;
 use crate::support::eventually;
@@ -105,6 +106,7 @@ pub struct Change {
 /// Looks at the status until it is dropped.
 pub struct Watch {
     seen: Arc<Mutex<Vec<Change>>>,
+    starvation: Starvation,
     looking: JoinHandle<()>,
 }
 
@@ -113,7 +115,12 @@ impl Watch {
     pub fn start(program: &Arc<Program>) -> Watch {
         let seen = Arc::new(Mutex::new(Vec::new()));
         let looking = tokio::spawn(look(Arc::clone(program), Arc::clone(&seen)));
-        Watch { seen, looking }
+        Watch { seen, starvation: Starvation::of(program.id()), looking }
+    }
+
+    /// How long the program's threads stood ready without a processor in the worst quarter of a second.
+    pub fn starved(&self) -> Duration {
+        self.starvation.worst()
     }
 
     /// Every change of this backend from then on.

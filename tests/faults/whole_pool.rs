@@ -72,7 +72,7 @@ async fn flapping(form: &Form) -> Row {
         next += 2 * SECOND;
     }
     let samples = load.end().await;
-    let mut row = Row::of(&samples);
+    let mut row = Row::of(&samples, watch.starved());
     row.at_most_failed(0, &samples);
     row.within("the slowest request", row.slowest, Duration::from_millis(300));
     let changes = watch.changes(site.replicas[0].address, struck);
@@ -93,7 +93,7 @@ async fn half_down(form: &Form) -> Row {
     let healed = Instant::now();
     site.replicas[..2].iter_mut().for_each(|replica| Fault::Killed.heal(replica));
     let samples = load.end().await;
-    let mut row = Row::of(&samples);
+    let mut row = Row::of(&samples, watch.starved());
     row.at_most_failed(0, &samples);
     row.within("the slowest request", row.slowest, Duration::from_millis(300));
     for replica in &site.replicas[..2] {
@@ -121,7 +121,7 @@ async fn all_down(form: &Form) -> Row {
     let up = load.began.elapsed();
     let samples = load.end().await;
 
-    let mut row = Row::of(&samples);
+    let mut row = Row::of(&samples, watch.starved());
     row.within("the slowest request", row.slowest, Duration::from_millis(300));
     let before = between(&samples, Duration::ZERO, form.times.strike - SECOND / 10);
     row.must(failures(&before).count() == 0, "some failed before the fault");
@@ -153,7 +153,7 @@ async fn slow_start(form: &Form) -> Row {
     let began = load.began;
     let samples = load.end().await;
 
-    let mut row = Row::of(&samples);
+    let mut row = Row::of(&samples, watch.starved());
     row.at_most_failed(0, &samples);
     row.back = returned;
     let Some(returned) = returned else {
@@ -181,6 +181,7 @@ fn share(samples: &[Sample], name: &str) -> f64 {
 /// When everything fails, retries must not make it worse: a share of the requests, plus ten a second.
 async fn storm(answers: Answers, form: &Form) -> Row {
     let mut site = Site::start(3, form.pool).await;
+    let watch = Watch::start(&site.program);
     let load = Load::start(site.address, 600, form.times.end);
     load.reaches(form.times.strike).await;
     let began = load.began.elapsed();
@@ -193,7 +194,7 @@ async fn storm(answers: Answers, form: &Form) -> Row {
     let ended = load.began.elapsed();
     let samples = load.end().await;
 
-    let mut row = Row::of(&samples);
+    let mut row = Row::of(&samples, watch.starved());
     let asked = between(&samples, began, ended).len() as f64;
     let attempts = (after - before) as f64;
     // Of the ten seconds before, what was not used may have been saved up.

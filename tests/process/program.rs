@@ -29,19 +29,10 @@ impl Program {
     }
 
     /// The same by another command, which `-c FILE` is added to.
-    pub async fn start_by(mut command: Command, server: &str, config: &str) -> Program {
+    pub async fn start_by(command: Command, server: &str, config: &str) -> Program {
         let dir = TempDir::new().unwrap();
         write(dir.path(), server, config);
-        command.arg("-c").arg(dir.path().join("tidegate.toml"));
-        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
-        let stderr = BufReader::new(child.stderr.take().unwrap());
-        let log = Arc::new(Mutex::new(Vec::new()));
-        let lines = Arc::clone(&log);
-        std::thread::spawn(move || {
-            for line in stderr.lines().map_while(Result::ok) {
-                lines.lock().unwrap().push(line);
-            }
-        });
+        let (child, log) = spawn(command, dir.path());
         let program = Program { child, dir, log };
         eventually("ready", async || program.ready().await == Some(200)).await;
         program
@@ -91,6 +82,23 @@ impl Program {
     pub fn signal(&self, signal: Signal) {
         let pid = Pid::from_raw(i32::try_from(self.child.id()).unwrap()).unwrap();
         kill_process(pid, signal).unwrap();
+    }
+
+    /// Its number.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Kills it, without any farewell.
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Starts it again in the same folder, after its end, by a command that `-c FILE` is added to.
+    pub async fn start_again_by(&mut self, command: Command) {
+        (self.child, self.log) = spawn(command, self.dir.path());
+        eventually("ready", async || self.ready().await == Some(200)).await;
     }
 
     /// The memory that it holds, in bytes.
@@ -144,6 +152,21 @@ pub fn run(arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
     command.args(arguments).env_remove("TIDEGATE_ADMIN").env_remove("TIDEGATE_TOKEN");
     command.output().unwrap()
+}
+
+/// Its log is collected while it runs.
+fn spawn(mut command: Command, dir: &Path) -> (Child, Arc<Mutex<Vec<String>>>) {
+    command.arg("-c").arg(dir.join("tidegate.toml"));
+    let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+    let stderr = BufReader::new(child.stderr.take().unwrap());
+    let log = Arc::new(Mutex::new(Vec::new()));
+    let lines = Arc::clone(&log);
+    std::thread::spawn(move || {
+        for line in stderr.lines().map_while(Result::ok) {
+            lines.lock().unwrap().push(line);
+        }
+    });
+    (child, log)
 }
 
 fn write(dir: &Path, server: &str, config: &str) {
