@@ -14,7 +14,8 @@ pub(super) const CONTINUATION: u8 = 9;
 pub(super) const ACK: u8 = 0x1;
 pub(super) const END_STREAM: u8 = 0x1;
 pub(super) const END_HEADERS: u8 = 0x4;
-const PADDED: u8 = 0x8;
+pub(super) const PADDED: u8 = 0x8;
+pub(super) const WITH_PRIORITY: u8 = 0x20;
 
 /// Bytes of a frame's head.
 const HEAD: usize = 9;
@@ -54,6 +55,15 @@ impl Frame<'_> {
     }
 }
 
+/// What comes next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Piece<'a> {
+    /// A frame begins.
+    Frame(Frame<'a>),
+    /// More of the payload of the frame before.
+    Payload(&'a [u8]),
+}
+
 /// Follows the frames of one direction of a connection, however reads or writes split them.
 #[derive(Debug)]
 pub(super) struct Frames {
@@ -70,19 +80,21 @@ impl Frames {
         Frames { begun: [0; HEAD + START], have: 0, skip: preface }
     }
 
-    /// Looks at the next bytes. Gives each frame once enough of it is there.
+    /// Looks at the next bytes. Gives each frame once enough of it is there, and then what more there
+    /// is of its payload.
     ///
     /// # Errors
-    /// What `each` fails with; the bytes after that frame are not looked at.
+    /// What `each` fails with; the bytes after that piece are not looked at.
     pub(super) fn feed<E>(
         &mut self,
         mut bytes: &[u8],
-        mut each: impl FnMut(Frame<'_>) -> Result<(), E>,
+        mut each: impl FnMut(Piece<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
         while !bytes.is_empty() {
             if self.skip > 0 {
                 let skipped = bytes.len().min(self.skip as usize);
                 self.skip -= skipped as u32;
+                each(Piece::Payload(&bytes[..skipped]))?;
                 bytes = &bytes[skipped..];
                 continue;
             }
@@ -99,7 +111,7 @@ impl Frames {
             if self.have == HEAD + start {
                 self.skip = self.length() - start as u32;
                 self.have = 0;
-                each(self.frame(start))?;
+                each(Piece::Frame(self.frame(start)))?;
             }
         }
         Ok(())
@@ -151,8 +163,15 @@ mod tests {
     fn seen(frames: &mut Frames, pieces: &[&[u8]]) -> Vec<Seen> {
         let mut seen = Vec::new();
         for piece in pieces {
-            let Ok(()) = frames.feed(piece, |f| {
-                seen.push((f.kind, f.flags, f.stream, f.length, f.start.to_vec()));
+            let Ok(()) = frames.feed(piece, |piece| {
+                match (piece, seen.last_mut()) {
+                    (Piece::Frame(f), _) => {
+                        seen.push((f.kind, f.flags, f.stream, f.length, f.start.to_vec()));
+                    }
+                    (Piece::Payload(more), Some(frame)) => frame.4.extend(more),
+                    // The preface.
+                    (Piece::Payload(_), None) => {}
+                }
                 Ok::<(), Infallible>(())
             });
         }
@@ -171,7 +190,7 @@ mod tests {
             whole,
             [
                 (SETTINGS, 0, 0, 0, vec![]),
-                (HEADERS, END_HEADERS, 1, 40, vec![7; 16]),
+                (HEADERS, END_HEADERS, 1, 40, vec![7; 40]),
                 (DATA, END_STREAM, 1, 16, vec![8; 16]),
                 (PING, 0, 0, 8, b"12345678".to_vec()),
             ]

@@ -13,6 +13,7 @@
 //! and an attack is over within some hundreds of frames.
 
 mod budget;
+mod fields;
 mod frames;
 pub mod io;
 mod outbox;
@@ -24,9 +25,10 @@ mod tests;
 use tokio::time::Instant;
 
 use self::budget::{Bucket, Budget};
+use self::fields::{Fault, Fields};
 use self::frames::{
     ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, Frame, Frames, GOAWAY, HEADERS, PING,
-    PRIORITY, RST_STREAM, SETTINGS, WINDOW_UPDATE,
+    PRIORITY, Piece, RST_STREAM, SETTINGS, WINDOW_UPDATE,
 };
 use crate::state::H2Abuse;
 
@@ -64,6 +66,7 @@ pub struct Meter {
     buckets: [Bucket; H2Abuse::ALL.len()],
     /// A header block that goes on in further frames.
     block: Option<Block>,
+    fields: Fields,
     /// The last stream that the client opened.
     last_stream: u32,
     /// Why h2 has ended the connection, if it has.
@@ -137,6 +140,7 @@ impl Meter {
             outgoing: Frames::after(0),
             buckets: H2Abuse::ALL.map(|kind| Bucket::full(budget(kind, limits.streams), now)),
             block: None,
+            fields: Fields::new(),
             last_stream: 0,
             ended: None,
             greeted: false,
@@ -153,7 +157,10 @@ impl Meter {
     /// If a budget is over: the connection is to be closed.
     pub fn received(&mut self, bytes: &[u8], now: impl Fn() -> Instant) -> Result<(), H2Abuse> {
         let mut incoming = std::mem::replace(&mut self.incoming, Frames::after(0));
-        let result = incoming.feed(bytes, |frame| self.receive(&frame, &now));
+        let result = incoming.feed(bytes, |piece| match piece {
+            Piece::Frame(frame) => self.receive(&frame, &now),
+            Piece::Payload(bytes) => self.fields.payload(bytes).map_err(|fault| self.fault(fault)),
+        });
         self.incoming = incoming;
         result
     }
@@ -164,7 +171,10 @@ impl Meter {
     /// If a budget is over: the connection is to be closed.
     pub fn sent(&mut self, bytes: &[u8], now: impl Fn() -> Instant) -> Result<(), H2Abuse> {
         let mut outgoing = std::mem::replace(&mut self.outgoing, Frames::after(0));
-        let result = outgoing.feed(bytes, |frame| self.send(&frame, &now));
+        let result = outgoing.feed(bytes, |piece| match piece {
+            Piece::Frame(frame) => self.send(&frame, &now),
+            Piece::Payload(_) => Ok(()),
+        });
         self.outgoing = outgoing;
         result
     }
@@ -201,6 +211,7 @@ impl Meter {
 
     fn receive(&mut self, frame: &Frame<'_>, now: &impl Fn() -> Instant) -> Result<(), H2Abuse> {
         self.check_form(frame)?;
+        self.check_fields(frame)?;
         match frame.kind {
             DATA if frame.has(END_STREAM) || !frame.is_empty() => Ok(()),
             DATA => self.take(H2Abuse::EmptyData, 1.0, now),
@@ -241,6 +252,21 @@ impl Meter {
         };
         self.code = code;
         Err(H2Abuse::Protocol)
+    }
+
+    /// What h2 would pass over, or tell by another code than RFC 9113 wants. Trailers without
+    /// END_STREAM it refuses by itself.
+    fn check_fields(&mut self, frame: &Frame<'_>) -> Result<(), H2Abuse> {
+        let trailers = frame.stream <= self.last_stream && frame.has(END_STREAM);
+        self.fields.frame(frame, trailers).map_err(|fault| self.fault(fault))
+    }
+
+    fn fault(&mut self, fault: Fault) -> H2Abuse {
+        self.code = match fault {
+            Fault::Compression => COMPRESSION_ERROR,
+            Fault::PseudoTrailer => PROTOCOL_ERROR,
+        };
+        H2Abuse::Protocol
     }
 
     fn receive_headers(

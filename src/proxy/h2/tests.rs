@@ -162,6 +162,57 @@ fn header_blocks_have_few_frames_and_few_bytes() {
 }
 
 #[test]
+fn blocks_are_followed_through_padding_and_frames() {
+    let good = [0x82, 0x86, 0x84, 0x41, 1, b'a'];
+    let ends = |bytes: &[u8]| {
+        let mut connection = Connection::new();
+        let verdict = connection.receive(bytes);
+        verdict.map_err(|_| u32::from(connection.meter.farewell().unwrap()[16]))
+    };
+    let padded = |padding: u8, block: &[u8]| {
+        let padding = vec![0; usize::from(padding)];
+        [&[padding.len() as u8][..], &[0, 0, 0, 0, 7], block, &padding].concat()
+    };
+    for (bytes, code) in [
+        (frame(HEADERS, END_HEADERS, 1, &good), Ok(())),
+        (frame(HEADERS, END_HEADERS, 1, &good[..5]), Err(COMPRESSION_ERROR)),
+        (frame(HEADERS, 0, 1, &good[..5]), Ok(())),
+        (frame(HEADERS, END_HEADERS | PADDED | WITH_PRIORITY, 1, &padded(200, &good)), Ok(())),
+        (frame(HEADERS, END_HEADERS | PADDED | WITH_PRIORITY, 1, &padded(9, &good[..5])), {
+            Err(COMPRESSION_ERROR)
+        }),
+        (
+            [
+                frame(HEADERS, 0, 1, &good[..4]),
+                frame(CONTINUATION, 0, 1, &[]),
+                frame(CONTINUATION, END_HEADERS, 1, &good[4..]),
+            ]
+            .concat(),
+            Ok(()),
+        ),
+        (
+            [frame(HEADERS, 0, 1, &good[..5]), frame(CONTINUATION, END_HEADERS, 1, &[])].concat(),
+            Err(COMPRESSION_ERROR),
+        ),
+        // What is wrong with the frame itself h2 refuses.
+        (frame(HEADERS, END_HEADERS | PADDED, 1, &[9, 0x80]), Ok(())),
+        (frame(HEADERS, END_HEADERS | WITH_PRIORITY, 1, &[0x80]), Ok(())),
+        (frame(HEADERS, END_HEADERS, 1, &[0x80; 17_000]), Ok(())),
+        // A second block with an end is of trailers.
+        (
+            [
+                frame(HEADERS, END_HEADERS, 1, &good),
+                frame(HEADERS, END_HEADERS | END_STREAM, 1, &[0xbe]),
+            ]
+            .concat(),
+            Err(PROTOCOL_ERROR),
+        ),
+    ] {
+        assert_eq!(ends(&bytes), code, "{bytes:02x?}");
+    }
+}
+
+#[test]
 fn where_fields_are_still_to_come() {
     let mut connection = Connection::new();
     assert!(!connection.meter.within_fields());
