@@ -10,16 +10,22 @@
 //! | `GET /metrics` | metrics, as text for Prometheus |
 //! | `GET /` | a page for people |
 //! | `GET /api/status` | the same as JSON |
+//! | `GET /api/events` | what happens, as server-sent events |
+//! | `GET /api/reports`, `GET /api/reports/{id}` | reports of swaps |
+//! | `POST /api/pools/{pool}/swap` | 202 with the number of the swap; 200 if that version serves; 404; 409 with the swap that runs |
+//! | `POST /api/pools/{pool}/rollback` | 202 with the number of the swap that goes back; 404; 409 |
 //! | `POST /api/reload` | 200 with what changed; 422 if the configuration is wrong, 500 if it cannot be read, 503 while stopping: then nothing changed |
 //!
 //! Errors are `{"error": "..."}`: 401 without the token, 404, 405, 413, 415 without
 //! `Content-Type: application/json`, 421 for a `Host` that is not the admin's own.
 
 mod bind;
+mod events;
 mod guard;
 mod page;
 mod routes;
 mod serve;
+mod swaps;
 
 use std::sync::Arc;
 

@@ -13,11 +13,11 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::bind::Address;
 use super::guard::{self, Guard};
-use super::{AdminState, page};
+use super::{AdminState, events, page, swaps};
 use crate::control::{Readiness, ReloadError, ReloadReport, Status};
 use crate::telemetry::{AccessLog, metrics};
 
@@ -35,7 +35,12 @@ pub(super) fn router(state: AdminState, address: Address) -> Router {
         .route("/metrics", get(render_metrics))
         .route("/", get(show_page))
         .route("/api/status", get(status))
+        .route("/api/events", get(events::stream))
         .route("/api/reload", post(reload))
+        .route("/api/reports", get(swaps::reports))
+        .route("/api/reports/{id}", get(swaps::report))
+        .route("/api/pools/{pool}/swap", post(swaps::swap))
+        .route("/api/pools/{pool}/rollback", post(swaps::rollback))
         .fallback(async || error(StatusCode::NOT_FOUND, "there is nothing at this path"))
         .method_not_allowed_fallback(async || {
             error(StatusCode::METHOD_NOT_ALLOWED, "this path does not take this method")
@@ -113,6 +118,16 @@ async fn reload(
         };
         error(status, &refusal.to_string())
     })
+}
+
+/// The body as JSON; `{}` if there is none.
+pub(super) async fn read_json(request: Request) -> Result<Value, Response> {
+    let body = read_body(request).await?;
+    if body.is_empty() {
+        return Ok(json!({}));
+    }
+    serde_json::from_slice(&body)
+        .map_err(|cause| error(StatusCode::BAD_REQUEST, &format!("the body is no JSON: {cause}")))
 }
 
 async fn read_body(request: Request) -> Result<axum::body::Bytes, Response> {

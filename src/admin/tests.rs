@@ -230,13 +230,75 @@ async fn the_token_opens_everything_and_probes_need_none() {
 #[tokio::test]
 async fn unknown_paths_and_wrong_methods_are_told_as_json() {
     let house = House::new(GOOD).await;
-    for path in ["/nowhere", "/api/reports", "/api/status/"] {
+    for path in ["/nowhere", "/api/reports/1", "/api/status/"] {
         assert_eq!(house.get(path).await.refusal(), 404, "{path}");
     }
     let answer = house.get("/api/reload").await;
     assert_eq!((answer.refusal(), answer.field("allow")), (405, Some("POST")));
     let options = house.ask("OPTIONS /api/reload", "Host: localhost\r\n", "").await;
     assert_eq!(options.refusal(), 405);
+}
+
+#[tokio::test]
+async fn events_are_told_as_they_happen_and_those_that_were_missed_first() {
+    let house = House::new(GOOD).await;
+    let mut stream = house.connect().await;
+    let head = "GET /api/events HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let told = read_until(&mut stream, "configuration 1 is in force").await;
+    assert!(told.to_lowercase().contains("content-type: text/event-stream"), "{told}");
+    assert_eq!(house.reload().await.status, 200);
+    let told = read_until(&mut stream, "configuration 2 is in force").await;
+    assert!(told.contains("event: reload\n") && told.contains("id: "), "{told}");
+}
+
+#[tokio::test]
+async fn a_reader_that_was_told_before_is_told_what_followed() {
+    let house = House::new(GOOD).await;
+    assert_eq!(house.reload().await.status, 200);
+    let mut stream = house.connect().await;
+    let head = "GET /api/events HTTP/1.1\r\nHost: localhost\r\nLast-Event-ID: 1\r\n\r\n";
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let told = read_until(&mut stream, "configuration 2 is in force").await;
+    assert!(!told.contains("configuration 1 is in force"), "{told}");
+}
+
+async fn read_until(stream: &mut TcpStream, wanted: &str) -> String {
+    let mut told = String::new();
+    let mut bytes = [0; 4096];
+    while !told.contains(wanted) {
+        let length = stream.read(&mut bytes).await.unwrap();
+        assert_ne!(length, 0, "the stream ended: {told}");
+        told.push_str(&String::from_utf8_lossy(&bytes[..length]));
+    }
+    told
+}
+
+#[tokio::test]
+async fn swaps_that_cannot_be_are_refused_with_the_reason() {
+    let house = House::new(GOOD).await;
+    let fields = format!("Host: localhost\r\n{JSON}");
+    let ask = async |path: &str, body: &str| {
+        let answer = house.ask(&format!("POST /api/pools/{path}"), &fields, body).await;
+        (answer.refusal(), answer.json()["error"].as_str().unwrap().to_owned())
+    };
+    for (path, body, status, words) in [
+        ("app/swap", "{}", 400, "say which version"),
+        ("app/swap", "[]", 400, "JSON object"),
+        ("app/swap", "{\"version\": \"green\", \"force\": true}", 400, "`force`"),
+        ("app/swap", "{\"version\": \"green\", \"replace\": 1}", 400, "`replace`"),
+    ] {
+        let (told, why) = ask(path, body).await;
+        assert_eq!(told, status, "{path} {body}: {why}");
+        assert!(why.contains(words), "{path} {body}: {why}");
+    }
+}
+
+#[tokio::test]
+async fn without_swaps_there_are_no_reports() {
+    let house = House::new(GOOD).await;
+    assert_eq!(house.get("/api/reports").await.json(), serde_json::json!({ "reports": [] }));
+    assert_eq!(house.get("/api/reports/x").await.refusal(), 404);
 }
 
 #[tokio::test]

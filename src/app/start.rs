@@ -14,7 +14,7 @@ use crate::balance::affinity::Key;
 use crate::config::model::{AccessLog as AccessShape, BindAddress, Log as LogConfig, Server};
 use crate::control::governor::{Setting, read_config};
 use crate::control::state_dir::random_key;
-use crate::control::{Governor, StateDir, Store};
+use crate::control::{Governor, StateDir, Store, notify};
 use crate::proxy::worker::{self, Settings};
 use crate::state::{Shared, Snapshot, WorkerId};
 use crate::telemetry::AccessLog;
@@ -53,6 +53,7 @@ pub fn start(options: Options) -> Result<Running, StartError> {
     let mut governor = Governor::new(&shared, setting, mailboxes.notices);
     let handle = governor.handle();
     governor.begin(parsed)?;
+    tokio::spawn(notify::run(Arc::clone(&shared), handle.clone()));
     let governor = runtime.spawn(governor.run());
     let state = AdminState {
         control: handle.clone(),

@@ -9,10 +9,11 @@
 //!    was handed over too late.
 //!
 //! So after every event that may have changed something ([`Queue::join`] and [`Queue::hand_over`])
-//! the oldest waiter tries to take a slot, under the lock of the line, until one fails. Whoever
-//! frees a slot hands it over thereby, whichever worker the waiter is on. Taking a slot must not
-//! exceed a limit even for a moment (compare and swap, not add and undo): a slot that only seemed to
-//! be taken would be passed over by the one try that counts.
+//! the waiters try to take a slot, the oldest first, under the lock of the line, until one finds that
+//! there is none for anybody. Who waits for one certain backend is passed over while that is full, and
+//! keeps his place. Whoever frees a slot hands it over thereby, whichever worker the waiter is on.
+//! Taking a slot must not exceed a limit even for a moment (compare and swap, not add and undo): a
+//! slot that only seemed to be taken would be passed over by the one try that counts.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -25,6 +26,17 @@ pub struct Ticket(u64);
 /// Why somebody may not wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Full;
+
+/// What a try to take a slot for a waiter came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Try<S> {
+    /// A slot.
+    Slot(S),
+    /// None that would do for this one; for those behind, perhaps.
+    NotThisOne,
+    /// None for anybody.
+    Nobody,
+}
 
 /// A line of waiters; `W` is how one is given its slot, a channel's sender say.
 #[derive(Debug)]
@@ -68,46 +80,48 @@ impl<W> Queue<W> {
         &self,
         size: usize,
         waiter: W,
-        mut take: impl FnMut(&W) -> Option<S>,
+        mut take: impl FnMut(&mut W) -> Try<S>,
         mut give: impl FnMut(W, S) -> Result<(), S>,
     ) -> Result<Ticket, Full> {
         let mut line = self.lock();
-        let mut spare = None;
+        let mut returned = Vec::new();
         if line.waiters.len() >= size {
-            spare = self.serve(&mut line, None, &mut take, &mut give);
+            self.serve(&mut line, &mut returned, &mut take, &mut give);
         }
         let joined = (line.waiters.len() < size).then(|| {
             let ticket = Ticket(line.next);
             line.next += 1;
             line.waiters.push_back((ticket, waiter));
             self.publish(&line);
-            spare = self.serve(&mut line, spare.take(), &mut take, &mut give);
+            self.serve(&mut line, &mut returned, &mut take, &mut give);
             ticket
         });
         drop(line);
-        // Whoever is told of this looks at the line in turn, so the lock must be open.
-        drop(spare);
+        // Whoever is told of these looks at the line in turn, so the lock must be open.
+        drop(returned);
         joined.ok_or(Full)
     }
 
     /// To be called by whoever freed a slot, after it is free, or made more of them: a backend that
     /// became usable, a higher limit.
     ///
-    /// `take` takes a slot for the oldest waiter, if there is one, and `give` gives it to them; one
-    /// who has left meanwhile returns it, and it goes to the next. Both run under the lock of the
-    /// line, so they must be short and must not call into it, which a slot does that is dropped.
+    /// `take` tries to take a slot for a waiter, and `give` gives it to them; one who has left
+    /// meanwhile returns it, and it is dropped when the line is open again: a slot that is freed by
+    /// that goes to the next. Both run under the lock of the line, so they must be short and must not
+    /// call into it, which a slot does that is dropped.
     pub fn hand_over<S>(
         &self,
-        mut take: impl FnMut(&W) -> Option<S>,
+        mut take: impl FnMut(&mut W) -> Try<S>,
         mut give: impl FnMut(W, S) -> Result<(), S>,
     ) {
         if self.is_empty() {
             return;
         }
+        let mut returned = Vec::new();
         let mut line = self.lock();
-        let spare = self.serve(&mut line, None, &mut take, &mut give);
+        self.serve(&mut line, &mut returned, &mut take, &mut give);
         drop(line);
-        drop(spare);
+        drop(returned);
     }
 
     /// Leaves the line, for having waited too long or because the client left. `false` if the
@@ -124,21 +138,26 @@ impl<W> Queue<W> {
         true
     }
 
-    /// Serves as many as there are slots; gives back one that nobody was left to take.
+    /// Serves as many as there are slots.
     fn serve<S>(
         &self,
         line: &mut Line<W>,
-        mut spare: Option<S>,
-        take: &mut impl FnMut(&W) -> Option<S>,
+        returned: &mut Vec<S>,
+        take: &mut impl FnMut(&mut W) -> Try<S>,
         give: &mut impl FnMut(W, S) -> Result<(), S>,
-    ) -> Option<S> {
-        while let Some((_, oldest)) = line.waiters.front() {
-            let Some(slot) = spare.take().or_else(|| take(oldest)) else { break };
-            let Some((_, oldest)) = line.waiters.pop_front() else { break };
-            self.publish(line);
-            spare = give(oldest, slot).err();
+    ) {
+        let mut at = 0;
+        while let Some((_, waiter)) = line.waiters.get_mut(at) {
+            match take(waiter) {
+                Try::Nobody => break,
+                Try::NotThisOne => at += 1,
+                Try::Slot(slot) => {
+                    let Some((_, waiter)) = line.waiters.remove(at) else { break };
+                    self.publish(line);
+                    returned.extend(give(waiter, slot).err());
+                }
+            }
         }
-        spare
     }
 
     fn publish(&self, line: &Line<W>) {

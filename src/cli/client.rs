@@ -1,6 +1,7 @@
 //! A small HTTP client for the admin API: one request on one connection, over TCP or a Unix
 //! socket.
 
+use std::fmt::Write as _;
 use std::io;
 use std::time::Duration;
 
@@ -87,12 +88,41 @@ fn hint(status: StatusCode) -> &'static str {
     }
 }
 
-/// Asks the admin API that `options` lead to, and gives the body of a successful answer. A POST
-/// carries an empty JSON object.
-pub(super) fn ask(
+/// Asks the admin API that `options` lead to, and gives the body of a successful answer.
+pub(super) fn get(options: &AdminOptions, path: &str) -> Result<String, ClientError> {
+    ask(options, Method::GET, path, Bytes::new())
+}
+
+/// The same with a POST of this JSON.
+pub(super) fn post(
+    options: &AdminOptions,
+    path: &str,
+    body: &Value,
+) -> Result<String, ClientError> {
+    ask(options, Method::POST, path, body.to_string().into())
+}
+
+/// Makes any text a segment of a path (RFC 3986 section 3.3), or a value of a query.
+pub(super) fn escape(text: &str) -> String {
+    let mut out = String::new();
+    for byte in text.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+                out.push(byte.into());
+            }
+            _ => {
+                let _ = write!(out, "%{byte:02X}");
+            }
+        }
+    }
+    out
+}
+
+fn ask(
     options: &AdminOptions,
     method: Method,
     path: &str,
+    body: Bytes,
 ) -> Result<String, ClientError> {
     let target = Target::find(options)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -100,14 +130,17 @@ pub(super) fn ask(
         .build()
         .map_err(ClientError::Runtime)?;
     runtime.block_on(async {
-        match timeout(ANSWER_TIMEOUT, exchange(&target, method, path)).await {
+        match timeout(ANSWER_TIMEOUT, exchange(&target, (method, path, body))).await {
             Ok(answer) => answer,
             Err(_) => Err(ClientError::TimedOut { endpoint: target.endpoint.clone() }),
         }
     })
 }
 
-async fn exchange(target: &Target, method: Method, path: &str) -> Result<String, ClientError> {
+/// Method, path and body of a request.
+type Question<'a> = (Method, &'a str, Bytes);
+
+async fn exchange(target: &Target, question: Question<'_>) -> Result<String, ClientError> {
     let unreachable =
         |source| ClientError::Unreachable { endpoint: target.endpoint.clone(), source };
     let late = || unreachable(io::Error::from(io::ErrorKind::TimedOut));
@@ -115,11 +148,11 @@ async fn exchange(target: &Target, method: Method, path: &str) -> Result<String,
         Endpoint::Tcp(authority) => {
             let stream = timeout(CONNECT_TIMEOUT, TcpStream::connect(authority)).await;
             let stream = stream.map_err(|_| late())?.map_err(unreachable)?;
-            send(stream, target, method, path).await
+            send(stream, target, question).await
         }
         Endpoint::Unix(socket) => {
             let stream = UnixStream::connect(socket).await.map_err(unreachable)?;
-            send(stream, target, method, path).await
+            send(stream, target, question).await
         }
     }
     .map_err(|reason| ClientError::Unusable { endpoint: target.endpoint.clone(), reason })?;
@@ -142,8 +175,7 @@ fn own_words(body: &str) -> Option<String> {
 async fn send<S>(
     stream: S,
     target: &Target,
-    method: Method,
-    path: &str,
+    (method, path, body): Question<'_>,
 ) -> Result<(StatusCode, String), String>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
@@ -156,12 +188,9 @@ where
     if let Some(token) = &target.token {
         request = request.header(AUTHORIZATION, format!("Bearer {token}"));
     }
-    let body = if method == Method::POST {
+    if method == Method::POST {
         request = request.header(CONTENT_TYPE, "application/json");
-        Bytes::from_static(b"{}")
-    } else {
-        Bytes::new()
-    };
+    }
     let request = request.body(Full::new(body)).map_err(|error| error.to_string())?;
 
     let handshake = http1::handshake(TokioIo::new(stream)).await;
@@ -176,7 +205,7 @@ where
 
 #[cfg(test)]
 mod tests {
-    use std::io::{Read, Write};
+    use std::io::{Read as _, Write as _};
     use std::net::TcpListener;
     use std::thread;
 
@@ -199,7 +228,7 @@ mod tests {
     #[test]
     fn a_post_carries_what_the_admin_api_asks_for() {
         let (options, server) = answer_once("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
-        assert_eq!(ask(&options, Method::POST, "/api/reload").unwrap(), "ok");
+        assert_eq!(post(&options, "/api/reload", &Value::Null).unwrap(), "ok");
         let request = server.join().unwrap();
         let host = options.admin.unwrap().replace("http://", "host: ");
         for wanted in ["POST /api/reload HTTP/1.1", &host, "content-type: application/json"] {
@@ -212,7 +241,7 @@ mod tests {
         let (options, _server) = answer_once(
             "HTTP/1.1 422 Unprocessable Content\r\ncontent-length: 20\r\n\r\n{\"error\":\"bad file\"}",
         );
-        let error = ask(&options, Method::POST, "/api/reload").unwrap_err();
+        let error = post(&options, "/api/reload", &Value::Null).unwrap_err();
         assert_eq!(error.to_string(), "bad file");
     }
 
@@ -220,15 +249,20 @@ mod tests {
     fn a_missing_token_is_told_with_the_way_to_give_it() {
         let (options, _server) =
             answer_once("HTTP/1.1 401 Unauthorized\r\ncontent-length: 0\r\n\r\n");
-        let error = ask(&options, Method::GET, "/api/status").unwrap_err().to_string();
+        let error = get(&options, "/api/status").unwrap_err().to_string();
         assert!(error.contains("--token-file"), "{error}");
     }
 
     #[test]
     fn another_program_is_not_taken_for_the_proxy() {
         let (options, _server) = answer_once("SSH-2.0-OpenSSH_9.2\r\n");
-        let error = ask(&options, Method::GET, "/api/status").unwrap_err();
+        let error = get(&options, "/api/status").unwrap_err();
         assert!(matches!(error, ClientError::Unusable { .. }), "{error}");
+    }
+
+    #[test]
+    fn what_is_not_plain_is_escaped() {
+        assert_eq!(escape("shop/a b\u{fc}?"), "shop%2Fa%20b%C3%BC%3F");
     }
 
     #[test]
@@ -237,7 +271,7 @@ mod tests {
             admin: Some("unix:/nonexistent/admin.sock".to_owned()),
             ..AdminOptions::default()
         };
-        let error = ask(&options, Method::GET, "/api/status").unwrap_err().to_string();
+        let error = get(&options, "/api/status").unwrap_err().to_string();
         assert!(error.contains("is tidegate running?"), "{error}");
     }
 }

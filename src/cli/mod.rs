@@ -8,6 +8,8 @@ mod client;
 mod endpoint;
 mod reload;
 mod status;
+mod swap;
+mod wait;
 
 use std::fmt::Display;
 use std::io::{self, Write};
@@ -44,7 +46,30 @@ enum Command {
     /// Show everything that is wrong with a configuration; opens no socket, resolves no name
     Check(ConfigFile),
     /// Take in the changed configuration, as SIGHUP does, and tell the outcome
-    Reload(AdminOptions),
+    Reload {
+        #[command(flatten)]
+        admin: AdminOptions,
+        /// Wait for the swaps that it starts; exits as `tidegate swap` does
+        #[arg(long)]
+        wait: bool,
+        #[command(flatten)]
+        options: wait::WaitOptions,
+    },
+    /// Let another version of a pool serve: checked before, watched after, rolled back if it is bad
+    #[command(after_help = SWAP_HELP)]
+    Swap(swap::SwapArguments),
+    /// Go back to the version before
+    Rollback(swap::RollbackArguments),
+    /// Show the report of a swap, or a line for each
+    Report {
+        /// Number of the swap
+        id: Option<u64>,
+        #[command(flatten)]
+        admin: AdminOptions,
+        /// Print what the admin API answers
+        #[arg(long)]
+        json: bool,
+    },
     /// Show pools, versions and backends, and why each is as it is
     Status {
         #[command(flatten)]
@@ -54,6 +79,16 @@ enum Command {
         json: bool,
     },
 }
+
+const SWAP_HELP: &str = "\
+Exit codes:
+  0  the new version serves
+  3  it was rolled back
+  4  it was refused at the gate; the old version served all the time
+  5  it serves, but there was too little traffic to judge it
+  6  the swap was cancelled
+  7  the wait timed out; the swap goes on
+  1  anything else";
 
 #[derive(Debug, Args)]
 struct ConfigFile {
@@ -86,7 +121,12 @@ pub fn main() -> ExitCode {
         Command::Run(ConfigFile { config }) => run(config),
         Command::Demo { port_offset } => ended(demo::run(port_offset)),
         Command::Check(ConfigFile { config }) => check::check(&config),
-        Command::Reload(admin) => reload::reload(&admin),
+        Command::Reload { admin, wait, options } => {
+            reload::reload(&admin, wait.then_some(&options))
+        }
+        Command::Swap(arguments) => swap::swap(&arguments),
+        Command::Rollback(arguments) => swap::rollback(&arguments),
+        Command::Report { id, admin, json } => swap::report(&admin, id, json),
         Command::Status { admin, json } => status::status(&admin, json),
     }
 }

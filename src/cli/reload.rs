@@ -3,15 +3,16 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use http::Method;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::client::{self, ClientError};
+use super::wait::{Until, WaitOptions, wait_and_report};
 use super::{AdminOptions, fail, print};
 
-/// Asks for a reload, and waits until the configuration is in force or refused.
-pub(super) fn reload(options: &AdminOptions) -> ExitCode {
-    let answer = match client::ask(options, Method::POST, "/api/reload") {
+/// Asks for a reload, and waits until the configuration is in force or refused; with `wait` also for
+/// the swaps that it started.
+pub(super) fn reload(options: &AdminOptions, wait: Option<&WaitOptions>) -> ExitCode {
+    let answer = match client::post(options, "/api/reload", &json!({})) {
         Ok(answer) => answer,
         Err(error @ ClientError::Refused { .. }) => {
             let code = fail(error);
@@ -26,7 +27,15 @@ pub(super) fn reload(options: &AdminOptions) -> ExitCode {
         // The outcome matters more than what was to be said beside it.
         let _ = writeln!(io::stderr(), "{}\n", warning.trim_end());
     }
-    print(&outcome(&report))
+    let code = print(&outcome(&report));
+    let Some(wait) = wait else { return code };
+    let swaps = report["swaps"].as_array().into_iter().flatten();
+    let ids = swaps.filter_map(|swap| swap["id"].as_u64());
+    let codes: Vec<u8> = ids.map(|id| wait_and_report(options, id, Until::Drained, wait)).collect();
+    match codes.into_iter().find(|code| *code != 0) {
+        Some(first) => ExitCode::from(first),
+        None => code,
+    }
 }
 
 fn outcome(report: &Value) -> String {
@@ -40,6 +49,15 @@ fn outcome(report: &Value) -> String {
         }),
     }
     out.push('\n');
+    for swap in report["swaps"].as_array().into_iter().flatten() {
+        let of = |key: &str| swap[key].as_str().unwrap_or("?");
+        let (pool, from, to) = (of("pool"), of("from"), of("to"));
+        out.push_str(&format!("pool {pool}: swap {} from {from} to {to} has begun\n", swap["id"]));
+    }
+    for words in strings(&report["overrides"]) {
+        out.push_str(words);
+        out.push('\n');
+    }
     out
 }
 
@@ -57,6 +75,19 @@ mod tests {
     fn the_outcome_names_every_change() {
         let report = json!({ "generation": 3, "changes": ["pool a: added b:1", "routes changed"] });
         let expected = "configuration 3 is in force\n  pool a: added b:1\n  routes changed\n";
+        assert_eq!(outcome(&report), expected);
+    }
+
+    #[test]
+    fn swaps_and_overrides_are_told() {
+        let report = json!({
+            "generation": 5, "changes": [],
+            "swaps": [{ "id": 12, "pool": "shop", "from": "blue", "to": "green" }],
+            "overrides": ["file wants red, blue serves"],
+        });
+        let expected = "configuration 5 is in force; it changes nothing\n\
+                        pool shop: swap 12 from blue to green has begun\n\
+                        file wants red, blue serves\n";
         assert_eq!(outcome(&report), expected);
     }
 

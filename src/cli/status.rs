@@ -3,14 +3,13 @@
 use std::fmt::Write as _;
 use std::process::ExitCode;
 
-use http::Method;
 use serde_json::Value;
 
 use super::{AdminOptions, client, fail, print};
 
 /// Asks for the status and prints it.
 pub(super) fn status(options: &AdminOptions, json: bool) -> ExitCode {
-    let answer = match client::ask(options, Method::GET, "/api/status") {
+    let answer = match client::get(options, "/api/status") {
         Ok(answer) => answer,
         Err(error) => return fail(error),
     };

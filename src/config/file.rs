@@ -5,6 +5,7 @@
 //! are in [`check`](super::check).
 
 mod judgement;
+mod notify;
 mod pool;
 mod route;
 mod swap;
@@ -32,6 +33,7 @@ pub(super) fn read<'r>(reader: &'r Reader<'r>, root: &'r DeTable<'r>) -> Config 
         server: s.table("server", server),
         admin: s.table("admin", admin),
         log: s.table("log", log),
+        notify: s.optional_table("notify", notify::notify),
         listeners: s.named_tables("listeners", listener),
         routes: s.tables("routes", route::route).unwrap_or_default(),
         pools: s.named_tables("pools", pool::pool),

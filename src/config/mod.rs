@@ -21,6 +21,7 @@ mod values;
 
 use std::collections::HashMap;
 use std::path::Path;
+use std::time::Duration;
 
 use toml::de::DeTable;
 
@@ -67,6 +68,18 @@ pub fn parse(
         (errors, warnings) if errors.is_empty() => Ok(Parsed { config, warnings, written, source }),
         (errors, _) => Err(Errors { source, errors, read: Some(Box::new(config)) }),
     }
+}
+
+/// Reads a duration as the file has it: `"250ms"`, `"10s"`, `"1h30m"`.
+///
+/// # Errors
+/// What is wrong with it, and what to write instead.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    let scalar = values::Scalar::Text { text: text.to_owned(), from_env: false };
+    values::duration(&scalar).map_err(|problem| match problem.help {
+        Some(help) => format!("{}; {help}", problem.message),
+        None => problem.message,
+    })
 }
 
 fn syntax_error(error: &toml::de::Error) -> Diagnostic {

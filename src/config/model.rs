@@ -8,6 +8,7 @@
 
 mod address;
 mod judgement;
+mod notify;
 mod pool;
 mod swap;
 
@@ -20,6 +21,7 @@ pub use address::{BackendAddress, BindAddress, HostPattern, Network, StatusRange
 pub use judgement::{
     CircuitBreaker, FlapGuard, Health, HttpProbe, Mode, Outliers, ProbeKind, Retries, RetryOn,
 };
+pub use notify::Notify;
 pub use pool::{
     Affinity, AllDown, Backend, Policy, Pool, Queue, Secret, SecureCookie, Upstream,
     UpstreamProtocol, UpstreamTls, Version,
@@ -38,6 +40,8 @@ pub struct Config {
     pub admin: Admin,
     /// `[log]`: what is written where.
     pub log: Log,
+    /// `[notify]`: who is told of swaps, if anybody is.
+    pub notify: Option<Notify>,
     /// `[listeners.NAME]`, by name. Never empty in a parsed configuration.
     pub listeners: BTreeMap<String, Listener>,
     /// `[[routes]]`, in the order of the file (which has no meaning for precedence).

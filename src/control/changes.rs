@@ -33,6 +33,7 @@ fn sections(before: &Config, after: &Config, changes: &mut Vec<String>) {
         ("server", before.server != after.server),
         ("admin", before.admin != after.admin),
         ("log", before.log != after.log),
+        ("notify", before.notify != after.notify),
     ];
     let changed = sections.iter().filter(|(_, changed)| *changed);
     changes.extend(changed.map(|(section, _)| format!("[{section}] changed")));

@@ -14,6 +14,7 @@
 mod convert;
 mod health;
 mod listeners;
+mod notify;
 mod pools;
 mod routes;
 mod upstream;
@@ -23,6 +24,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::files::{self, ReadFile};
+use super::notify::Webhook;
 use super::probe::Check;
 use super::sockets::SocketKey;
 use crate::balance::affinity::Key;
@@ -65,6 +67,8 @@ pub struct Generation {
     pub checks: BTreeMap<Arc<str>, Arc<Check>>,
     /// Who may use the admin API.
     pub admin: Arc<AdminAccess>,
+    /// Who is told of swaps.
+    pub webhook: Option<Arc<Webhook>>,
     roots: Roots,
 }
 
@@ -76,6 +80,7 @@ impl Generation {
             config: Config::default(),
             checks: BTreeMap::new(),
             admin: Arc::default(),
+            webhook: None,
             roots: Roots::default(),
         }
     }
@@ -109,6 +114,7 @@ pub struct Compiled {
     max_connections: usize,
     checks: BTreeMap<Arc<str>, Arc<Check>>,
     admin: Arc<AdminAccess>,
+    webhook: Option<Arc<Webhook>>,
     roots: Roots,
     effects: Effects,
 }
@@ -178,6 +184,7 @@ pub fn compile(
         pools::compile(config, old, context, &mut roots, &mut findings);
     let routes = routes::compile(config, &pools, &mut findings);
     let admin = admin_access(&config.admin, context.read, &mut findings);
+    let webhook = notify::compile(config, old, context, &mut roots, &mut findings);
     let networks: Vec<String> =
         config.server.trusted_proxies.iter().map(ToString::to_string).collect();
     let trusted_proxies = TrustedProxies::parse(&networks).unwrap_or_else(|error| {
@@ -195,6 +202,7 @@ pub fn compile(
         max_connections: max_connections(&config.server, context.open_files),
         checks,
         admin: if admin == *old.admin { Arc::clone(&old.admin) } else { Arc::new(admin) },
+        webhook,
         roots,
         effects,
     })
@@ -232,6 +240,7 @@ impl Compiled {
             config: self.config,
             checks: self.checks,
             admin: self.admin,
+            webhook: self.webhook,
             roots: self.roots,
         };
         (generation, self.effects)

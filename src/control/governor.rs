@@ -23,7 +23,7 @@ use super::swaps::SwapRefused;
 use crate::balance::affinity::Key;
 use crate::config::model;
 use crate::config::{Diagnostic, Errors, Parsed, Span, restart_only_changes};
-use crate::state::{Mail, Notice, Shared};
+use crate::state::{Mail, Notice, Pool, Shared};
 use crate::telemetry::{Log, events};
 
 /// What stays the same for the life of the process.
@@ -275,6 +275,7 @@ impl Governor {
     /// Nothing in here can fail.
     fn swap(&self, generation: Generation, effects: Effects, sockets: SocketChanges) {
         let snapshot = Arc::clone(&generation.snapshot);
+        snapshot.pools.values().for_each(|pool| limit_backends(pool));
         self.shared.snapshot.store(Arc::clone(&snapshot));
         for (pool, split) in effects.splits {
             pool.split.store(Arc::new(split));
@@ -285,6 +286,8 @@ impl Governor {
         // A verdict may have come while the versions were made.
         for pool in snapshot.pools.values() {
             pool.state.split.load().shares.iter().for_each(|share| share.version.rebuild());
+            // There may be more backends, or a higher limit.
+            pool.state.line.hand_over();
         }
         let gone = self.probers.follow(&generation);
         for (id, sockets) in sockets.listen {
@@ -311,6 +314,13 @@ impl Governor {
             log.set(level, format);
         }
     }
+}
+
+/// New backends have their limit already.
+fn limit_backends(pool: &Pool) {
+    let split = pool.state.split.load();
+    let members = split.shares.iter().flat_map(|share| &share.version.members);
+    members.for_each(|member| member.backend.set_limit(pool.queue.max_requests_per_backend));
 }
 
 fn prepare(

@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::compile::{AdminAccess, Generation};
 use super::files::reason;
+use super::notify::Webhook;
 use super::status::Status;
 use super::swaps::{Board, SwapId, SwapOptions, SwapRefused};
 use crate::balance::Condition;
@@ -231,6 +232,11 @@ impl Handle {
     pub fn shutdown_times(&self) -> (Duration, Duration) {
         let generation = self.0.generation.load();
         (generation.config.server.shutdown_delay, generation.config.server.shutdown_timeout)
+    }
+
+    /// Who is told of swaps, by the configuration in force.
+    pub(super) fn webhook(&self) -> Option<Arc<Webhook>> {
+        self.0.generation.load().webhook.clone()
     }
 
     pub(super) fn generation(&self) -> Arc<Generation> {

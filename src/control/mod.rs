@@ -11,6 +11,7 @@ pub mod governor;
 pub mod handle;
 mod in_service;
 mod not_in_force;
+pub mod notify;
 pub mod probe;
 mod prober;
 pub mod probers;

@@ -21,8 +21,6 @@ fn of_pool(parsed: &Parsed, name: &str, pool: &Pool) -> Vec<Diagnostic> {
     let waiting = [
         ("swap", pool.versions.len() > 1),
         ("outliers", true),
-        ("queue", true),
-        ("max_requests_per_backend", pool.max_requests_per_backend.is_some()),
         ("circuit_breaker", true),
         ("health.drain_header", true),
         ("health.drain_body", true),
@@ -78,12 +76,11 @@ mod tests {
 
     #[test]
     fn what_is_written_and_not_done_is_told() {
-        let text = "backends = [\"127.0.0.1:1\"]\nqueue = { size = 5 }\n\
+        let text = "backends = [\"127.0.0.1:1\"]\n\
                     circuit_breaker = {}\nupstream.min_idle = 2\n\
                     [pools.app.outliers]\nwindow = \"5s\"\n[pools.app.health]\ntype = \"grpc\"";
         let keys = [
             "pools.app.outliers",
-            "pools.app.queue",
             "pools.app.circuit_breaker",
             "pools.app.upstream.min_idle",
             "pools.app.health.type",
@@ -107,11 +104,5 @@ mod tests {
         let versions = "active = \"blue\"\nversions.blue.backends = [\"127.0.0.1:1\"]\n\
                         versions.green.backends = [\"127.0.0.1:2\"]";
         assert_eq!(warnings(versions), ["pools.app.active"]);
-    }
-
-    #[test]
-    fn switched_off_is_in_force() {
-        let text = "backends = [\"127.0.0.1:1\"]\nmax_requests_per_backend = 0";
-        assert!(warnings(text).is_empty());
     }
 }

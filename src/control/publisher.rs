@@ -64,6 +64,7 @@ impl Publisher {
                 looked.warming = found.warming;
                 if found.spared_changed || changed.contains(name) {
                     versions.for_each(|version| version.rebuild());
+                    pool.state.line.hand_over();
                 }
             }
             tokio::time::sleep(started.elapsed() * REST).await;

@@ -57,6 +57,12 @@ pub enum Failure {
     /// The pool has nobody to take it.
     #[error("no backend is available")]
     NoBackend,
+    /// Every backend is at its limit, and the line for a slot is full.
+    #[error("too many requests are waiting")]
+    QueueFull,
+    /// Every backend was at its limit for too long.
+    #[error("no backend had room in time")]
+    QueueTimeout,
     /// The route's total time is over.
     #[error("the request took too long")]
     Deadline,
@@ -94,6 +100,8 @@ impl Failure {
             Failure::Loop => StatusCode::LOOP_DETECTED,
             Failure::Overload
             | Failure::NoBackend
+            | Failure::QueueFull
+            | Failure::QueueTimeout
             | Failure::Upstream(upstream::Error::OutOfFiles) => StatusCode::SERVICE_UNAVAILABLE,
             Failure::Deadline | Failure::ResponseTimeout => StatusCode::GATEWAY_TIMEOUT,
             Failure::Upstream(upstream::Error::ConnectTimeout) => StatusCode::GATEWAY_TIMEOUT,
@@ -119,6 +127,8 @@ impl Failure {
             Failure::Loop => "loop",
             Failure::Overload => "overload",
             Failure::NoBackend => "no_backend",
+            Failure::QueueFull => "queue_full",
+            Failure::QueueTimeout => "queue_timeout",
             Failure::Deadline => "timeout",
             Failure::ResponseTimeout => "response_timeout",
             Failure::Upstream(error) => upstream_reason(error),

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use http::header::{CONTENT_LENGTH, COOKIE, SEC_WEBSOCKET_KEY, SET_COOKIE, TRANSFER_ENCODING};
+use http::header::{CONTENT_LENGTH, SEC_WEBSOCKET_KEY, SET_COOKIE, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderValue, Response, StatusCode, Version, response};
 use hyper::ext::ReasonPhrase;
 use smallvec::SmallVec;
@@ -15,6 +15,7 @@ use super::headers::hop::{self, Keep};
 use super::headers::survey::Survey;
 use super::outgoing::Outgoing;
 use super::patience::{Late, Patience, in_time};
+use super::queue;
 use super::record::RequestRecord;
 use super::retry::{self, Cause};
 use super::service::{Answer, mark};
@@ -86,12 +87,7 @@ pub async fn forward(
     let mut tried: SmallVec<[BackendId; 3]> = SmallVec::new();
     let mut cause: Option<Cause> = None;
     loop {
-        let headers = &outgoing.head.headers;
-        let cookies = outgoing.has_cookies.then(|| headers.get_all(COOKIE).iter());
-        let cookies = cookies.into_iter().flatten().map(HeaderValue::as_bytes);
-        let picked = worker
-            .with_rng(|rng| pool.pick(cookies, outgoing.client_hash, &tried, rng))
-            .ok_or(Failure::NoBackend)?;
+        let picked = queue::pick(pool, &outgoing, &tried, record).await?;
         let backend = Arc::clone(picked.slot.backend());
         if let Some(cause) = cause {
             cause.counter(&backend.cells.cell(worker.id).retries).add(1);

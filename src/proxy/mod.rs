@@ -19,6 +19,7 @@ pub mod listener;
 pub mod outgoing;
 pub mod patience;
 pub mod permit;
+pub mod queue;
 pub mod record;
 pub mod retry;
 pub mod service;

@@ -11,6 +11,7 @@ use super::attempts::{AttemptCells, Yardstick};
 use super::counters::{CodeCounters, Counter, Histogram, PerWorker, TransitionCounters};
 use super::history::History;
 use super::ratio::Ratio;
+use super::waiting::WaitingLine;
 use crate::balance::{Condition, stable_hash};
 use crate::health::Health;
 
@@ -52,7 +53,11 @@ pub struct Backend {
     pub yardstick: Yardstick,
     slow_start: Ratio,
     pace: Ratio,
+    /// Where requests wait for a slot on it or its siblings.
+    line: Arc<WaitingLine>,
     in_flight: AtomicU32,
+    /// The most requests in flight.
+    limit: AtomicU32,
     condition: AtomicU8,
     health: Mutex<Health>,
 }
@@ -147,7 +152,9 @@ impl Backend {
             slow_start: Ratio::new(1.0),
             pace: Ratio::new(1.0),
             yardstick: Yardstick::default(),
+            line: Arc::default(),
             in_flight: AtomicU32::new(0),
+            limit: AtomicU32::new(u32::MAX),
             condition: AtomicU8::new(0),
             health: Mutex::new(health),
         }
@@ -206,10 +213,37 @@ impl Backend {
         self.health.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a slot: the backend has one more request in flight until the slot is dropped.
-    pub fn take_slot(self: &Arc<Self>) -> Slot {
-        self.in_flight.fetch_add(1, Ordering::Relaxed);
-        Slot { backend: Arc::clone(self) }
+    /// The same backend, in a pool whose requests wait in this line.
+    pub fn waited_for_in(self, line: &Arc<WaitingLine>) -> Self {
+        Backend { line: Arc::clone(line), ..self }
+    }
+
+    /// Sets how many requests it may have in flight; `u32::MAX` is no limit. Those in flight stay,
+    /// and whoever raises it hands over what there is more.
+    pub fn set_limit(&self, limit: u32) {
+        self.limit.store(limit, Ordering::Relaxed);
+    }
+
+    /// Whether it has as many requests in flight as it may have.
+    pub fn is_full(&self) -> bool {
+        let limit = self.limit.load(Ordering::Relaxed);
+        limit != u32::MAX && self.in_flight.load(Ordering::SeqCst) >= limit
+    }
+
+    /// Takes a slot, if one is free: the backend has one more request in flight until the slot is
+    /// dropped. The limit is not exceeded even for a moment.
+    pub fn take_slot(self: &Arc<Self>) -> Option<Slot> {
+        let limit = self.limit.load(Ordering::Relaxed);
+        if limit == u32::MAX {
+            self.in_flight.fetch_add(1, Ordering::SeqCst);
+        } else {
+            // Sequentially consistent, as are the waiters' count and its look: of one who finds no
+            // slot and stands in line, and one who frees a slot and finds no line, one must see the
+            // other.
+            let one_more = |taken: u32| (taken < limit).then(|| taken + 1);
+            self.in_flight.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_more).ok()?;
+        }
+        Some(Slot { backend: Arc::clone(self) })
     }
 }
 
@@ -228,6 +262,7 @@ impl Slot {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.backend.in_flight.fetch_sub(1, Ordering::Relaxed);
+        self.backend.in_flight.fetch_sub(1, Ordering::SeqCst);
+        self.backend.line.hand_over();
     }
 }

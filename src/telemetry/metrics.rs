@@ -204,6 +204,18 @@ const POOL_BUDGET_EXHAUSTED: Family = counter(
     &["pool"],
     "Retries that the pool's budget did not allow.",
 );
+const POOL_QUEUE_LENGTH: Family = gauge(
+    "tidegate_pool_queue_length",
+    &["pool"],
+    "Requests that wait now because every backend is at max_requests_per_backend.",
+);
+const POOL_QUEUED: Family =
+    counter("tidegate_pool_queued_total", &["pool"], "Requests that had to wait for a backend.");
+const POOL_QUEUE_REJECTED: Family = counter(
+    "tidegate_pool_queue_rejected_total",
+    &["pool", "reason"],
+    "Requests answered 503 because the queue was full, or because they waited too long in it.",
+);
 const POOL_ACTIVE_VERSION: Family = gauge(
     "tidegate_pool_active_version",
     &["pool", "version"],

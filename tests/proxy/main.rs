@@ -28,6 +28,7 @@ mod http2_sharing;
 mod limits;
 mod limits_told;
 mod parking;
+mod queue;
 mod reload;
 mod retries;
 mod reuse;

@@ -138,7 +138,7 @@ fn cookie_ttl(scalar: &Scalar) -> Result<Option<std::time::Duration>, Problem> {
 }
 
 /// The value itself is never part of an error: errors end up in logs.
-fn secret(scalar: &Scalar) -> Result<Secret, Problem> {
+pub(super) fn secret(scalar: &Scalar) -> Result<Secret, Problem> {
     match scalar {
         Scalar::Text { text, .. } if text.len() >= 16 => Ok(Secret(text.clone())),
         Scalar::Text { .. } => Err(Problem::new("this secret is too short to be one")

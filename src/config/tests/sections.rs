@@ -41,7 +41,7 @@ fn all_errors_come_at_once_in_the_order_of_the_file() {
   |
 1 | colour = 1
   | ^^^^^^
-  = help: known here are `server`, `admin`, `log`, `listeners`, `routes`, `pools`
+  = help: known here are `server`, `admin`, `log`, `notify`, `listeners`, `routes`, `pools`
 
 error: expected a whole number, found \"two\"
  --> conf/app.toml:3:11

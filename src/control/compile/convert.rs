@@ -8,7 +8,7 @@ use tracing::Level;
 
 use crate::balance;
 use crate::config::model;
-use crate::state::pool::{PickRules, Protocol, RetryPolicy, SecureCookie};
+use crate::state::pool::{PickRules, Protocol, QueueSettings, RetryPolicy, SecureCookie};
 use crate::state::snapshot::ListenerLimits;
 use crate::state::{Address, Redirect};
 use crate::telemetry::log::Format;
@@ -74,6 +74,16 @@ pub(super) fn rules(pool: &model::Pool) -> PickRules {
             model::AllDown::Try => balance::AllDown::Try,
             model::AllDown::Fail => balance::AllDown::Fail,
         },
+    }
+}
+
+pub(super) fn queue(pool: &model::Pool) -> QueueSettings {
+    let limit = pool.max_requests_per_backend;
+    QueueSettings {
+        // What no machine could hold is no limit.
+        max_requests_per_backend: limit.map_or(u32::MAX, |n| u32::try_from(n).unwrap_or(u32::MAX)),
+        size: pool.queue.size,
+        timeout: pool.queue.timeout,
     }
 }
 

@@ -11,7 +11,7 @@ use crate::config::model::{self, Config};
 use crate::control::probe::Check;
 use crate::health::{Health, Settings};
 use crate::state::pool::UpstreamSettings;
-use crate::state::{Address, Backend, Member, Pool, PoolState, Share, Split, Version};
+use crate::state::{Address, Backend, Member, Pool, PoolState, Share, Split, Version, WaitingLine};
 
 /// All pools, and what belongs to them.
 pub(super) struct Pools {
@@ -52,6 +52,7 @@ struct OldPool<'a> {
     split: Arc<Split>,
     check: Option<&'a Arc<Check>>,
     backends: HashMap<Address, Arc<Backend>>,
+    line: Arc<WaitingLine>,
 }
 
 impl<'a> OldPool<'a> {
@@ -68,6 +69,7 @@ impl<'a> OldPool<'a> {
             check: old.checks.get(name),
             split,
             backends,
+            line: Arc::clone(&pool.state.line),
         }
     }
 
@@ -76,7 +78,7 @@ impl<'a> OldPool<'a> {
         &self,
         wanted: &model::Backend,
         pool: &Arc<str>,
-        settings: Settings,
+        (settings, limit): (Settings, u32),
         context: &Context<'_>,
     ) -> Arc<Backend> {
         let address = convert::address(&wanted.address);
@@ -84,7 +86,10 @@ impl<'a> OldPool<'a> {
             Some(backend) => Arc::clone(backend),
             None => {
                 let health = Health::new(settings, context.uptime);
-                Arc::new(Backend::new(Arc::clone(pool), address, health, context.workers))
+                let backend = Backend::new(Arc::clone(pool), address, health, context.workers);
+                let backend = backend.waited_for_in(&self.line);
+                backend.set_limit(limit);
+                Arc::new(backend)
             }
         }
     }
@@ -120,9 +125,11 @@ fn compile_pool(
         Some(pool) => Arc::clone(&pool.name),
         None => pool.name.value.as_str().into(),
     };
+    let queue = convert::queue(pool);
+    let limit = queue.max_requests_per_backend;
     let shares = pool.versions.values().map(|version| {
         let members = version.backends.iter().map(|wanted| Member {
-            backend: old.backend(wanted, &name, check.settings, context),
+            backend: old.backend(wanted, &name, (check.settings, limit), context),
             weight: wanted.weight,
             backup: wanted.backup,
         });
@@ -140,13 +147,17 @@ fn compile_pool(
             }
             Arc::clone(&pool.state)
         }
-        None => Arc::new(PoolState::new(split, context.workers, context.uptime)),
+        None => {
+            let line = Arc::clone(&old.line);
+            Arc::new(PoolState::new(line, split, context.workers, context.uptime))
+        }
     };
     let pool = Pool {
         name,
         policy: convert::rules(pool).policy,
         secure_cookie: convert::secure_cookie(pool),
         slow_start: pool.slow_start,
+        queue,
         retries: convert::retries(&pool.retries),
         upstream,
         state,

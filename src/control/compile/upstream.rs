@@ -21,7 +21,7 @@ use crate::state::tls::{
 pub(super) struct Roots(BTreeMap<Option<PathBuf>, Arc<RootCertStore>>);
 
 impl Roots {
-    fn load(
+    pub(super) fn load(
         &mut self,
         file: Option<&Located<PathBuf>>,
         key: &str,

@@ -7,6 +7,7 @@ use crate::telemetry::metrics as metric;
 
 pub(super) fn write(snapshot: &Snapshot, text: &mut Text) {
     requests(snapshot, text);
+    queues(snapshot, text);
     versions(snapshot, text);
 }
 
@@ -28,6 +29,23 @@ fn requests(snapshot: &Snapshot, text: &mut Text) {
     let mut samples = text.family(&metric::POOL_BUDGET_EXHAUSTED);
     for pool in snapshot.pools.values() {
         samples.add(&[&pool.name], pool.state.cells.sum(|cells| cells.budget_exhausted.get()));
+    }
+}
+
+fn queues(snapshot: &Snapshot, text: &mut Text) {
+    let mut samples = text.family(&metric::POOL_QUEUE_LENGTH);
+    for pool in snapshot.pools.values() {
+        samples.add(&[&pool.name], pool.state.line.len());
+    }
+    let mut samples = text.family(&metric::POOL_QUEUED);
+    for pool in snapshot.pools.values() {
+        samples.add(&[&pool.name], pool.state.cells.sum(|cells| cells.queued.get()));
+    }
+    let mut samples = text.family(&metric::POOL_QUEUE_REJECTED);
+    for pool in snapshot.pools.values() {
+        let cells = &pool.state.cells;
+        samples.add(&[&pool.name, "full"], cells.sum(|cells| cells.queue_full.get()));
+        samples.add(&[&pool.name, "timeout"], cells.sum(|cells| cells.queue_timeouts.get()));
     }
 }
 

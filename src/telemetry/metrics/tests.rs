@@ -11,7 +11,9 @@ use crate::balance::{AllDown, Condition, Policy};
 use crate::certs::{self, CertificateTable, generate};
 use crate::health::{EjectionReason, FlapSettings, Health, Reason, Settings};
 use crate::state::counters::PerWorker;
-use crate::state::pool::{PickRules, Protocol, RetryPolicy, SecureCookie, UpstreamSettings};
+use crate::state::pool::{
+    PickRules, Protocol, QueueSettings, RetryPolicy, SecureCookie, UpstreamSettings,
+};
 use crate::state::snapshot::ListenerLimits;
 use crate::state::tls::{self, ServerTls};
 use crate::state::{
@@ -151,6 +153,7 @@ fn pool(name: &Arc<str>, shares: &[(&Arc<Version>, f64)]) -> Arc<Pool> {
         policy: Policy::LeastConnections,
         secure_cookie: SecureCookie::Auto,
         slow_start: Duration::ZERO,
+        queue: QueueSettings { max_requests_per_backend: u32::MAX, size: 0, timeout: SECOND },
         retries: RetryPolicy {
             attempts: 1,
             budget: 0.2,
@@ -173,6 +176,7 @@ fn pool(name: &Arc<str>, shares: &[(&Arc<Version>, f64)]) -> Arc<Pool> {
         }),
         state: Arc::new(PoolState {
             split: ArcSwap::from_pointee(Split { shares }),
+            line: Arc::default(),
             budget: RetryBudget::new(Duration::ZERO),
             cells: PerWorker::new(WORKERS),
         }),

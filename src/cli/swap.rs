@@ -1,0 +1,135 @@
+//! `tidegate swap`, `tidegate rollback` and `tidegate report`.
+
+use std::env;
+use std::process::ExitCode;
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::wait::{Until, WaitOptions, Waited, say, text, wait, wait_and_report};
+use super::{AdminOptions, client, fail, print};
+
+/// Arguments of `tidegate swap`.
+#[derive(Debug, Args)]
+pub(super) struct SwapArguments {
+    /// The pool
+    pool: String,
+    /// Its version that is to serve
+    version: String,
+    #[command(flatten)]
+    admin: AdminOptions,
+    /// How far to wait
+    #[arg(long, value_enum, default_value = "drained", conflicts_with = "no_wait")]
+    until: Until,
+    #[command(flatten)]
+    wait: WaitOptions,
+    /// Begin it, and do not wait
+    #[arg(long)]
+    no_wait: bool,
+    /// Cancel a swap of the pool that runs, and begin this one
+    #[arg(long)]
+    replace: bool,
+}
+
+/// Arguments of `tidegate rollback`.
+#[derive(Debug, Args)]
+pub(super) struct RollbackArguments {
+    /// The pool
+    pool: String,
+    #[command(flatten)]
+    admin: AdminOptions,
+    /// Without the health checks of the version before
+    #[arg(long)]
+    force: bool,
+}
+
+/// Begins a swap, waits for it and prints its report.
+pub(super) fn swap(arguments: &SwapArguments) -> ExitCode {
+    let SwapArguments { pool, version, admin, until, wait, no_wait, replace } = arguments;
+    let path = format!("/api/pools/{}/swap", client::escape(pool));
+    let body = json!({
+        "version": version, "replace": replace, "asked_by": asked_by("tidegate swap"),
+    });
+    let answer = match ask(admin, &path, &body) {
+        Ok(answer) => answer,
+        Err(code) => return code,
+    };
+    let Some(id) = answer["id"].as_u64() else {
+        // There was nothing to do: what was asked for is so already.
+        return print(&format!("{}\n", answer["words"].as_str().unwrap_or("done")));
+    };
+    if *no_wait {
+        return print(&format!("swap {id} of pool {pool} to {version} has begun\n"));
+    }
+    ExitCode::from(wait_and_report(admin, id, *until, wait))
+}
+
+/// Goes back to the version before, waits until it serves and prints the report.
+pub(super) fn rollback(arguments: &RollbackArguments) -> ExitCode {
+    let RollbackArguments { pool, admin, force } = arguments;
+    let path = format!("/api/pools/{}/rollback", client::escape(pool));
+    let body = json!({ "force": force, "asked_by": asked_by("tidegate rollback") });
+    let answer = match ask(admin, &path, &body) {
+        Ok(answer) => answer,
+        Err(code) => return code,
+    };
+    let Some(id) = answer["id"].as_u64() else {
+        return print(&format!("{}\n", answer["words"].as_str().unwrap_or("done")));
+    };
+    match wait(admin, id, Until::Verdict, &WaitOptions { timeout: None }) {
+        Ok(Waited::Over(report) | Waited::TimedOut(report)) => {
+            print(text(&report));
+            // That swap was rolled back, or a swap to the version before was made.
+            let is_back = ["rolled_back", "cancelled", "kept", "undecided"];
+            let outcome = report["outcome"].as_str().unwrap_or_default();
+            if is_back.contains(&outcome) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        }
+        Err(error) => fail(error),
+    }
+}
+
+/// Prints one report, or a line for each.
+pub(super) fn report(admin: &AdminOptions, id: Option<u64>, json: bool) -> ExitCode {
+    let path = id.map_or_else(|| "/api/reports".to_owned(), |id| format!("/api/reports/{id}"));
+    let answer = match client::get(admin, &path) {
+        Ok(answer) => answer,
+        Err(error) => return fail(error),
+    };
+    if json {
+        return print(&answer);
+    }
+    let answer: Value = serde_json::from_str(&answer).unwrap_or_default();
+    if id.is_some() {
+        return print(text(&answer));
+    }
+    match answer["reports"].as_array().map(Vec::as_slice) {
+        None | Some([]) => print("no swap has been asked for yet\n"),
+        Some(reports) => print(&reports.iter().map(line).collect::<String>()),
+    }
+}
+
+fn line(report: &Value) -> String {
+    // Its first line is its title.
+    format!("{}\n", text(report).lines().next().unwrap_or_default())
+}
+
+fn ask(admin: &AdminOptions, path: &str, body: &Value) -> Result<Value, ExitCode> {
+    match client::post(admin, path, body) {
+        Ok(answer) => Ok(serde_json::from_str(&answer).unwrap_or_default()),
+        Err(error) => {
+            let is_refused = matches!(error, client::ClientError::Refused { .. });
+            let code = fail(error);
+            if is_refused {
+                say("nothing was changed");
+            }
+            Err(code)
+        }
+    }
+}
+
+/// Who asks, as the report has it.
+fn asked_by(command: &str) -> String {
+    let user = ["USER", "LOGNAME"].iter().find_map(|name| env::var(name).ok());
+    let user = user.filter(|user| !user.is_empty());
+    user.map_or_else(|| format!("`{command}`"), |user| format!("`{command}` by {user}"))
+}

@@ -1,0 +1,77 @@
+//! From a prepared request to a slot on a backend: at once, or in line.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use http::HeaderValue;
+use http::header::COOKIE;
+
+use super::error::Failure;
+use super::outgoing::Outgoing;
+use super::record::RequestRecord;
+use crate::state::waiting::Waiter;
+use crate::state::{BackendId, NotPicked, Picked, Pool};
+
+/// Picks a backend for one attempt, and waits for a slot if all are at their limit.
+///
+/// # Errors
+/// That nobody can be asked, that the line is full, or that the wait was too long.
+pub async fn pick(
+    pool: &Arc<Pool>,
+    outgoing: &Outgoing,
+    tried: &[BackendId],
+    record: &RequestRecord,
+) -> Result<Picked, Failure> {
+    let worker = &record.connection.worker;
+    let cookies = cookies(outgoing).map(HeaderValue::as_bytes);
+    let picked = worker.with_rng(|rng| pool.pick(cookies, outgoing.client_hash, tried, rng));
+    match picked {
+        Ok(picked) => Ok(picked),
+        Err(NotPicked::Nobody) => Err(Failure::NoBackend),
+        // Boxed, since every other request would have room for it.
+        Err(NotPicked::Full | NotPicked::BoundIsFull) => {
+            Box::pin(wait(pool, outgoing, tried, record)).await
+        }
+    }
+}
+
+fn cookies(outgoing: &Outgoing) -> impl Iterator<Item = &HeaderValue> {
+    let cookies = outgoing.has_cookies.then(|| outgoing.head.headers.get_all(COOKIE).iter());
+    cookies.into_iter().flatten()
+}
+
+/// Waits in line. If the client leaves, this is dropped, and with it the place in line and the slot
+/// that may just have been given: it goes to the next.
+async fn wait(
+    pool: &Arc<Pool>,
+    outgoing: &Outgoing,
+    tried: &[BackendId],
+    record: &RequestRecord,
+) -> Result<Picked, Failure> {
+    let worker = Rc::clone(&record.connection.worker);
+    let cells = pool.state.cells.cell(worker.id);
+    let (mut waiter, answer) = Waiter::new(&pool.state, worker.with_rng(fastrand::Rng::fork));
+    waiter.cookies = cookies(outgoing).cloned().collect();
+    waiter.hash = outgoing.client_hash;
+    waiter.tried = tried.into();
+    let place = pool.state.line.join(pool.queue.size, waiter).map_err(|_full| {
+        cells.queue_full.add(1);
+        Failure::QueueFull
+    })?;
+    cells.queued.add(1);
+    let until = worker.tick() + pool.queue.timeout;
+    let route_first = outgoing.deadline.filter(|deadline| *deadline < until);
+    let answer = worker.wheel.timer().within(route_first.unwrap_or(until), answer).await;
+    drop(place);
+    worker.tick();
+    match answer {
+        Ok(Ok(Ok(picked))) => Ok(picked),
+        // The line never lets go of a waiter unanswered.
+        Ok(Ok(Err(_)) | Err(_)) => Err(Failure::NoBackend),
+        Err(_expired) if route_first.is_some() => Err(Failure::Deadline),
+        Err(_expired) => {
+            cells.queue_timeouts.add(1);
+            Err(Failure::QueueTimeout)
+        }
+    }
+}
