@@ -33,6 +33,10 @@ pub enum End {
     BackendStalled,
     /// The route's total time was over.
     Deadline,
+    /// Nothing came through a tunnel for `tunnel_idle_timeout`.
+    TunnelIdle,
+    /// A tunnel, closed since its backend is let go.
+    Drained,
 }
 
 impl End {
@@ -44,6 +48,8 @@ impl End {
             End::BackendMalformed => "malformed_response",
             End::BackendStalled => "backend_stalled",
             End::Deadline => "timeout",
+            End::TunnelIdle => "tunnel_idle_timeout",
+            End::Drained => "drained",
         }
     }
 }

@@ -22,6 +22,8 @@ use super::body::Hold;
 use super::io::ClientStream;
 use super::record::{End, RequestRecord};
 use super::timer::Timer;
+use super::tunnels::OpenTunnel;
+use super::websocket::{Frames, GOING_AWAY};
 use super::worker::Worker;
 use crate::upstream::dial::UpstreamStream;
 
@@ -40,6 +42,8 @@ pub struct Start {
     pub record: RequestRecord,
     /// The longest time without a byte either way.
     pub idle_timeout: Option<Duration>,
+    /// Whether what goes through it are the frames of a WebSocket.
+    pub websocket: bool,
 }
 
 /// The client's end.
@@ -57,6 +61,7 @@ pub struct Tunnel {
     // Told and let go before the streams are: who sees them end finds it in the numbers.
     record: RequestRecord,
     hold: Hold,
+    open: OpenTunnel,
     worker: Rc<Worker>,
     client: ClientEnd,
     upstream: UpstreamStream,
@@ -68,14 +73,37 @@ pub struct Tunnel {
     timer: Timer,
     /// The client's direction has ended.
     left: bool,
+    /// The frames that the backend sends, if they are frames.
+    frames: Option<Frames>,
+    closing: Closing,
 }
+
+/// How far it has come with being closed from our side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Closing {
+    /// Nobody has asked for it.
+    No,
+    /// As soon as a frame of the backend's has ended.
+    Asked,
+    /// The client has been told, and what the backend sends goes nowhere. It is the client's close
+    /// frame that the backend gets as an answer to nothing, and answers.
+    Told,
+}
+
+/// A tunnel that is told to close has so long for it.
+const CLOSE_PATIENCE: Duration = Duration::from_secs(5);
 
 impl Tunnel {
     /// Begins a tunnel. `early` is what the client sent ahead.
     pub fn new(start: Start, client: ClientEnd, early: Bytes) -> Self {
-        let Start { worker, upstream, early: answered, hold, record, idle_timeout } = start;
-        hold.slot.backend().cells.cell(worker.id).tunnels_opened.add(1);
+        let Start { worker, upstream, early: answered, hold, record, idle_timeout, websocket } =
+            start;
+        let mut frames = websocket.then(Frames::default);
+        if let Some(frames) = &mut frames {
+            frames.pass(&answered);
+        }
         Tunnel {
+            open: OpenTunnel::new(&worker, hold.slot.backend()),
             client,
             upstream,
             to_upstream: Direction::new(early),
@@ -84,6 +112,8 @@ impl Tunnel {
             idle_timeout,
             timer: worker.wheel.timer(),
             left: false,
+            frames,
+            closing: Closing::No,
             hold,
             record,
             worker,
@@ -99,14 +129,30 @@ impl Tunnel {
         record.add_sent(usize::try_from(to_client.moved).unwrap_or(usize::MAX));
         cells.bytes_in.add(to_client.moved);
         cells.bytes_out.add(to_upstream.moved);
-        cells.tunnels_closed.add(1);
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        if self.closing == Closing::No && self.open.is_to_close(cx) {
+            if self.frames.is_none() {
+                return Poll::Ready(End::Drained);
+            }
+            self.closing = Closing::Asked;
+            self.timer.arm(Instant::now() + CLOSE_PATIENCE);
+        }
+        match self.poll_move(cx) {
+            Poll::Ready(End::Complete) if self.closing != Closing::No => Poll::Ready(End::Drained),
+            Poll::Ready(end) => Poll::Ready(end),
+            Poll::Pending => self.poll_timer(cx),
+        }
+    }
+
+    /// Moves what can be moved now.
+    fn poll_move(&mut self, cx: &mut Context<'_>) -> Poll<End> {
         let Tunnel { worker, client, upstream, to_upstream, to_client, .. } = self;
         let scratch = &mut worker.scratch.borrow_mut()[..];
-        let up = to_upstream.poll(cx, client, upstream, scratch);
-        let down = to_client.poll(cx, upstream, client, scratch);
+        let up = to_upstream.poll(cx, client, upstream, scratch, &mut All);
+        let mut frames = Watched { frames: &mut self.frames, closing: &mut self.closing };
+        let down = to_client.poll(cx, upstream, client, scratch, &mut frames);
         match (up, down) {
             (Poll::Ready(Err(_)), _) => return Poll::Ready(End::Incomplete),
             (_, Poll::Ready(Err(_))) => return Poll::Ready(End::BackendBrokeOff),
@@ -123,14 +169,70 @@ impl Tunnel {
             }
             _ => {}
         }
-        let moved = to_upstream.moved + to_client.moved;
+        Poll::Pending
+    }
+
+    fn poll_timer(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        if self.closing != Closing::No {
+            return self.timer.poll_expired(cx).map(|()| End::Drained);
+        }
+        let moved = self.to_upstream.moved + self.to_client.moved;
         if let Some(idle_timeout) = self.idle_timeout
             && (moved != self.seen || !self.timer.is_armed())
         {
             self.seen = moved;
             self.timer.arm(Instant::now() + idle_timeout);
         }
-        self.timer.poll_expired(cx).map(|()| End::Deadline)
+        self.timer.poll_expired(cx).map(|()| End::TunnelIdle)
+    }
+}
+
+/// Decides what of the bytes that were read goes on, and what is said in their place.
+trait Filter {
+    /// What is to be written, should everything read so far have been, before more is read.
+    fn say(&mut self) -> Option<&'static [u8]> {
+        None
+    }
+
+    /// Of these bytes, the first so many go on.
+    fn pass(&mut self, bytes: &[u8]) -> usize;
+}
+
+/// Everything goes on.
+struct All;
+
+impl Filter for All {
+    fn pass(&mut self, bytes: &[u8]) -> usize {
+        bytes.len()
+    }
+}
+
+/// What the backend sends, until the tunnel is to close.
+struct Watched<'a> {
+    frames: &'a mut Option<Frames>,
+    closing: &'a mut Closing,
+}
+
+impl Filter for Watched<'_> {
+    fn say(&mut self) -> Option<&'static [u8]> {
+        let at_boundary = self.frames.as_ref().is_some_and(Frames::at_boundary);
+        if *self.closing != Closing::Asked || !at_boundary {
+            return None;
+        }
+        *self.closing = Closing::Told;
+        Some(&GOING_AWAY)
+    }
+
+    fn pass(&mut self, bytes: &[u8]) -> usize {
+        match (&mut *self.frames, *self.closing) {
+            (None, _) => bytes.len(),
+            (Some(frames), Closing::No) => {
+                frames.pass(bytes);
+                bytes.len()
+            }
+            (Some(frames), Closing::Asked) => frames.pass_frame(bytes),
+            (Some(_), Closing::Told) => 0,
+        }
     }
 }
 
@@ -164,6 +266,7 @@ impl Direction {
         from: &mut R,
         to: &mut W,
         scratch: &mut [u8],
+        filter: &mut impl Filter,
     ) -> Poll<io::Result<()>> {
         // A bound on one turn, so that two fast ends cannot keep a worker to themselves.
         for _ in 0..16 {
@@ -185,6 +288,10 @@ impl Direction {
                 }
                 State::Open => {}
             }
+            if let Some(words) = filter.say() {
+                self.kept = Bytes::from_static(words);
+                continue;
+            }
             let mut buffer = ReadBuf::new(scratch);
             match Pin::new(&mut *from).poll_read(cx, &mut buffer) {
                 Poll::Ready(result) => result?,
@@ -199,6 +306,10 @@ impl Direction {
             let read = buffer.filled();
             if read.is_empty() {
                 self.state = State::Ended;
+                continue;
+            }
+            let read = &read[..filter.pass(read)];
+            if read.is_empty() {
                 continue;
             }
             let written = match Pin::new(&mut *to).poll_write(cx, read) {

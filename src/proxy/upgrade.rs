@@ -83,6 +83,7 @@ pub struct Switching {
     hold: Hold,
     idle_timeout: Option<Duration>,
     stream: Option<OnUpgrade>,
+    websocket: bool,
 }
 
 impl Switching {
@@ -103,6 +104,9 @@ impl Switching {
         parts.version = Version::HTTP_11;
         parts.extensions.clear();
         let protocol = parts.headers.get(UPGRADE).cloned();
+        let asked = wish.protocol().as_bytes();
+        let websocket = protocol.as_ref().map_or(asked, HeaderValue::as_bytes);
+        let websocket = websocket.trim_ascii().eq_ignore_ascii_case(b"websocket");
         let (keep, stream) = match wish {
             Wish::Http1 { protocol: asked } => {
                 // RFC 9110 section 7.8: only to what was asked for, and by name.
@@ -122,19 +126,20 @@ impl Switching {
         // Neither a 101 nor the answer to CONNECT has a body (RFC 9110 section 8.6).
         parts.headers.remove(CONTENT_LENGTH);
         let response = Response::from_parts(parts, ResponseBody::empty());
-        Ok(Switching { response, upstream, hold, idle_timeout, stream })
+        Ok(Switching { response, upstream, hold, idle_timeout, stream, websocket })
     }
 
     /// Gives the answer; behind it the tunnel begins, and the record goes with it.
     pub fn begin(self, mut record: RequestRecord) -> Response<ResponseBody> {
-        let Switching { mut response, upstream, hold, idle_timeout, stream } = self;
+        let Switching { mut response, upstream, hold, idle_timeout, stream, websocket } = self;
         let survey = Survey::of(response.headers());
         mark(response.headers_mut(), survey, &record);
         record.answered(response.status());
         let connection = Rc::clone(&record.connection);
         let worker = Rc::clone(&connection.worker);
         let http1::Upgraded { stream: upstream, early } = upstream;
-        let start = tunnel::Start { worker, upstream, early, hold, record, idle_timeout };
+        let start =
+            tunnel::Start { worker, upstream, early, hold, record, idle_timeout, websocket };
         match stream {
             // The connection itself becomes the tunnel, as soon as hyper has written the answer.
             None => *connection.tunnel.borrow_mut() = Some(Box::new(start)),

@@ -1,11 +1,18 @@
 //! The opening handshake's key and its answer (RFC 6455 section 4), for WebSockets that come over
 //! HTTP/2 and go on over HTTP/1.1: RFC 8441 has no key, so we bring our own and check the answer.
 
+mod frames;
+
 use aws_lc_rs::digest::{Context, SHA1_FOR_LEGACY_USE_ONLY};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use fastrand::Rng;
 use http::HeaderValue;
+
+pub use frames::Frames;
+
+/// A close frame of a server, with the status 1001: it is going away (RFC 6455 section 7.4.1).
+pub const GOING_AWAY: [u8; 4] = [0x88, 0x02, 0x03, 0xe9];
 
 /// A fresh `Sec-WebSocket-Key`. It guards against caches, not against people (section 10.8), so
 /// any even randomness does.

@@ -27,7 +27,9 @@ use super::headers::identity::RequestIds;
 use super::listener::{self, Acceptor};
 use super::permit::Permit;
 use super::timer::Wheel;
+use super::tunnels::{self, Tunnels};
 use super::waiting::{self, WaitingRoom};
+use super::warmth;
 use crate::health::outliers::{Alarm, Outcome};
 use crate::state::shared::WorkerCells;
 use crate::state::{
@@ -60,6 +62,8 @@ pub struct Worker {
     pub shared: Arc<Shared>,
     /// Connections to backends.
     pub upstreams: Upstreams<RequestBody>,
+    /// Tunnels, to be closed if need be.
+    pub tunnels: Tunnels,
     /// Timeouts.
     pub wheel: Rc<Wheel>,
     /// Attempts that wait for a response head.
@@ -211,6 +215,7 @@ impl Worker {
             id,
             instance: instance.unwrap_or(HeaderValue::from_static("unnamed")),
             upstreams: Upstreams::new(id, shared.workers.len(), Arc::clone(&shared.files)),
+            tunnels: Tunnels::default(),
             wheel: Wheel::new(),
             waiting: WaitingRoom::default(),
             access_log: settings.access_log,
@@ -305,6 +310,8 @@ impl Worker {
             Mail::BackendDown(backend) => self.upstreams.close_idle(backend),
             Mail::Rescue(backend) => self.waiting.rescue(self, backend),
             Mail::BackendGone(backend) => self.upstreams.forget(backend),
+            Mail::WarmUp(order) => warmth::warm_up(self, order),
+            Mail::CloseTunnels(order) => tunnels::close(self, &order),
             Mail::Adopt(handover) => listener::adopt(self, handover),
             Mail::Drain { deadline } => {
                 self.deadline.set(Some(Instant::from_std(deadline)));

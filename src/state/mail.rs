@@ -6,7 +6,10 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::{Backend, BackendId, ClientFile, Listener};
+use tokio::sync::mpsc;
+
+use super::pool::UpstreamSettings;
+use super::{Backend, BackendId, ClientFile, Listener, Pace, WorkerId};
 use crate::health::outliers::Alarm;
 
 /// Names a bound address; a listener that keeps its address keeps its sockets across reloads.
@@ -67,6 +70,37 @@ pub enum HandoverStream {
     Unix(UnixStream),
 }
 
+/// An order to open connections to a backend before anybody needs them.
+#[derive(Clone, Debug)]
+pub struct WarmUp {
+    /// To whom.
+    pub backend: Arc<Backend>,
+    /// How its pool speaks to it.
+    pub settings: Arc<UpstreamSettings>,
+    /// How many unused connections the worker is to have; one of HTTP/2 is as good as many.
+    pub connections: usize,
+    /// Told once by each worker.
+    pub reply: mpsc::UnboundedSender<WarmedUp>,
+}
+
+/// What became of a [`WarmUp`] on one worker.
+#[derive(Debug)]
+pub struct WarmedUp {
+    /// Which.
+    pub worker: WorkerId,
+    /// Unused connections that it has now, or why one could not be opened.
+    pub outcome: Result<usize, String>,
+}
+
+/// An order to close the tunnels to some backends, one after another.
+#[derive(Clone, Debug)]
+pub struct CloseTunnels {
+    /// Whose. Tunnels that come later are not meant: the order can be given again, by the same pace.
+    pub backends: Arc<[BackendId]>,
+    /// How fast, over all workers.
+    pub pace: Arc<Pace>,
+}
+
 /// What wakes a worker. Handled between polls, in small batches.
 #[derive(Debug)]
 pub enum Mail {
@@ -83,6 +117,10 @@ pub enum Mail {
     Rescue(BackendId),
     /// A backend is gone: forget it once its last request is done.
     BackendGone(BackendId),
+    /// Open connections to a backend.
+    WarmUp(WarmUp),
+    /// Close tunnels: WebSockets with a close frame 1001, event streams and gRPC streams at their end.
+    CloseTunnels(CloseTunnels),
     /// Adopt a connection from a busier worker.
     Adopt(Handover),
     /// Close idle connections, finish what is in flight, cut what is left at the deadline.
@@ -103,7 +141,7 @@ pub enum Notice {
     /// What the traffic of this backend showed: judge it now.
     Alarm(Arc<Backend>, Alarm),
     /// A worker has drained: no connection of its own is left.
-    Drained(super::WorkerId),
+    Drained(WorkerId),
     /// A worker's thread panicked and was started again.
-    WorkerRestarted(super::WorkerId),
+    WorkerRestarted(WorkerId),
 }

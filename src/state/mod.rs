@@ -16,6 +16,7 @@ pub mod files;
 pub mod history;
 pub mod mail;
 pub mod once_a_second;
+pub mod pace;
 pub mod pool;
 pub mod ratio;
 pub mod route;
@@ -32,7 +33,12 @@ pub use backend::{Backend, BackendId, Slot};
 pub use budget::RetryBudget;
 pub use feed::{Event, Feed, Happening, SwapEvent};
 pub use files::{ClientFile, Files, OpenFile};
+pub use mail::{
+    CloseTunnels, Handover, ListeningSocket, Mail, Notice, SocketId, WarmUp, WarmedUp, WorkerSocket,
+};
 pub use mail::{Handover, ListeningSocket, Mail, Notice, SocketId, WorkerSocket};
+pub use pace::Pace;
+pub use pool::{Choice, Member, Picked, Pool, PoolState, Share, Split, UsableSet, Version};
 pub use pool::{Pool, PoolState, Share, Split};
 pub use ratio::Ratio;
 pub use shared::{Lifecycle, Shared, WorkerId};

@@ -57,9 +57,15 @@ impl Http1 {
         Http1 { link, writer: None, used: false }
     }
 
-    /// Whether it has served a request before.
+    /// Whether it has served a request, or lain unused, before.
     pub fn reused(&self) -> bool {
         self.used
+    }
+
+    /// It is going to lie unused before its first request: should the backend close it meanwhile,
+    /// that is no more than the ordinary race of keep-alive.
+    pub fn lay_aside(&mut self) {
+        self.used = true;
     }
 
     /// Whether an unused connection can still be used: the backend has not closed it, nor sent what

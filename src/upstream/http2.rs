@@ -123,6 +123,11 @@ where
         (self.status.streams.get() == 0).then(|| self.status.idle_since.get())
     }
 
+    /// It is going to lie unused before its first request.
+    pub fn lay_aside(&self) {
+        self.status.served.set(true);
+    }
+
     /// A stream on the connection, counted from now.
     pub fn stream(&self) -> Http2Stream<B> {
         let status = Rc::clone(&self.status);

@@ -83,6 +83,13 @@ enum Kind<B> {
     Http2(Http2Stream<B>),
 }
 
+/// A connection that nobody has used.
+#[derive(Debug)]
+enum Opened<B> {
+    Http1(Http1),
+    Http2(Http2<B>),
+}
+
 /// Keeps a connection for the length of a response.
 ///
 /// Dropped, it closes an HTTP/1.1 connection: what is left on it belongs to an exchange that was
@@ -246,28 +253,82 @@ where
 
     async fn open(self: &Rc<Self>) -> Result<Connection<B>, Error> {
         let epoch = self.epoch.get();
+        let kind = match self.dial().await? {
+            Opened::Http1(http1) => Kind::Http1(http1),
+            Opened::Http2(http2) => {
+                let stream = http2.stream();
+                self.share(http2, epoch);
+                Kind::Http2(stream)
+            }
+        };
+        Ok(Connection { lane: Rc::clone(self), epoch, kind })
+    }
+
+    /// Opens connections until so many lie unused, and gives their number then. One of HTTP/2 is as
+    /// good as many. No more are opened than are kept, but one at least is, if there is none.
+    ///
+    /// # Errors
+    /// Those of [`dial`], of the first connection that cannot be opened.
+    pub async fn warm_up(self: &Rc<Self>, connections: usize) -> Result<usize, Error> {
+        let wanted = connections.min(self.limit());
+        loop {
+            let _opening = self.opening.lock().await;
+            let unused = self.unused();
+            if unused >= wanted.max(1) {
+                return Ok(unused);
+            }
+            let epoch = self.epoch.get();
+            match Box::pin(self.dial()).await? {
+                Opened::Http1(mut http1) => {
+                    http1.lay_aside();
+                    self.put_back(http1, epoch, Instant::now());
+                }
+                Opened::Http2(http2) => {
+                    http2.lay_aside();
+                    self.share(http2, epoch);
+                }
+            }
+            // Where none is kept, to have opened one is all there is to do.
+            if self.unused() <= unused {
+                return Ok(unused);
+            }
+        }
+    }
+
+    /// Connections that lie unused.
+    pub fn unused(&self) -> usize {
+        let shared = self.http2.borrow().iter().any(|http2| http2.has_room());
+        if shared { usize::MAX } else { self.idle.borrow().len() }
+    }
+
+    async fn dial(&self) -> Result<Opened<B>, Error> {
         let settings = Arc::clone(&self.settings.borrow());
         let began = Instant::now();
         let dialled = dial(&self.backend, &settings, false, &self.files)
             .await
             .inspect_err(|error| self.count_dial_error(error))?;
         self.speaks_h2.set(Some(dialled.h2));
-        let kind = if dialled.h2 {
-            let left = settings.connect_timeout.saturating_sub(began.elapsed());
-            let opening = Http2::open(dialled.stream, &self.backend, self.worker);
-            let http2 = tokio::time::timeout(left, opening)
-                .await
-                .unwrap_or(Err(Error::ConnectTimeout))
-                .inspect_err(|_| self.count_connect_error())?;
-            let stream = http2.stream();
-            if epoch == self.epoch.get() {
-                self.http2.borrow_mut().push(http2);
-            }
-            Kind::Http2(stream)
-        } else {
-            Kind::Http1(self.connection(dialled.stream))
-        };
-        Ok(Connection { lane: Rc::clone(self), epoch, kind })
+        if !dialled.h2 {
+            return Ok(Opened::Http1(self.connection(dialled.stream)));
+        }
+        let left = settings.connect_timeout.saturating_sub(began.elapsed());
+        let opening = Http2::open(dialled.stream, &self.backend, self.worker);
+        tokio::time::timeout(left, opening)
+            .await
+            .unwrap_or(Err(Error::ConnectTimeout))
+            .inspect_err(|_| self.count_connect_error())
+            .map(Opened::Http2)
+    }
+
+    fn share(&self, http2: Http2<B>, epoch: u32) {
+        if epoch == self.epoch.get() {
+            self.http2.borrow_mut().push(http2);
+        }
+    }
+
+    /// How many unused connections are kept.
+    fn limit(&self) -> usize {
+        self.settings.borrow().keepalive_connections.div_ceil(self.workers)
     }
 
     fn connection(&self, stream: UpstreamStream) -> Http1 {
@@ -275,7 +336,7 @@ where
     }
 
     fn put_back(&self, connection: Http1, epoch: u32, now: Instant) {
-        let limit = self.settings.borrow().keepalive_connections.div_ceil(self.workers);
+        let limit = self.limit();
         let mut idle = self.idle.borrow_mut();
         let wanted = epoch == self.epoch.get() && self.files.has_room_for_unused();
         if wanted && idle.len() < limit && connection.is_reusable() {

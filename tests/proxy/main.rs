@@ -12,6 +12,7 @@ mod support;
 mod affinity;
 mod balancing;
 mod bodies;
+mod drain;
 mod ends;
 mod errors;
 mod grpc;
