@@ -192,6 +192,7 @@ mod tests {
             weight: 1,
             backup: false,
             in_flight: 0,
+            tunnels: 0,
         };
         let backends = BTreeMap::from([("127.0.0.1:1".into(), backend)]);
         let version = VersionStatus { share: 1.0, held: HeldView::default(), backends };

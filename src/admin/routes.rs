@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 
 use super::bind::Address;
 use super::guard::{self, Guard};
-use super::{AdminState, events, page, swaps};
+use super::{AdminState, backends, events, page, swaps};
 use crate::control::{Readiness, ReloadError, ReloadReport, Status};
 use crate::telemetry::{AccessLog, metrics};
 
@@ -41,6 +41,8 @@ pub(super) fn router(state: AdminState, address: Address) -> Router {
         .route("/api/reports/{id}", get(swaps::report))
         .route("/api/pools/{pool}/swap", post(swaps::swap))
         .route("/api/pools/{pool}/rollback", post(swaps::rollback))
+        .route("/api/pools/{pool}/backends/{backend}", get(backends::show))
+        .route("/api/pools/{pool}/backends/{backend}/{action}", post(backends::decide))
         .fallback(async || error(StatusCode::NOT_FOUND, "there is nothing at this path"))
         .method_not_allowed_fallback(async || {
             error(StatusCode::METHOD_NOT_ALLOWED, "this path does not take this method")

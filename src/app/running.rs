@@ -131,6 +131,7 @@ impl Running {
             tracing::error!("a worker does not end; leaving it behind");
         }
         let control = async {
+            self.handle.keep_health().await;
             self.admin.stop().await;
             self.governor.abort();
             while !self.governor.is_finished() {

@@ -14,6 +14,8 @@ pub enum Condition {
     Unhealthy,
     /// Taken out for a time because real traffic went badly.
     Ejected,
+    /// By its own wish: finishes what it has, takes nothing new unless there is nobody else.
+    Leaving,
     /// By hand: finishes what it has, takes nothing new.
     Draining,
     /// By hand: out.
@@ -22,11 +24,12 @@ pub enum Condition {
 
 impl Condition {
     /// Every condition.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Checking,
         Self::Healthy,
         Self::Unhealthy,
         Self::Ejected,
+        Self::Leaving,
         Self::Draining,
         Self::Disabled,
     ];
@@ -39,6 +42,7 @@ impl Condition {
             Self::Checking => "checking",
             Self::Unhealthy => "unhealthy",
             Self::Ejected => "ejected",
+            Self::Leaving => "leaving",
             Self::Draining => "draining",
             Self::Disabled => "disabled",
         }
@@ -82,6 +86,8 @@ pub enum Tier {
     Panic,
     /// No primary is healthy: healthy backups.
     Backup,
+    /// Nobody is known to be healthy but those who ask to be drained: they are there still.
+    Leaving,
     /// Nobody is known to be healthy: those without a verdict, primaries first.
     Checking,
     /// Nobody is fit: everybody, by [`AllDown::Try`].
@@ -123,7 +129,8 @@ pub fn usable(members: &[MemberView], panic_threshold: f64, all_down: AllDown) -
     let with = |tier, condition, backup| {
         select(tier, &move |m| m.condition == condition && m.backup == backup)
     };
-    let panic = || select(Tier::Panic, &|m| !m.backup && !m.condition.by_hand());
+    let stays = |m: &MemberView| !m.condition.by_hand() && m.condition != Condition::Leaving;
+    let panic = || select(Tier::Panic, &|m| !m.backup && stays(m));
 
     let judged = members.iter().filter(|m| !m.backup && m.condition.judged()).count();
     let healthy = with(Tier::Healthy, Condition::Healthy, false);
@@ -136,6 +143,8 @@ pub fn usable(members: &[MemberView], panic_threshold: f64, all_down: AllDown) -
         .or_else(|| panic().filter(|_| too_few && well > 0))
         .or_else(|| with(Tier::Backup, Condition::Healthy, true))
         .or_else(|| panic().filter(|_| too_few))
+        .or_else(|| with(Tier::Leaving, Condition::Leaving, false))
+        .or_else(|| with(Tier::Leaving, Condition::Leaving, true))
         .or_else(|| with(Tier::Checking, Condition::Checking, false))
         .or_else(|| with(Tier::Checking, Condition::Checking, true))
         .or_else(|| select(Tier::AllDown, &|m| all_down == AllDown::Try && !m.condition.by_hand()))
@@ -158,6 +167,7 @@ mod tests {
                     'c' => Condition::Checking,
                     'u' => Condition::Unhealthy,
                     'e' => Condition::Ejected,
+                    'l' => Condition::Leaving,
                     'd' => Condition::Draining,
                     'x' => Condition::Disabled,
                     other => panic!("no condition {other}"),
@@ -188,6 +198,12 @@ mod tests {
             ("ueU", 0.0, Fail, &[], Tier::Empty),
             ("dxu", 0.0, Try, &[2], Tier::AllDown),
             ("dxDX", 0.0, Try, &[], Tier::Empty),
+            // Those who ask to be drained are there until they are gone.
+            ("hl", 0.0, Try, &[0], Tier::Healthy),
+            ("luH", 0.0, Try, &[2], Tier::Backup),
+            ("luc", 0.0, Fail, &[0], Tier::Leaving),
+            ("uL", 0.0, Fail, &[1], Tier::Leaving),
+            ("hluuu", 0.5, Try, &[0, 2, 3, 4], Tier::Panic),
             // Panic, at a threshold of half: under it, not at it.
             ("hhuu", 0.5, Try, &[0, 1], Tier::Healthy),
             ("huuu", 0.5, Try, &[0, 1, 2, 3], Tier::Panic),

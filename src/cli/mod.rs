@@ -3,6 +3,7 @@
 //! Commands that need a running proxy ask its admin API, as any other client would; nothing here
 //! reaches into a process.
 
+mod backend;
 mod check;
 mod client;
 mod endpoint;
@@ -15,12 +16,13 @@ use std::fmt::Display;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
 
 use crate::app::{self, Ended, Options};
-use crate::demo;
+use crate::{config, demo};
 
 /// Usage errors, as `EX_USAGE` of sysexits.h: a code that no result uses.
 const USAGE: u8 = 64;
@@ -78,6 +80,37 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Give a backend nothing new, and wait until it has finished what it has
+    Drain {
+        #[command(flatten)]
+        backend: BackendName,
+        /// Give up waiting after this long, such as 30s; the drain stays
+        #[arg(long, value_name = "D", value_parser = config::parse_duration, conflicts_with = "no_wait")]
+        timeout: Option<Duration>,
+        /// Close its tunnels (WebSockets, event streams, gRPC streams) by and by, rather than keep them
+        #[arg(long)]
+        close_tunnels: bool,
+        /// Do not wait
+        #[arg(long)]
+        no_wait: bool,
+    },
+    /// Take a drain back
+    Undrain(BackendName),
+    /// Give a backend nothing new, and do not probe it
+    Disable(BackendName),
+    /// Take a disabled backend back, as soon as its health check passes
+    Enable(BackendName),
+}
+
+/// A backend of a running proxy.
+#[derive(Debug, Args)]
+struct BackendName {
+    /// Its pool
+    pool: String,
+    /// Its address, as `tidegate status` has it
+    backend: String,
+    #[command(flatten)]
+    admin: AdminOptions,
 }
 
 const SWAP_HELP: &str = "\
@@ -128,6 +161,12 @@ pub fn main() -> ExitCode {
         Command::Rollback(arguments) => swap::rollback(&arguments),
         Command::Report { id, admin, json } => swap::report(&admin, id, json),
         Command::Status { admin, json } => status::status(&admin, json),
+        Command::Drain { backend, timeout, close_tunnels, no_wait } => {
+            backend::drain(&backend, close_tunnels, (!no_wait).then_some(timeout))
+        }
+        Command::Undrain(backend) => backend::decide(&backend, "undrain"),
+        Command::Disable(backend) => backend::decide(&backend, "disable"),
+        Command::Enable(backend) => backend::decide(&backend, "enable"),
     }
 }
 

@@ -11,10 +11,13 @@ use std::time::SystemTime;
 
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::oneshot;
+use tokio::task::JoinSet;
 
+use super::by_hand::Hands;
 use super::changes::changes;
 use super::compile::{Compiled, Context, Effects, Generation, compile, file_errors, log_settings};
 use super::handle::{Command, Handle, ReloadError, ReloadReport};
+use super::health_memory;
 use super::not_in_force::not_in_force;
 use super::probers::Probers;
 use super::sockets::{Opening, SocketChanges, SocketKey, Sockets};
@@ -154,13 +157,18 @@ pub struct Governor {
     probers: Arc<Probers>,
     handle: Handle,
     commands: UnboundedReceiver<Command>,
+    /// What goes on beside it, and ends with it.
+    _tasks: JoinSet<()>,
 }
 
 impl Governor {
     /// Needs the control runtime around it, like all that follows.
     pub fn new(shared: &Arc<Shared>, setting: Setting, notices: UnboundedReceiver<Notice>) -> Self {
-        let (handle, commands) = Handle::new(Arc::clone(shared));
         let probers = Arc::new(Probers::new(shared));
+        let hands = Hands::new(shared, &probers, &setting.store);
+        let (handle, commands) = Handle::new(Arc::clone(shared), hands);
+        let mut tasks = JoinSet::new();
+        tasks.spawn(health_memory::keep(Arc::clone(shared), setting.store.clone()));
         tokio::spawn(heed(notices, Arc::clone(&probers)));
         Governor {
             shared: Arc::clone(shared),
@@ -169,6 +177,7 @@ impl Governor {
             probers,
             handle,
             commands,
+            _tasks: tasks,
         }
     }
 
@@ -214,8 +223,10 @@ impl Governor {
             self.prepare_beside().await
         };
         let result = prepared.and_then(|prepared| self.put_in_force(prepared)).map_err(Arc::new);
-        if let Err(error) = &result {
-            events::reload_failed(&self.shared, error);
+        match &result {
+            // Backends that are gone take what was decided about them along. A failure is in the log.
+            Ok(_) => drop(self.handle.hands().keep().await),
+            Err(error) => events::reload_failed(&self.shared, error),
         }
         for reply in waiting {
             // Who asked may have left meanwhile.
@@ -277,6 +288,11 @@ impl Governor {
         let snapshot = Arc::clone(&generation.snapshot);
         snapshot.pools.values().for_each(|pool| limit_backends(pool));
         self.shared.snapshot.store(Arc::clone(&snapshot));
+        if snapshot.generation == 1 {
+            let (publisher, store) = (self.probers.publisher(), &self.setting.store);
+            health_memory::restore(&self.shared, publisher, store, &snapshot);
+            self.handle.hands().restore(&snapshot);
+        }
         for (pool, split) in effects.splits {
             pool.split.store(Arc::new(split));
         }

@@ -10,10 +10,11 @@ use arc_swap::ArcSwap;
 use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
 
+use super::by_hand::{Action, HandError, HandReport, Hands};
 use super::compile::{AdminAccess, Generation};
 use super::files::reason;
 use super::notify::Webhook;
-use super::status::Status;
+use super::status::{BackendStatus, Status};
 use super::swaps::{Board, SwapId, SwapOptions, SwapRefused};
 use crate::balance::Condition;
 use crate::config::Errors;
@@ -122,15 +123,27 @@ struct Inner {
     generation: ArcSwap<Generation>,
     swaps: Board,
     was_ready: AtomicBool,
+    hands: Hands,
 }
 
 impl Handle {
-    pub(super) fn new(shared: Arc<Shared>) -> (Self, mpsc::UnboundedReceiver<Command>) {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        hands: Hands,
+    ) -> (Self, mpsc::UnboundedReceiver<Command>) {
         let (commands, received) = mpsc::unbounded_channel();
         let generation = ArcSwap::from_pointee(Generation::none());
         let (swaps, was_ready) = (Board::default(), AtomicBool::new(false));
-        let inner = Inner { commands, shared, generation, swaps, was_ready };
+        let inner = Inner { commands, shared, generation, swaps, was_ready, hands };
         (Handle(Arc::new(inner)), received)
+    }
+
+    /// One without a governor, for tests.
+    #[cfg(test)]
+    pub(super) fn alone(shared: Arc<Shared>) -> (Self, mpsc::UnboundedReceiver<Command>) {
+        let probers = Arc::new(super::probers::Probers::new(&shared));
+        let hands = Hands::new(&shared, &probers, &super::Store::default());
+        Handle::new(shared, hands)
     }
 
     /// Reads the configuration file again, and puts it in force if it is good. Several at once are
@@ -197,6 +210,29 @@ impl Handle {
         &self.0.swaps
     }
 
+    /// Drains or disables a backend, or takes that back.
+    ///
+    /// # Errors
+    /// If there is no such backend, or another decision stands.
+    pub async fn by_hand(
+        &self,
+        pool: &str,
+        backend: &str,
+        action: Action,
+    ) -> Result<HandReport, HandError> {
+        self.0.hands.apply(pool, backend, action).await
+    }
+
+    /// How one backend is, if there is such a one.
+    pub fn backend_status(&self, pool: &str, backend: &str) -> Option<BackendStatus> {
+        BackendStatus::of(&self.0.shared, pool, backend)
+    }
+
+    /// Keeps for the next start what is known of the backends' health.
+    pub async fn keep_health(&self) {
+        self.0.hands.keep_health().await;
+    }
+
     /// What is going on now.
     pub fn status(&self) -> Status {
         Status::of(&self.0.shared, &self.0.swaps)
@@ -237,6 +273,10 @@ impl Handle {
     /// Who is told of swaps, by the configuration in force.
     pub(super) fn webhook(&self) -> Option<Arc<Webhook>> {
         self.0.generation.load().webhook.clone()
+    }
+
+    pub(super) fn hands(&self) -> &Hands {
+        &self.0.hands
     }
 
     pub(super) fn generation(&self) -> Arc<Generation> {

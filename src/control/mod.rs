@@ -4,11 +4,13 @@
 //! one in force, [`sockets`] binds what it needs, and only then a pointer is swapped. [`probers`]
 //! keep asking the backends how they are. Others speak to all this by a [`Handle`].
 
+pub mod by_hand;
 mod changes;
 pub mod compile;
 mod files;
 pub mod governor;
 pub mod handle;
+mod health_memory;
 mod in_service;
 mod not_in_force;
 pub mod notify;
@@ -21,6 +23,7 @@ pub mod state_dir;
 pub mod status;
 pub mod store;
 pub mod swaps;
+mod transition;
 
 pub use compile::AdminAccess;
 pub use governor::{Governor, Prepared};

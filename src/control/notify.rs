@@ -236,7 +236,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/hook?team=1", listener.local_addr().unwrap());
         let (shared, _ends) = Shared::new(1, "i".into(), Snapshot::empty(), u64::MAX);
-        let (handle, _commands) = Handle::new(Arc::clone(&shared));
+        let (handle, _commands) = Handle::alone(Arc::clone(&shared));
         let mut generation = Generation::none();
         generation.webhook = Some(Arc::new(webhook(&url)));
         handle.set_generation(generation);
@@ -276,7 +276,7 @@ mod tests {
     async fn who_is_gone_is_not_told_again() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (shared, _ends) = Shared::new(1, "i".into(), Snapshot::empty(), u64::MAX);
-        let (handle, _commands) = Handle::new(shared);
+        let (handle, _commands) = Handle::alone(shared);
         let mut generation = Generation::none();
         let url = format!("http://{}/", listener.local_addr().unwrap());
         generation.webhook = Some(Arc::new(webhook(&url)));

@@ -10,13 +10,15 @@ use tokio::time::Instant;
 
 use super::probe::{Check, probe};
 use super::publisher::Publisher;
-use crate::balance::Condition;
-use crate::health::{ProbeFailure, State, Transition};
+use super::transition::publish;
+use crate::health::{ProbeFailure, State};
 use crate::state::{Address, Backend, Mail, Shared};
-use crate::telemetry::events;
 
 /// Between two probes of a backend under suspicion; no two follow each other sooner.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
+
+/// The next probe of a backend that is disabled comes when somebody asks for it.
+const UNTIL_WOKEN: Duration = Duration::from_secs(3600);
 
 /// Probes one backend for as long as it is in force.
 #[derive(Debug)]
@@ -35,6 +37,10 @@ impl Prober {
         let mut addresses = Vec::new();
         loop {
             self.pause(delay).await;
+            if self.backend.health().state() == State::Disabled {
+                delay = UNTIL_WOKEN;
+                continue;
+            }
             let check = Arc::clone(&self.check.borrow_and_update());
             let started = Instant::now();
             let outcome = self.probe(&check, &mut addresses).await;
@@ -147,25 +153,6 @@ impl Prober {
         }
         let now = self.shared.uptime();
         let transition = self.backend.health().on_probe(now, outcome);
-        if let Some(transition) = transition {
-            self.publish(now, &transition);
-        }
-    }
-
-    fn publish(&self, now: Duration, transition: &Transition) {
-        let condition = match transition.to {
-            State::Checking => Condition::Checking,
-            State::Healthy => Condition::Healthy,
-            State::Unhealthy => Condition::Unhealthy,
-            State::Ejected { .. } => Condition::Ejected,
-        };
-        // Whoever sees the new condition is to find its reason.
-        self.backend.history.record(now, transition.clone());
-        self.backend.set_condition(condition);
-        self.publisher.changed(&self.backend.pool);
-        if condition == Condition::Unhealthy {
-            self.shared.broadcast(|| Mail::BackendDown(self.backend.id));
-        }
-        events::backend_transition(&self.shared, &self.backend, transition);
+        publish(&self.shared, &self.publisher, &self.backend, transition.as_slice());
     }
 }

@@ -83,6 +83,11 @@ impl Probers {
         left.into_values().map(|gone| Arc::clone(&gone.backend)).collect()
     }
 
+    /// Who is told of backends that are in another state.
+    pub(super) fn publisher(&self) -> &Publisher {
+        &self.publisher
+    }
+
     /// Probes a backend at once, and without pause until there is a verdict.
     pub fn suspect(&self, backend: BackendId) {
         if let Some(prober) = self.lock().get(&backend) {

@@ -65,7 +65,7 @@ pub struct VersionStatus {
 /// A backend.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct BackendStatus {
-    /// `healthy`, `checking`, `unhealthy`, `ejected`, `draining` or `disabled`.
+    /// `healthy`, `checking`, `unhealthy`, `ejected`, `leaving`, `draining` or `disabled`.
     pub state: &'static str,
     /// How long it has been that.
     pub since_seconds: f64,
@@ -77,8 +77,21 @@ pub struct BackendStatus {
     pub weight_ratio: f64,
     /// Takes requests only if no other can.
     pub backup: bool,
-    /// Requests that it is working on.
+    /// Requests that it is working on, tunnels included.
     pub in_flight: u32,
+    /// Tunnels: WebSockets, event streams, gRPC streams.
+    pub tunnels: u64,
+}
+
+impl BackendStatus {
+    /// One backend as it is now, if there is such a one.
+    pub fn of(shared: &Shared, pool: &str, address: &str) -> Option<Self> {
+        let snapshot = shared.snapshot.load();
+        let split = snapshot.pools.get(pool)?.state.split.load();
+        let mut members = split.shares.iter().flat_map(|share| &share.version.members);
+        let member = members.find(|member| *member.backend.label == *address)?;
+        Some(of_member(member, &member.backend, shared))
+    }
 }
 
 impl Status {
@@ -138,16 +151,22 @@ fn backends(version: &Version, shared: &Shared) -> BTreeMap<Arc<str>, BackendSta
 fn of_member(member: &Member, backend: &Backend, shared: &Shared) -> BackendStatus {
     // Before its reason, which is recorded before it.
     let state = backend.condition().label();
-    let since = backend.health().since();
+    let (since, by_hand) = {
+        let health = backend.health();
+        (shared.uptime().saturating_sub(health.since()), health.by_hand())
+    };
+    // Which may have been in the life of another process.
+    let since = by_hand.map_or(since, |by_hand| by_hand.since.elapsed().unwrap_or_default());
     let reason = backend.history.latest().map(|past| past.transition.reason.to_string());
     BackendStatus {
         state,
-        since_seconds: shared.uptime().saturating_sub(since).as_secs_f64(),
+        since_seconds: since.as_secs_f64(),
         reason: reason.unwrap_or_else(|| "no verdict yet".to_owned()),
         weight: member.weight,
         weight_ratio: backend.weight_ratio(),
         backup: member.backup,
         in_flight: backend.in_flight(),
+        tunnels: backend.tunnels(),
     }
 }
 

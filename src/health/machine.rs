@@ -3,9 +3,10 @@
 //! Two things are known of a backend: the verdict of its probes, and whether real traffic had it
 //! ejected. They are kept apart, so that neither can undo the other: a passing probe does not cut an
 //! ejection short, and the end of an ejection does not bring back a backend that fails its probes.
-//! The state is read off both, failing probes first.
+//! The state is read off both, failing probes first. Above them stands what an operator has decided,
+//! and between them whether the backend itself asks for no more requests.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use super::expect::ProbeFailure;
 use super::flaps::{FlapGuard, FlapSettings, Hold};
@@ -40,6 +41,30 @@ pub enum State {
         /// When it comes back, since the process started.
         until: Duration,
     },
+    /// It asks to be drained: nothing new, unless there is nobody else.
+    Leaving,
+    /// By hand: it finishes what it has and takes nothing new.
+    Draining,
+    /// By hand: out, and not even probed.
+    Disabled,
+}
+
+/// What an operator can decide about a backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hand {
+    /// It is to finish what it has and to get nothing new.
+    Drained,
+    /// The same, and it is not probed.
+    Disabled,
+}
+
+/// What an operator has decided, and when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ByHand {
+    /// What.
+    pub hand: Hand,
+    /// When, by the clock of the system, since it may outlive the process.
+    pub since: SystemTime,
 }
 
 impl State {
@@ -51,6 +76,9 @@ impl State {
             Self::Healthy => "healthy",
             Self::Unhealthy => "unhealthy",
             Self::Ejected { .. } => "ejected",
+            Self::Leaving => "leaving",
+            Self::Draining => "draining",
+            Self::Disabled => "disabled",
         }
     }
 }
@@ -95,6 +123,8 @@ pub struct Health {
     since: Duration,
     flaps: FlapGuard,
     hold: Option<Hold>,
+    leaving: bool,
+    by_hand: Option<ByHand>,
 }
 
 impl Health {
@@ -112,25 +142,49 @@ impl Health {
             since: now,
             flaps: FlapGuard::default(),
             hold: None,
+            leaving: false,
+            by_hand: None,
         }
     }
 
-    /// A backend whose verdict was kept across a restart. It holds until probes say otherwise.
+    /// A backend whose verdict was kept across a restart, see [`restore`](Self::restore).
     #[must_use]
     pub fn restored(settings: Settings, healthy: bool, now: Duration) -> Self {
-        let verdict = if healthy { Verdict::Healthy } else { Verdict::Unhealthy };
-        Self { verdict, ..Self::new(settings, now) }
+        let mut health = Self::new(settings, now);
+        health.restore(now, healthy);
+        health
     }
 
     /// What it is.
     #[must_use]
     pub fn state(&self) -> State {
-        match (self.verdict, self.ejected_until) {
-            (Verdict::Unhealthy, _) => State::Unhealthy,
-            (_, Some(until)) => State::Ejected { until },
-            (Verdict::Healthy, None) => State::Healthy,
-            (Verdict::Checking, None) => State::Checking,
+        match (self.by_hand.map(|by_hand| by_hand.hand), self.verdict, self.ejected_until) {
+            (Some(Hand::Drained), ..) => State::Draining,
+            (Some(Hand::Disabled), ..) => State::Disabled,
+            (None, Verdict::Unhealthy, _) => State::Unhealthy,
+            _ if self.leaving => State::Leaving,
+            (None, _, Some(until)) => State::Ejected { until },
+            (None, Verdict::Healthy, None) => State::Healthy,
+            (None, Verdict::Checking, None) => State::Checking,
         }
+    }
+
+    /// Whether it is sound, whatever was decided about it: its probes pass, and its traffic goes well.
+    #[must_use]
+    pub fn is_well(&self) -> bool {
+        self.verdict == Verdict::Healthy && self.ejected_until.is_none()
+    }
+
+    /// The verdict of its probes, if there is one: whether they pass.
+    #[must_use]
+    pub fn verdict(&self) -> Option<bool> {
+        (self.verdict != Verdict::Checking).then_some(self.verdict == Verdict::Healthy)
+    }
+
+    /// What an operator has decided about it.
+    #[must_use]
+    pub fn by_hand(&self) -> Option<ByHand> {
+        self.by_hand
     }
 
     /// Since when it is what it is.
@@ -188,6 +242,41 @@ impl Health {
         self.change(now, reason, |health| {
             health.verdict = verdict;
             health.against = 0;
+            health.leaving &= verdict == Verdict::Healthy;
+        })
+    }
+
+    /// Takes what an answer to a probe said about being drained. A probe without an answer says
+    /// nothing: whoever asked to be let go and then went has not changed his mind.
+    pub fn on_wish(&mut self, now: Duration, leaving: bool) -> Option<Transition> {
+        let reason = if leaving { Reason::AsksToBeDrained } else { Reason::AsksNoMore };
+        self.change(now, reason, |health| health.leaving = leaving)
+    }
+
+    /// Takes a decision of an operator, or that the one before no longer holds. Of one that was
+    /// disabled nothing is known any more: it was not probed.
+    pub fn on_hand(&mut self, now: Duration, by_hand: Option<ByHand>) -> Option<Transition> {
+        let before = self.by_hand;
+        self.change(now, Reason::ByHand(by_hand.map(|by_hand| by_hand.hand)), |health| {
+            health.by_hand = by_hand;
+            if before.is_some_and(|before| before.hand == Hand::Disabled) {
+                health.verdict = Verdict::Checking;
+                health.leaving = false;
+                health.ejected_until = None;
+                health.against = 0;
+                health.probed = false;
+            }
+        })
+    }
+
+    /// Takes the verdict that was kept over a restart, if there is none yet. It holds until probes
+    /// say otherwise.
+    pub fn restore(&mut self, now: Duration, healthy: bool) -> Option<Transition> {
+        if self.verdict != Verdict::Checking {
+            return None;
+        }
+        self.change(now, Reason::Restored { healthy }, |health| {
+            health.verdict = if healthy { Verdict::Healthy } else { Verdict::Unhealthy };
         })
     }
 

@@ -22,7 +22,7 @@ pub use breaker::{
 pub use expect::{DrainWish, Expect, ProbeFailure, StatusRanges};
 pub use flaps::{FlapSettings, Hold};
 pub use keep_alive::KeepAlive;
-pub use machine::{Health, Settings, State, Transition};
+pub use machine::{ByHand, Hand, Health, Settings, State, Transition};
 pub use reason::{EjectionReason, Reason};
 
 #[cfg(test)]

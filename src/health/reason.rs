@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::expect::ProbeFailure;
 use super::flaps::Hold;
+use super::machine::Hand;
 
 /// Why a backend's state changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +33,17 @@ pub enum Reason {
     },
     /// The time of its ejection is over.
     EjectionOver,
+    /// It asked on its health page for no more requests.
+    AsksToBeDrained,
+    /// It asks so no more.
+    AsksNoMore,
+    /// An operator decided so; or that nothing is decided any more.
+    ByHand(Option<Hand>),
+    /// It was so before the restart.
+    Restored {
+        /// Whether its probes passed then.
+        healthy: bool,
+    },
 }
 
 impl Reason {
@@ -44,6 +56,10 @@ impl Reason {
             Self::Failed { .. } => "probe_failed",
             Self::Ejected { reason, .. } => reason.label(),
             Self::EjectionOver => "ejection_over",
+            Self::AsksToBeDrained => "asks_to_be_drained",
+            Self::AsksNoMore => "asks_no_more",
+            Self::ByHand(_) => "by_hand",
+            Self::Restored { .. } => "restored",
         }
     }
 }
@@ -69,6 +85,15 @@ impl fmt::Display for Reason {
                 write!(f, "ejected for {}: {reason}", Words(*length))
             }
             Self::EjectionOver => f.write_str("the time of its ejection is over"),
+            Self::AsksToBeDrained => f.write_str("asks to be drained"),
+            Self::AsksNoMore => f.write_str("asks to be drained no more"),
+            Self::ByHand(Some(Hand::Drained)) => f.write_str("drained by hand"),
+            Self::ByHand(Some(Hand::Disabled)) => f.write_str("disabled by hand"),
+            Self::ByHand(None) => f.write_str("put back by hand"),
+            Self::Restored { healthy: true } => f.write_str("passed its checks before the restart"),
+            Self::Restored { healthy: false } => {
+                f.write_str("failed its checks before the restart")
+            }
         }
     }
 }

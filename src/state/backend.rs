@@ -13,14 +13,14 @@ use super::history::History;
 use super::ratio::Ratio;
 use super::waiting::WaitingLine;
 use crate::balance::{Condition, stable_hash};
-use crate::health::Health;
+use crate::health::{Health, State};
 
 /// Names a backend within this process; never used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct BackendId(u64);
 
 /// How a condition is held in an atomic: as its index. The first is the one at start.
-const CONDITIONS: [Condition; 6] = Condition::ALL;
+const CONDITIONS: [Condition; 7] = Condition::ALL;
 
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 
@@ -204,6 +204,31 @@ impl Backend {
         let before = self.is_spared();
         self.pace.set(ratio);
         self.is_spared() != before
+    }
+
+    /// Publishes what its health says now, to be called by whoever made a transition. The caller
+    /// rebuilds the usable sets of the backend's versions.
+    pub fn publish_health(&self) -> Condition {
+        // Under the lock, so that of two at once the one with the older view is not the last.
+        let health = self.health();
+        let condition = match health.state() {
+            State::Checking => Condition::Checking,
+            State::Healthy => Condition::Healthy,
+            State::Unhealthy => Condition::Unhealthy,
+            State::Ejected { .. } => Condition::Ejected,
+            State::Leaving => Condition::Leaving,
+            State::Draining => Condition::Draining,
+            State::Disabled => Condition::Disabled,
+        };
+        self.set_condition(condition);
+        condition
+    }
+
+    /// Tunnels now, over all workers; each is in flight too.
+    pub fn tunnels(&self) -> u64 {
+        // The two counters of a difference are not read at the same moment.
+        let closed = self.cells.sum(|cells| cells.tunnels_closed.get());
+        self.cells.sum(|cells| cells.tunnels_opened.get()).saturating_sub(closed)
     }
 
     /// The health state machine. Held only for the length of one event; the data plane takes it

@@ -36,9 +36,7 @@ pub use files::{ClientFile, Files, OpenFile};
 pub use mail::{
     CloseTunnels, Handover, ListeningSocket, Mail, Notice, SocketId, WarmUp, WarmedUp, WorkerSocket,
 };
-pub use mail::{Handover, ListeningSocket, Mail, Notice, SocketId, WorkerSocket};
 pub use pace::Pace;
-pub use pool::{Choice, Member, Picked, Pool, PoolState, Share, Split, UsableSet, Version};
 pub use pool::{Pool, PoolState, Share, Split};
 pub use ratio::Ratio;
 pub use shared::{Lifecycle, Shared, WorkerId};

@@ -16,7 +16,7 @@ pub fn backend_transition(shared: &Shared, backend: &Backend, transition: &Trans
     backend.transitions.count(key);
     let (pool, address, reason) = (&*backend.pool, &*backend.label, &transition.reason);
     match transition.to {
-        State::Healthy | State::Checking => {
+        State::Healthy | State::Checking | State::Leaving | State::Draining | State::Disabled => {
             tracing::info!(pool, backend = address, from, "backend {address} is {to}: {reason}");
         }
         State::Unhealthy | State::Ejected { .. } => {

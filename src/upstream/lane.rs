@@ -1,7 +1,9 @@
 //! What one worker has towards one backend.
 
+mod failure;
+mod warm;
+
 use std::cell::{Cell, RefCell};
-use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
@@ -9,6 +11,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use http::Response;
 
+use self::failure::{DialFailure, DialFailureKind};
 use super::dial::{UpstreamStream, dial};
 use super::http1::{self, ConnectionGauge, Http1, UpgradeOutcome};
 use super::http2::{Http2, Http2Stream, StreamGuard};
@@ -43,30 +46,6 @@ pub struct Lane<B> {
 struct Idle {
     connection: Http1,
     since: Instant,
-}
-
-#[derive(Debug)]
-struct DialFailure {
-    dial: u64,
-    kind: DialFailureKind,
-}
-
-#[derive(Debug)]
-enum DialFailureKind {
-    Timeout,
-    OutOfFiles,
-    Other(String),
-}
-
-impl DialFailure {
-    /// The same error, for whoever waited for the same dial.
-    fn again(&self) -> Error {
-        match &self.kind {
-            DialFailureKind::Timeout => Error::ConnectTimeout,
-            DialFailureKind::OutOfFiles => Error::OutOfFiles,
-            DialFailureKind::Other(text) => Error::Connect(io::Error::other(text.clone())),
-        }
-    }
 }
 
 /// A connection taken for one request.
@@ -209,14 +188,10 @@ where
         }
         self.dials.set(self.dials.get() + 1);
         let opened = Box::pin(self.open()).await;
-        *self.last_failure.borrow_mut() = opened.as_ref().err().map(|error| DialFailure {
-            dial: self.dials.get(),
-            kind: match error {
-                Error::ConnectTimeout => DialFailureKind::Timeout,
-                Error::OutOfFiles => DialFailureKind::OutOfFiles,
-                error => DialFailureKind::Other(error.to_string()),
-            },
-        });
+        *self.last_failure.borrow_mut() = opened
+            .as_ref()
+            .err()
+            .map(|error| DialFailure { dial: self.dials.get(), kind: DialFailureKind::of(error) });
         opened
     }
 
@@ -262,43 +237,6 @@ where
             }
         };
         Ok(Connection { lane: Rc::clone(self), epoch, kind })
-    }
-
-    /// Opens connections until so many lie unused, and gives their number then. One of HTTP/2 is as
-    /// good as many. No more are opened than are kept, but one at least is, if there is none.
-    ///
-    /// # Errors
-    /// Those of [`dial`], of the first connection that cannot be opened.
-    pub async fn warm_up(self: &Rc<Self>, connections: usize) -> Result<usize, Error> {
-        let wanted = connections.min(self.limit());
-        loop {
-            let _opening = self.opening.lock().await;
-            let unused = self.unused();
-            if unused >= wanted.max(1) {
-                return Ok(unused);
-            }
-            let epoch = self.epoch.get();
-            match Box::pin(self.dial()).await? {
-                Opened::Http1(mut http1) => {
-                    http1.lay_aside();
-                    self.put_back(http1, epoch, Instant::now());
-                }
-                Opened::Http2(http2) => {
-                    http2.lay_aside();
-                    self.share(http2, epoch);
-                }
-            }
-            // Where none is kept, to have opened one is all there is to do.
-            if self.unused() <= unused {
-                return Ok(unused);
-            }
-        }
-    }
-
-    /// Connections that lie unused.
-    pub fn unused(&self) -> usize {
-        let shared = self.http2.borrow().iter().any(|http2| http2.has_room());
-        if shared { usize::MAX } else { self.idle.borrow().len() }
     }
 
     async fn dial(&self) -> Result<Opened<B>, Error> {

@@ -95,6 +95,20 @@ impl Program {
         self.child.wait().unwrap();
     }
 
+    /// Ends it by a signal and starts it again, in the same folder.
+    pub async fn restart(&mut self, by: Signal) {
+        self.signal(by);
+        self.exit_code().await;
+        self.start_again().await;
+    }
+
+    /// Starts it again in the same folder, after its end.
+    pub async fn start_again(&mut self) {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+        command.arg("run");
+        self.start_again_by(command).await;
+    }
+
     /// Starts it again in the same folder, after its end, by a command that `-c FILE` is added to.
     pub async fn start_again_by(&mut self, command: Command) {
         (self.child, self.log) = spawn(command, self.dir.path());

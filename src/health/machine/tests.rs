@@ -47,6 +47,7 @@ fn run(health: &mut Health, outcomes: &str) -> String {
                 State::Healthy => 'h',
                 State::Unhealthy => 'u',
                 State::Ejected { .. } => 'e',
+                State::Leaving | State::Draining | State::Disabled => '-',
             }
         })
         .collect()
@@ -358,4 +359,63 @@ fn eject_checked(health: &mut Health, now: Duration, settings: Settings) -> Opti
     assert!(length >= settings.base_ejection && length <= settings.max_ejection);
     assert!(health.repeats() <= before.2 + 1);
     transition
+}
+
+fn by_hand(hand: Hand) -> Option<ByHand> {
+    Some(ByHand { hand, since: std::time::SystemTime::UNIX_EPOCH })
+}
+
+#[test]
+fn a_decision_by_hand_stands_above_what_probes_and_traffic_say() {
+    let mut health = Health::restored(SETTINGS, true, secs(0));
+    let drained = health.on_hand(secs(1), by_hand(Hand::Drained)).unwrap();
+    assert_eq!((drained.from, drained.to), (State::Healthy, State::Draining));
+    let failed = || Err(ProbeFailure::Refused);
+    assert!((2..9).all(|at| health.on_probe(secs(at), failed()).is_none()));
+    assert_eq!(health.state(), State::Draining);
+    assert!(!health.is_well(), "what was found meanwhile is known");
+    let back = health.on_hand(secs(9), None).unwrap();
+    assert_eq!((back.from, back.to), (State::Draining, State::Unhealthy));
+}
+
+#[test]
+fn the_same_decision_again_changes_nothing() {
+    let mut health = Health::restored(SETTINGS, true, secs(0));
+    health.on_hand(secs(1), by_hand(Hand::Drained));
+    assert_eq!(health.on_hand(secs(2), by_hand(Hand::Drained)), None);
+}
+
+#[test]
+fn of_one_that_was_disabled_nothing_is_known() {
+    let mut health = Health::restored(SETTINGS, true, secs(0));
+    health.on_hand(secs(1), by_hand(Hand::Disabled));
+    let back = health.on_hand(secs(9), None).unwrap();
+    assert_eq!((back.from, back.to), (State::Disabled, State::Checking));
+    assert_eq!(health.next_probe_delay(secs(5), 0.5), Duration::ZERO);
+}
+
+#[test]
+fn one_that_asks_to_be_drained_is_left_alone_until_it_asks_no_more_or_fails() {
+    let mut health = Health::restored(SETTINGS, true, secs(0));
+    assert_eq!(health.on_wish(secs(1), true).map(|t| t.to), Some(State::Leaving));
+    // It is gone: the first failure does not bring it back.
+    health.on_probe(secs(2), Err(ProbeFailure::Refused));
+    assert_eq!(health.state(), State::Leaving);
+    for at in 3..9 {
+        health.on_probe(secs(at), Err(ProbeFailure::Refused));
+    }
+    assert_eq!(health.state(), State::Unhealthy);
+    for at in 10..20 {
+        health.on_probe(secs(at), Ok(()));
+    }
+    assert_eq!(health.state(), State::Healthy, "the wish went with who had it");
+    health.on_wish(secs(21), true);
+    assert_eq!(health.on_wish(secs(22), false).map(|t| t.to), Some(State::Healthy));
+}
+
+#[test]
+fn a_verdict_from_before_the_restart_does_not_replace_a_fresh_one() {
+    let mut health = Health::new(SETTINGS, secs(0));
+    assert_eq!(health.restore(secs(0), false).map(|t| t.to), Some(State::Unhealthy));
+    assert_eq!(health.restore(secs(1), true), None);
 }

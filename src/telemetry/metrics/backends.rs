@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use super::text::{Family, Text, Value, code_counts};
 use crate::balance::Condition;
-use crate::health::State;
 use crate::state::backend::BackendCells;
 use crate::state::counters::{Counter, Histogram, HistogramSum};
 use crate::state::{Backend, Snapshot};
@@ -80,7 +79,7 @@ fn total(backend: &Backend, counter: impl Fn(&BackendCells) -> &Counter) -> u64 
 }
 
 fn health(rows: &[Row], text: &mut Text) {
-    each(rows, text, &metric::BACKEND_UP, |backend| backend.health().state() == State::Healthy);
+    each(rows, text, &metric::BACKEND_UP, |backend| backend.health().is_well());
     each_by(rows, text, &metric::BACKEND_STATE, |backend| {
         let condition = backend.condition();
         Condition::ALL.map(|each| (each.label(), u64::from(each == condition)))
@@ -179,8 +178,5 @@ fn connections(rows: &[Row], text: &mut Text) {
     each(rows, text, &metric::BACKEND_MALFORMED, |backend| {
         total(backend, |cells| &cells.malformed)
     });
-    each(rows, text, &metric::TUNNELS, |backend| {
-        let closed = total(backend, |cells| &cells.tunnels_closed);
-        total(backend, |cells| &cells.tunnels_opened).saturating_sub(closed)
-    });
+    each(rows, text, &metric::TUNNELS, Backend::tunnels);
 }

@@ -629,6 +629,9 @@ impl World {
                 State::Healthy => Condition::Healthy,
                 State::Unhealthy => Condition::Unhealthy,
                 State::Ejected { .. } => Condition::Ejected,
+                State::Leaving => Condition::Leaving,
+                State::Draining => Condition::Draining,
+                State::Disabled => Condition::Disabled,
             },
             backup: false,
         };

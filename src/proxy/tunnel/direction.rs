@@ -1,0 +1,131 @@
+//! One direction of a tunnel: what was read is written on at once, and only what the other side does
+//! not take yet is kept.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, Bytes};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// One direction of a tunnel.
+#[derive(Debug)]
+pub(super) struct Direction {
+    /// Read, and not taken by the other side yet.
+    kept: Bytes,
+    /// Bytes that went on.
+    pub(super) moved: u64,
+    unflushed: bool,
+    state: State,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Open,
+    /// The source has ended; the other side is still to be told.
+    Ended,
+    Closed,
+}
+
+impl Direction {
+    pub(super) fn new(early: Bytes) -> Self {
+        Direction { kept: early, moved: 0, unflushed: false, state: State::Open }
+    }
+
+    /// Moves what can be moved now. Ready when the source has ended and the other side knows.
+    pub(super) fn poll<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &mut R,
+        to: &mut W,
+        scratch: &mut [u8],
+        filter: &mut impl Filter,
+    ) -> Poll<io::Result<()>> {
+        // A bound on one turn, so that two fast ends cannot keep a worker to themselves.
+        for _ in 0..16 {
+            ready!(self.poll_kept(cx, to))?;
+            match self.state {
+                State::Closed => return Poll::Ready(Ok(())),
+                State::Ended => {
+                    ready!(Pin::new(&mut *to).poll_shutdown(cx))?;
+                    self.state = State::Closed;
+                    return Poll::Ready(Ok(()));
+                }
+                State::Open => {}
+            }
+            if let Some(words) = filter.say() {
+                self.kept = Bytes::from_static(words);
+                continue;
+            }
+            let mut buffer = ReadBuf::new(scratch);
+            match Pin::new(&mut *from).poll_read(cx, &mut buffer) {
+                Poll::Ready(result) => result?,
+                Poll::Pending => {
+                    if self.unflushed {
+                        ready!(Pin::new(&mut *to).poll_flush(cx))?;
+                        self.unflushed = false;
+                    }
+                    return Poll::Pending;
+                }
+            }
+            let read = buffer.filled();
+            if read.is_empty() {
+                self.state = State::Ended;
+                continue;
+            }
+            let read = &read[..filter.pass(read)];
+            if read.is_empty() {
+                continue;
+            }
+            let written = match Pin::new(&mut *to).poll_write(cx, read) {
+                Poll::Ready(result) => result?,
+                Poll::Pending => 0,
+            };
+            self.moved += written as u64;
+            self.unflushed = true;
+            if written < read.len() {
+                self.kept = Bytes::copy_from_slice(&read[written..]);
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// Writes what is kept.
+    fn poll_kept<W: AsyncWrite + Unpin>(
+        &mut self,
+        cx: &mut Context<'_>,
+        to: &mut W,
+    ) -> Poll<io::Result<()>> {
+        while self.kept.has_remaining() {
+            let written = ready!(Pin::new(&mut *to).poll_write(cx, &self.kept))?;
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.kept.advance(written);
+            self.moved += written as u64;
+            self.unflushed = true;
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// Decides what of the bytes that were read goes on, and what is said in their place.
+pub(super) trait Filter {
+    /// What is to be written, should everything read so far have been, before more is read.
+    fn say(&mut self) -> Option<&'static [u8]> {
+        None
+    }
+
+    /// Of these bytes, the first so many go on.
+    fn pass(&mut self, bytes: &[u8]) -> usize;
+}
+
+/// Everything goes on.
+pub(super) struct All;
+
+impl Filter for All {
+    fn pass(&mut self, bytes: &[u8]) -> usize {
+        bytes.len()
+    }
+}
