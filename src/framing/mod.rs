@@ -1,17 +1,20 @@
 //! What HTTP/1.1 messages have in common on the wire, whichever way they go.
 //!
 //! Requests and responses differ in their first line and in what decides where they end; lines,
-//! fields, lengths and chunks are the same (RFC 9112 sections 2, 5, 6 and 7.1). Both sides scan the
-//! raw bytes before hyper parses them, `proxy::framing` those of clients and `upstream::framing`
-//! those of backends, and one grammar for both is what keeps them from disagreeing.
+//! fields, lengths and chunks are the same (RFC 9112 sections 2, 5, 6 and 7.1). Both sides judge every
+//! byte, `proxy::framing` those of clients and `upstream::framing` those of backends, and one grammar
+//! for both is what keeps them from disagreeing.
 
 pub(crate) mod bytes;
 pub(crate) mod chunked;
 pub(crate) mod field;
+pub(crate) mod fields;
 pub(crate) mod length;
 pub(crate) mod line;
+pub(crate) mod read_size;
 mod violation;
 
+pub use self::fields::Span;
 pub use self::violation::Violation;
 
 /// How much a peer may send in one head, or in one set of trailers.

@@ -1,5 +1,5 @@
 //! How much room a read gets. Large reads are cheap for each byte, and what was read is held until
-//! the client takes it: so reads grow while the backend fills them and the client keeps up.
+//! the other side takes it: so reads grow while they are filled and the other side keeps up.
 
 /// At first, and for whoever says little.
 const LEAST_BYTES: usize = 8 * 1024;
@@ -12,28 +12,35 @@ const MOST_BYTES: usize = 128 * 1024;
 
 /// The room for the next read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct ReadSize {
+pub(crate) struct ReadSize {
     bytes: usize,
+    most: usize,
     filled: u8,
 }
 
 impl ReadSize {
-    pub(super) fn new() -> Self {
-        ReadSize { bytes: LEAST_BYTES, filled: 0 }
+    pub(crate) fn new() -> Self {
+        Self::up_to(MOST_BYTES)
+    }
+
+    /// One that grows no further than this, in bytes.
+    pub(crate) fn up_to(most: usize) -> Self {
+        ReadSize { bytes: LEAST_BYTES, most, filled: 0 }
     }
 
     /// The room for the next read, in bytes.
-    pub(super) fn bytes(self) -> usize {
+    pub(crate) fn bytes(self) -> usize {
         self.bytes
     }
 
     /// Another answer begins, or its client did not keep up.
-    pub(super) fn hold_back(&mut self) {
-        *self = ReadSize { bytes: self.bytes.min(COMMON_BYTES), filled: 0 };
+    pub(crate) fn hold_back(&mut self) {
+        self.bytes = self.bytes.min(COMMON_BYTES);
+        self.filled = 0;
     }
 
     /// So much came into so much room.
-    pub(super) fn note(&mut self, read: usize, room: usize) {
+    pub(crate) fn note(&mut self, read: usize, room: usize) {
         if read < room {
             self.filled = 0;
             if read < self.bytes / 4 {
@@ -43,7 +50,8 @@ impl ReadSize {
         }
         self.filled += 1;
         if self.bytes < COMMON_BYTES || self.filled == FILLED {
-            *self = ReadSize { bytes: (self.bytes * 2).min(MOST_BYTES), filled: 0 };
+            self.bytes = (self.bytes * 2).min(self.most);
+            self.filled = 0;
         }
     }
 }
@@ -64,15 +72,20 @@ mod tests {
     }
 
     #[test]
+    fn the_bound_may_be_lower() {
+        assert_eq!(after_full_reads(ReadSize::up_to(32 * 1024), 100), 32);
+    }
+
+    #[test]
     fn a_client_that_does_not_keep_up_makes_it_small_again() {
-        let mut size = ReadSize { bytes: MOST_BYTES, filled: 3 };
+        let mut size = ReadSize { bytes: MOST_BYTES, most: MOST_BYTES, filled: 3 };
         size.hold_back();
         assert_eq!(after_full_reads(size, 3), 32);
     }
 
     #[test]
     fn small_answers_make_it_shrink() {
-        let mut size = ReadSize { bytes: COMMON_BYTES, filled: 0 };
+        let mut size = ReadSize { bytes: COMMON_BYTES, most: MOST_BYTES, filled: 0 };
         for wanted in [16, 8, 8] {
             size.note(1000, COMMON_BYTES);
             assert_eq!(size.bytes() / 1024, wanted);

@@ -1,20 +1,22 @@
 //! One client connection: handshake, HTTP by its version, the timeouts around it, its end.
 //!
-//! hyper serves the requests; [`drive`](super::drive) polls it and ends what must end.
+//! [`http1`](super::http1) and hyper serve the requests; [`drive`](super::drive) polls them and ends
+//! what must end.
 
 use std::cell::{Cell, RefCell};
+use std::convert::Infallible;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::StatusCode;
+use http::{Request, StatusCode};
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::time::Instant;
 
-use super::body::Upload;
+use super::body::{Incoming, Upload};
 use super::drive::{Over, Wish, drive};
 use super::farewell::Leftovers;
 use super::framing::Scanner;
@@ -22,7 +24,7 @@ use super::h2::io::Http2Io;
 use super::h2::stream::{Asked, StreamExecutor};
 use super::h2::{Meter, MeterLimits};
 use super::headers::forwarded::{Connection as Asker, ConnectionHeaders};
-use super::io::{ClientIo, ClientStream, IoState, Peer, RawStream};
+use super::io::{ClientStream, IoState, Peer, RawStream};
 use super::permit::Permit;
 use super::timer::Timer;
 use super::tls::{self, Settled};
@@ -55,7 +57,7 @@ pub struct ConnectionState {
     pub socket: SocketId,
     /// What the TLS handshake settled; absent in plain text.
     pub tls: Option<Settled>,
-    /// A protocol switch that was agreed on: what the connection becomes when hyper lets go of it.
+    /// A protocol switch that was agreed on: what the connection becomes behind the answer.
     pub tunnel: RefCell<Option<Box<tunnel::Start>>>,
     pub(super) listener: RefCell<Arc<Listener>>,
     /// With the generation that they are of; absent while no request needs them.
@@ -96,7 +98,7 @@ pub struct Accepted {
 
 /// A connection on which HTTP can be spoken, and its version.
 enum Open {
-    Http1(Registered, Box<ClientIo>),
+    Http1(Registered, http1::SharedLink),
     Http2(Registered, Http2Io),
 }
 
@@ -110,7 +112,7 @@ pub async fn serve(accepted: Box<Accepted>) {
         false => Some(accepted.open()),
     };
     match open {
-        Some(Open::Http1(connection, io)) => http1::serve(&connection, io).await,
+        Some(Open::Http1(connection, link)) => http1::serve(&connection, link).await,
         Some(Open::Http2(connection, io)) => Box::pin(serve_h2(&connection, io)).await,
         None => {}
     }
@@ -147,7 +149,8 @@ impl Registered {
         let state = Rc::clone(&self.io);
         if !self.is_h2() {
             let scanner = Scanner::new(http1::head_limits(&self));
-            return Open::Http1(self, Box::new(ClientIo::new(stream, held, scanner, state)));
+            let link = http1::Link::new(stream, held, scanner, state);
+            return Open::Http1(self, Rc::new(RefCell::new(link)));
         }
         let meter = Meter::new(self.meter_limits(), Instant::now());
         let io = Http2Io::new(stream, held, meter, state);
@@ -159,8 +162,10 @@ async fn serve_h2(state: &Rc<ConnectionState>, io: Http2Io) {
     let limits = state.listener.borrow().limits.clone();
     let serving = Rc::clone(state);
     // Boxed, since the task of a stream is moved several times on its way to where it runs.
-    let service =
-        service_fn(move |request| Box::pin(service::handle(Rc::clone(&serving), request)));
+    let service = service_fn(move |request: Request<hyper::body::Incoming>| {
+        let handling = service::handle(Rc::clone(&serving), request.map(Incoming::Http2));
+        Box::pin(async { Ok::<_, Infallible>(handling.await) })
+    });
     let mut connection = pin!(
         http2::Builder::new(StreamExecutor(Rc::clone(state)))
             .timer(TokioTimer::new())
@@ -199,7 +204,9 @@ async fn serve_h2(state: &Rc<ConnectionState>, io: Http2Io) {
         return;
     }
     match over {
-        Over::Done(Err(error)) => state.note_error(&error),
+        Over::Done(Err(error)) => {
+            tracing::debug!(peer = ?state.peer, %error, "a client connection ended");
+        }
         Over::SlowHead => state.note_refusal(error::SLOW_HEAD, "slow_head"),
         _ => {}
     }
@@ -313,7 +320,7 @@ impl ConnectionState {
     pub fn request_began(&self) {
         self.active.set(self.active.get() + 1);
         self.spoken.set(true);
-        self.io.resumable.set(false);
+        self.io.resting.set(false);
         self.park_at.set(None);
     }
 
@@ -325,31 +332,24 @@ impl ConnectionState {
                 self.leftovers.keep(upload, self.worker.wheel.timer());
             }
         }
-        self.io.unanswered.set(self.io.unanswered.get().saturating_sub(1));
         let active = self.active.get() - 1;
         self.active.set(active);
         if active == 0 {
             let now = Instant::now();
-            self.io.resumable.set(true);
             self.idle_since.set(now);
-            if !self.is_h2() {
+            if self.is_h2() {
+                self.io.resting.set(true);
+            } else {
                 self.park_at.set(Some(now + self.worker.park_after));
             }
             self.arm();
         }
     }
 
-    /// Whether hyper has nothing left to do on it: what was asked has been read and answered in
-    /// full, and the answers are on their way.
+    /// Whether nothing is left to do on it: what was asked has been read and answered in full, and
+    /// the answers are on their way.
     pub(super) fn may_be_parked(&self) -> bool {
-        self.active.get() == 0
-            && !self.unread.get()
-            && !self.cut.get()
-            && !self.closing.get()
-            && !self.io.unflushed.get()
-            && !self.io.within_body.get()
-            && self.io.unanswered.get() == 0
-            && self.io.violation.get().is_none()
+        self.io.resting.get() && !self.closing.get()
     }
 
     /// Lets go of what can be made anew for the next request.
@@ -372,14 +372,6 @@ impl ConnectionState {
         self.unread.get()
     }
 
-    pub(super) fn note_error(&self, error: &hyper::Error) {
-        if error.is_parse() {
-            self.note_refusal(error::unreadable(error), "malformed");
-        } else {
-            tracing::debug!(peer = ?self.peer, %error, "a client connection ended");
-        }
-    }
-
     /// Counts what a client did on HTTP/2.
     pub(super) fn note_abuse(&self, abuse: H2Abuse) {
         let listener = self.listener.borrow();
@@ -388,7 +380,6 @@ impl ConnectionState {
             "broke off with an HTTP/2 client");
     }
 
-    /// Counts and logs what was answered in place of a request's own answer.
     /// Counts a connection on which nothing came.
     pub(super) fn note_silence(&self) {
         let listener = self.listener.borrow();
@@ -407,6 +398,7 @@ impl ConnectionState {
         }
     }
 
+    /// Counts and logs what was answered in place of a request's own answer.
     pub(super) fn note_refusal(&self, status: StatusCode, reason: &'static str) {
         let listener = self.listener.borrow();
         let cells = listener.state.cells.cell(self.worker.id);

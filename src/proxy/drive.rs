@@ -1,6 +1,6 @@
-//! Driving a connection: hyper is polled, and between polls everything that may end the connection
-//! from our side is looked at. A slow or forbidden head, a client that takes nothing, idleness, a
-//! wish to close.
+//! Driving a connection: whoever speaks HTTP on it is polled, and between polls everything that may
+//! end the connection from our side is looked at. A slow head, a client that takes nothing, idleness,
+//! a wish to close.
 
 use std::future::poll_fn;
 use std::task::{Context, Poll};
@@ -9,7 +9,6 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::connection::ConnectionState;
-use crate::framing::Violation;
 
 /// A new connection that is to close gets so long for its first request, which is probably on its
 /// way.
@@ -19,8 +18,6 @@ const LAST_CHANCE: Duration = Duration::from_secs(1);
 pub enum Over<T> {
     /// What was driven is done.
     Done(T),
-    /// Something came that is not to be passed on.
-    Refused(Violation),
     /// A head took too long.
     SlowHead,
     /// There has been no request for a while, and nothing is left to do: it can be parked.
@@ -29,20 +26,7 @@ pub enum Over<T> {
     Drop,
 }
 
-impl<T> Over<T> {
-    /// The same, where what was done does not matter.
-    pub fn without_result(self) -> Over<()> {
-        match self {
-            Over::Done(_) => Over::Done(()),
-            Over::Refused(violation) => Over::Refused(violation),
-            Over::SlowHead => Over::SlowHead,
-            Over::Idle => Over::Idle,
-            Over::Drop => Over::Drop,
-        }
-    }
-}
-
-/// What hyper is told with a poll.
+/// What hyper, which speaks HTTP/2, is told with a poll. Under HTTP/1.1 the connection's state says it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Wish {
     /// Nothing new.
@@ -51,8 +35,7 @@ pub enum Wish {
     Close,
 }
 
-/// Polls hyper, or the wait for the first head before it, and in between whatever may end the
-/// connection from our side.
+/// Polls whoever speaks HTTP, and in between whatever may end the connection from our side.
 pub async fn drive<T>(
     state: &ConnectionState,
     mut poll: impl FnMut(&mut Context<'_>, Wish) -> Poll<T>,
@@ -66,21 +49,11 @@ pub async fn drive<T>(
             if let Poll::Ready(result) = poll(cx, Wish::GoOn) {
                 return Poll::Ready(Over::Done(result));
             }
-            if state.active.get() == 0
-                && state.io.blocked_since.get().is_none()
-                && let Some(violation) = state.io.violation.get()
-            {
-                return Poll::Ready(Over::Refused(violation));
-            }
             if state.closing.get() && !told && state.may_be_told_to_close() {
                 told = true;
                 if let Poll::Ready(result) = poll(cx, Wish::Close) {
                     return Poll::Ready(Over::Done(result));
                 }
-            }
-            if state.has_more_to_read() {
-                // hyper does not ask again by itself.
-                continue;
             }
             // Asked before anything is armed: that would take an expiry back.
             if state.timer.poll_expired(cx).is_pending() {
@@ -98,7 +71,7 @@ pub async fn drive<T>(
                     state.note_silence();
                     return Poll::Ready(Over::Drop);
                 }
-                // hyper reads on, and sees the end.
+                // Whoever waits for its answer is told.
                 Some(Overdue::HalfClosed) => state.io.left.set(true),
                 Some(Overdue::Idle) if told => return Poll::Ready(Over::Drop),
                 Some(Overdue::Idle) => {
@@ -125,21 +98,10 @@ enum Overdue {
 }
 
 impl ConnectionState {
-    /// Whether something to be read has turned up behind hyper's back: bytes that waited for a
-    /// decision on whose they are, or the client's end, once all that it asked is answered.
-    fn has_more_to_read(&self) -> bool {
-        if self.io.resumable.get() && self.io.undecided.take() {
-            return true;
-        }
-        self.io.half_closed_since.get().is_some()
-            && self.io.unanswered.get() == 0
-            && !self.io.left.replace(true)
-    }
-
-    /// Whether hyper may be told to close now. Under HTTP/1.1 it closes a connection of which it has
-    /// seen no whole request, whatever is on its way; so a new one keeps its first request, and
-    /// one whose next head has begun to come keeps that. Under HTTP/2 a GOAWAY loses nothing.
-    fn may_be_told_to_close(&self) -> bool {
+    /// Whether it may be closed now, as soon as nothing is under way. Under HTTP/1.1 a new connection
+    /// keeps its first request, which is probably on its way, and one whose next head has begun to
+    /// come keeps that. Under HTTP/2 a GOAWAY loses nothing.
+    pub(super) fn may_be_told_to_close(&self) -> bool {
         self.is_h2() || (self.spoken.get() && self.io.head_since.get().is_none())
     }
 

@@ -147,15 +147,6 @@ pub const SLOW_HEAD: StatusCode = StatusCode::REQUEST_TIMEOUT;
 /// The status, in log and metrics, of what was against the rules of HTTP/2.
 pub const AGAINST_PROTOCOL: StatusCode = StatusCode::BAD_REQUEST;
 
-/// The bare status that hyper has answered a request with that it could not read.
-pub fn unreadable(error: &hyper::Error) -> StatusCode {
-    if error.is_parse_too_large() {
-        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE
-    } else {
-        StatusCode::BAD_REQUEST
-    }
-}
-
 /// 499, which stands in log and metrics for a client that left before there was a status.
 pub fn client_left() -> StatusCode {
     StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST)

@@ -11,7 +11,8 @@ use tokio::time::Instant;
 
 use super::body::Upload;
 use super::error;
-use super::io::ClientIo;
+use super::http1::Link;
+use super::io::ClientStream;
 use super::timer::Timer;
 
 /// Before a close we read on for so long, or so much, lest a reset overtake the answer.
@@ -19,23 +20,30 @@ const LINGER: Duration = Duration::from_secs(2);
 const LINGER_BYTES: usize = 16 * 1024 * 1024;
 
 /// Writes a bare status, and waits a little for the client to read it.
-pub async fn refuse(mut io: ClientIo, status: StatusCode) {
+pub async fn refuse(link: &RefCell<Link>, status: StatusCode) {
+    let (_, Some(mut stream)) = link.borrow_mut().give_up() else { return };
     let answer = error::bare(status);
     let last_words = async {
-        io.write_all(&answer).await?;
-        io.shutdown().await
+        stream.write_all(&answer).await?;
+        stream.flush().await
     };
     // Whether the client listens is its own affair.
     if let Ok(Ok(())) = tokio::time::timeout(LINGER, last_words).await {
-        linger(io).await;
+        read_on(stream).await;
     }
 }
 
 /// Reads on, for a while, what the client is still sending. Were the connection closed with bytes
 /// unread, the kernel would reset it, and the reset could overtake the answer (RFC 9112 section
 /// 9.6).
-pub async fn linger(io: ClientIo) {
-    let (_, mut stream) = io.into_tunnel();
+pub async fn linger(link: &RefCell<Link>) {
+    let (_, stream) = link.borrow_mut().give_up();
+    if let Some(stream) = stream {
+        read_on(stream).await;
+    }
+}
+
+async fn read_on(mut stream: ClientStream) {
     let mut waste = vec![0; 16 * 1024];
     let reading = async {
         // The client is to know that nothing more comes. If it is gone, reading tells.

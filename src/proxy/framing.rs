@@ -1,11 +1,11 @@
 //! A scanner over the raw bytes that a client sends on an HTTP/1.1 connection.
 //!
-//! hyper parses after us, and forgives what must not be forgiven in front of other parsers: a
-//! Content-Length beside a Transfer-Encoding, equal duplicates, a bare LF as a line end. Once it
-//! has parsed, those are no longer to be seen. So the IO wrapper shows every byte to a [`Scanner`]
-//! before hyper gets it. The scanner follows the message boundaries itself (head, body by length or
-//! by chunks, next head), so that it knows at every byte whether it looks at a head, also when
-//! requests are pipelined and however reads split them.
+//! It refuses what must not be forgiven in front of other parsers: a Content-Length beside a
+//! Transfer-Encoding, equal duplicates, a bare LF as a line end. And it is the parser too, so that
+//! nobody reads a head a second time and in another way: the [`Scanner`] says of each stretch of
+//! bytes what it is (head, body by length or by chunks, trailers), and of a head where its parts
+//! stand. It knows at every byte what it looks at, also when requests are pipelined and however
+//! reads split them.
 //!
 //! The answer does not hang on how the bytes were split, and a request that arrives in one read
 //! costs no copy: see `crate::framing`.
@@ -15,12 +15,12 @@ mod request_line;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use self::head::is_upgradable;
-use self::head::{Body, Head};
+use self::head::Body;
+pub(crate) use self::head::{Head, is_upgradable};
 pub(crate) use self::request_line::check_path;
 use crate::framing::chunked::{Chunked, Outcome};
 use crate::framing::line::Lines;
-use crate::framing::{Limits, Violation, field};
+use crate::framing::{Limits, Span, Violation, field};
 
 /// Empty lines that may stand before a request line: some old clients send one after a POST
 /// (RFC 9112 section 2.2).
@@ -38,47 +38,51 @@ pub enum Phase {
     /// After a request that asks for an upgrade: what follows is either the other protocol or the
     /// next request, which only the answer decides.
     Upgrade,
-    /// After an upgrade.
-    Tunnel,
     /// After a violation.
     Refused,
 }
 
-/// What [`Scanner::feed`] found.
+/// What a stretch of bytes is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Scan {
-    /// How many of the bytes may be passed on. Less than all without a violation only in
-    /// [`Phase::Upgrade`]: keep the rest and feed it again after [`Scanner::tunnel`] or
-    /// [`Scanner::resume`].
-    pub accepted: usize,
-    /// What stands after the accepted bytes. Nothing more is accepted from then on.
-    pub violation: Option<Violation>,
+pub enum Part {
+    /// An empty line in front of a request.
+    EmptyLine,
+    /// Of a head that goes on.
+    Head,
+    /// The last of a head.
+    HeadEnd,
+    /// Of a body.
+    Data,
+    /// Chunk sizes and the like.
+    Framing,
+    /// Of trailers, up to the empty line behind them.
+    Trailers,
+    /// Of a request or of another protocol: the answer decides, see [`Scanner::resume`].
+    Undecided,
 }
 
-/// Follows one client connection. Small when idle: no heap.
+/// Follows one client connection. Small when idle.
 #[derive(Debug)]
 pub struct Scanner {
     state: State,
-    heads_completed: u64,
     limits: Limits,
     head_bytes: u32,
     fields: u16,
-    wants_upgrade: bool,
-    /// Which head is the latest of OPTIONS for the server as a whole, counted from 1.
-    for_server: u64,
-    refused_in_head: bool,
+    /// What the latest head says.
+    head: Head,
+    /// Where the fields of the latest head, or trailers, stand in it.
+    spans: Vec<Span>,
     scratch: Option<Box<Scratch>>,
 }
 
 #[derive(Debug)]
 enum State {
     Start { empty_lines: u8 },
-    Head(Head),
+    Head,
     Length(u64),
     Chunked(Chunked),
     Trailers,
     Upgrade,
-    Tunnel,
     Refused(Violation),
 }
 
@@ -96,62 +100,69 @@ impl Scanner {
     pub fn new(limits: Limits) -> Scanner {
         Scanner {
             state: State::Start { empty_lines: 0 },
-            heads_completed: 0,
             limits,
             head_bytes: 0,
             fields: 0,
-            wants_upgrade: false,
-            for_server: 0,
-            refused_in_head: false,
+            head: Head::default(),
+            spans: Vec::new(),
             scratch: None,
         }
     }
 
-    /// Looks at the next bytes from the client.
-    pub fn feed(&mut self, bytes: &[u8]) -> Scan {
-        let mut accepted = 0;
-        while accepted < bytes.len() {
-            let (passed, outcome) = self.step(&bytes[accepted..]);
-            accepted += passed;
-            match outcome {
-                Ok(true) => {}
-                Ok(false) => break,
-                Err(violation) => {
-                    self.refuse(violation);
-                    return Scan { accepted, violation: Some(violation) };
-                }
-            }
+    /// Looks at the next bytes from the client, at least one, as far as they are of one kind. Gives
+    /// how many are in order, and their kind, or what stands behind them that is not to be passed
+    /// on. Nothing more is accepted from then on.
+    pub fn next(&mut self, bytes: &[u8]) -> (usize, Result<Part, Violation>) {
+        let (passed, part) = self.step(bytes);
+        if let Err(violation) = part {
+            self.state = State::Refused(violation);
+            self.scratch = None;
         }
-        Scan { accepted, violation: None }
+        (passed, part)
     }
 
     /// What the connection is in the middle of.
     pub fn phase(&self) -> Phase {
         match &self.state {
             State::Start { .. } if self.partial().is_empty() => Phase::Idle,
-            State::Start { .. } | State::Head(_) => Phase::Head,
+            State::Start { .. } | State::Head => Phase::Head,
             State::Length(_) | State::Chunked(_) | State::Trailers => Phase::Body,
             State::Upgrade => Phase::Upgrade,
-            State::Tunnel => Phase::Tunnel,
             State::Refused(_) => Phase::Refused,
         }
     }
 
-    /// How many heads were passed on in full. Wraps.
-    pub fn heads_completed(&self) -> u64 {
-        self.heads_completed
+    /// The latest head, once it has ended.
+    pub(crate) fn head(&self) -> &Head {
+        &self.head
     }
 
-    /// Which head, counted from 1, is the latest of OPTIONS for the server as a whole, in absolute
-    /// form: what parses after us cannot tell that from the path `/`. 0 if none is.
-    pub fn for_server(&self) -> u64 {
-        self.for_server
+    /// The length of the body that comes now, if it was announced, in bytes.
+    pub fn body_length(&self) -> Option<u64> {
+        match self.state {
+            State::Length(remaining) => Some(remaining),
+            State::Chunked(_) | State::Trailers => None,
+            _ => Some(0),
+        }
     }
 
-    /// The connection was upgraded: everything passes from now on.
-    pub fn tunnel(&mut self) {
-        self.state = State::Tunnel;
-        self.scratch = None;
+    /// Whether what comes next is no data, but says where data begins or that there is no more.
+    pub fn expects_framing(&self) -> bool {
+        match &self.state {
+            State::Chunked(chunked) => !chunked.is_in_data(),
+            State::Trailers => true,
+            _ => false,
+        }
+    }
+
+    /// Where the fields stand of the head, or of the trailers, that were read last.
+    pub fn spans(&self) -> &[Span] {
+        &self.spans
+    }
+
+    /// Gives back what an idle connection can do without.
+    pub fn release(&mut self) {
+        self.spans = Vec::new();
     }
 
     /// The upgrade that a request asked for was not made: requests go on. Does nothing in any
@@ -162,25 +173,15 @@ impl Scanner {
         }
     }
 
-    /// Whether what was refused stood in a body or its trailers, so that a request is under way
-    /// whose reader must know. Otherwise it stood in place of a head.
-    pub fn refused_in_body(&self) -> bool {
-        matches!(self.state, State::Refused(_)) && !self.refused_in_head
-    }
-
-    fn refuse(&mut self, violation: Violation) {
-        if !matches!(self.state, State::Refused(_)) {
-            self.refused_in_head = matches!(self.state, State::Start { .. } | State::Head(_));
-            self.state = State::Refused(violation);
-            self.scratch = None;
-        }
-    }
-
-    /// Takes in what belongs to the current state. Gives the bytes passed and whether to go on.
-    fn step(&mut self, bytes: &[u8]) -> (usize, Result<bool, Violation>) {
+    /// Takes in what belongs to the current state. Gives the bytes passed and what they are.
+    fn step(&mut self, bytes: &[u8]) -> (usize, Result<Part, Violation>) {
         match &mut self.state {
-            State::Start { .. } | State::Head(_) | State::Trailers => match self.line(bytes) {
-                Ok(passed) => (passed, Ok(true)),
+            State::Start { .. } | State::Head => match self.line(bytes) {
+                Ok(passed) => (passed, Ok(self.head_part())),
+                Err(violation) => (0, Err(violation)),
+            },
+            State::Trailers => match self.line(bytes) {
+                Ok(passed) => (passed, Ok(Part::Trailers)),
                 Err(violation) => (0, Err(violation)),
             },
             State::Length(remaining) => {
@@ -189,23 +190,34 @@ impl Scanner {
                 if *remaining == 0 {
                     self.end_message();
                 }
-                (passed as usize, Ok(true))
+                (passed as usize, Ok(Part::Data))
             }
             State::Chunked(chunked) => match chunked.next(bytes) {
-                (passed, Outcome::Framing | Outcome::Data) => (passed, Ok(true)),
+                (passed, Outcome::Data) => (passed, Ok(Part::Data)),
+                (passed, Outcome::Framing) => (passed, Ok(Part::Framing)),
                 (passed, Outcome::LastChunk) => {
                     self.begin_fields(State::Trailers);
-                    (passed, Ok(true))
+                    (passed, Ok(Part::Framing))
                 }
                 (passed, Outcome::Refused(violation)) => (passed, Err(violation)),
             },
-            State::Upgrade => (0, Ok(false)),
-            State::Tunnel => (bytes.len(), Ok(true)),
+            State::Upgrade => (0, Ok(Part::Undecided)),
             State::Refused(violation) => (0, Err(*violation)),
         }
     }
 
+    /// What the line was that has been taken in, or is being taken in.
+    fn head_part(&self) -> Part {
+        match self.state {
+            State::Start { .. } if self.head.is_complete() => Part::HeadEnd,
+            State::Start { .. } if self.partial().is_empty() => Part::EmptyLine,
+            State::Start { .. } | State::Head => Part::Head,
+            _ => Part::HeadEnd,
+        }
+    }
+
     fn request_line(&mut self, bytes: &[u8], empty_lines: u8) -> Result<Option<usize>, Violation> {
+        self.head = Head::default();
         match request_line::parse(bytes)? {
             request_line::Line::Partial => Ok(None),
             request_line::Line::Empty if empty_lines == MAX_EMPTY_LINES => {
@@ -217,11 +229,9 @@ impl Scanner {
             }
             request_line::Line::Request(line) => {
                 self.within_limit(line.len)?;
-                self.begin_fields(State::Head(Head::new(line.http10)));
+                self.head = Head::new(&line);
+                self.begin_fields(State::Head);
                 self.head_bytes = line.len as u32;
-                if line.for_server {
-                    self.for_server = self.heads_completed.wrapping_add(1);
-                }
                 if let Some((authority, port)) = line.authority {
                     let scratch = self.scratch.get_or_insert_default();
                     scratch.authority = Some((authority.into(), port));
@@ -246,18 +256,21 @@ impl Scanner {
             return Err(Violation::TooManyFields);
         }
         match &mut self.state {
-            State::Head(head) => {
+            State::Head => {
                 let authority = self.scratch.as_ref().and_then(|scratch| {
                     let (authority, port) = scratch.authority.as_ref()?;
                     Some((&**authority, *port))
                 });
-                head.field(field.name, field.value, authority)?;
+                self.head.field(field.name, field.value, authority)?;
             }
             _ if field::may_be_trailer(field.name) => {}
             _ => return Err(Violation::ForbiddenTrailer),
         }
         self.fields += 1;
+        let (start, name) = (self.head_bytes, field.name.len() as u32);
         self.head_bytes += field.len as u32;
+        let end = self.head_bytes - 2;
+        self.spans.push(Span { start, colon: start + name, end });
         Ok(Some(field.len))
     }
 
@@ -272,20 +285,18 @@ impl Scanner {
 
     fn begin_fields(&mut self, state: State) {
         self.state = state;
+        self.spans.clear();
         self.head_bytes = 0;
         self.fields = 0;
     }
 
     /// The empty line after fields was read.
     fn end_fields(&mut self) -> Result<(), Violation> {
-        let State::Head(head) = &self.state else {
+        if !matches!(self.state, State::Head) {
             self.end_message();
             return Ok(());
-        };
-        let body = head.end()?;
-        self.wants_upgrade = head.wants_upgrade();
-        self.heads_completed = self.heads_completed.wrapping_add(1);
-        match body {
+        }
+        match self.head.end()? {
             Body::None => self.end_message(),
             Body::Length(length) => self.state = State::Length(length),
             Body::Chunked => self.state = State::Chunked(Chunked::default()),
@@ -295,8 +306,11 @@ impl Scanner {
     }
 
     fn end_message(&mut self) {
-        self.state =
-            if self.wants_upgrade { State::Upgrade } else { State::Start { empty_lines: 0 } };
+        self.state = if self.head.wants_upgrade() {
+            State::Upgrade
+        } else {
+            State::Start { empty_lines: 0 }
+        };
         self.scratch = None;
     }
 }

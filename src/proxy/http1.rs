@@ -1,123 +1,231 @@
 //! HTTP/1.1 on a client connection, and how little it holds while nothing happens there.
 //!
-//! hyper keeps buffers and a state for a request as long as it has the connection, and most
-//! connections are idle most of the time. So hyper has one only while there are requests on it. A
-//! connection is **parked** until its first head is there, and again after a while without a
-//! request: hyper is taken apart, and what is left is the wrapped stream, the clocks, and what has
-//! come of the next head. Such a head waits in a buffer of its own size, so a client that drips one
-//! costs no more than what it has sent, and its clock runs on.
+//! Our own, and not hyper's, for what a proxy knows and a server does not: heads are parsed where
+//! they were read, by the scanner that judges their framing; a body is read by whoever sends it on;
+//! and an answer's head goes out in one piece with what there is of its body. Requests that come
+//! together wait in the buffer, each for the answer to the one before.
+//!
+//! A connection is **parked** until its first head is there, and again after a while without a
+//! request: then it is a socket, the clocks, and what has come of the next head. So a client that
+//! drips one costs no more than what it has sent, and its clock runs on.
 
-use std::pin::Pin;
+mod answer;
+mod body;
+mod head;
+mod link;
+
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::pin::pin;
 use std::rc::Rc;
+use std::task::{Context, Poll};
 
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
-use tokio::io::AsyncWrite;
+use http::{Method, Request, Response};
 
+use self::answer::Answer;
+pub use self::body::Body;
+use self::head::Asked;
+use self::link::Heard;
+pub use self::link::Link;
+use super::body::{Incoming, ResponseBody};
 use super::connection::ConnectionState;
-use super::drive::{Over, Wish, drive};
+use super::drive::{Over, drive};
 use super::farewell::{linger, refuse};
-use super::io::ClientIo;
 use super::tunnel::{self, Tunnel};
 use super::worker::Worker;
 use super::{error, service};
-use crate::framing::Limits;
+use crate::framing::{Limits, Violation};
 
-/// hyper's buffers, for a head that is being read or bodies that are being written.
-const BUFFER_BYTES: usize = 32 * 1024;
+/// A connection, shared by its task and whoever reads a request's body.
+pub type SharedLink = Rc<RefCell<Link>>;
 
-/// What becomes of a connection that hyper has let go of.
+/// What becomes of a connection behind an answer, or in place of one.
 enum Next {
-    /// Nothing has happened for a while.
-    Park(Box<ClientIo>),
+    /// It waits for the next request.
+    GoOn,
     /// It is another protocol's now.
     Tunnel(Box<Tunnel>),
     /// It ends, but its client may still be sending.
-    Linger(Box<ClientIo>),
-    /// It ends, and why.
-    TurnAway(Box<ClientIo>, Over<()>),
-    /// It has ended.
-    End,
+    Linger,
+    /// It ends with an answer to what is not to be passed on.
+    Refuse(Violation),
+    /// It ends with a word.
+    Close,
+    /// It ends without one.
+    Drop,
 }
 
 /// Serves a connection to its end.
-pub async fn serve(state: &Rc<ConnectionState>, mut io: Box<ClientIo>) {
-    loop {
-        let next = match wait(state, &mut io).await {
-            Over::Done(true) => Box::pin(converse(state, io)).await,
-            Over::Done(false) | Over::Idle | Over::Drop => return,
-            over => Next::TurnAway(io, over.without_result()),
-        };
-        match next {
-            Next::Park(parked) => io = parked,
-            Next::Tunnel(tunnel) => return tunnel.run().await,
-            Next::Linger(io) => return Box::pin(linger(*io)).await,
-            Next::TurnAway(io, over) => return Box::pin(turn_away(state, *io, over)).await,
-            Next::End => return,
+pub async fn serve(state: &Rc<ConnectionState>, link: SharedLink) {
+    let end = loop {
+        match wait(state, &link).await {
+            Over::Done(Next::GoOn) => {}
+            over => break over,
         }
+        match Box::pin(converse(state, &link)).await {
+            Over::Idle => {
+                link.borrow_mut().park();
+                state.park();
+            }
+            over => break over,
+        }
+    };
+    // A switch that was agreed on and could not be told. It holds the connection that holds it.
+    drop(state.tunnel.take());
+    let (status, reason) = match end {
+        Over::Done(Next::Tunnel(tunnel)) => return tunnel.run().await,
+        Over::Done(Next::Linger) => return Box::pin(linger(&link)).await,
+        Over::Done(Next::Refuse(violation)) => (violation.status(), violation.label()),
+        Over::SlowHead => (error::SLOW_HEAD, "slow_head"),
+        Over::Done(_) | Over::Idle | Over::Drop => return,
+    };
+    state.note_refusal(status, reason);
+    Box::pin(refuse(&link, status)).await;
+}
+
+/// Waits, parked, until there is a request.
+async fn wait(state: &ConnectionState, link: &RefCell<Link>) -> Over<Next> {
+    let _parked = Parked::count(&state.worker);
+    let mut hearing = pin!(hear(state, link));
+    drive(state, |cx, _| hearing.as_mut().poll(cx)).await
+}
+
+/// Serves requests until none has come for a while, or the connection is over.
+async fn converse(state: &Rc<ConnectionState>, link: &SharedLink) -> Over<Next> {
+    let mut serving = pin!(async {
+        loop {
+            match hear(state, link).await {
+                Next::GoOn => {}
+                end => break end,
+            }
+            match exchange(state, link).await {
+                Next::GoOn => {}
+                Next::Close => break goodbye(link).await,
+                end => break end,
+            }
+        }
+    });
+    drive(state, |cx, _| serving.as_mut().poll(cx)).await
+}
+
+/// Waits for the head of the next request, to go on with.
+async fn hear(state: &ConnectionState, link: &RefCell<Link>) -> Next {
+    state.io.resting.set(true);
+    let heard = poll_fn(|cx| {
+        let heard = link.borrow_mut().poll_head(cx, &mut state.worker.scratch.borrow_mut());
+        // What has already arrived is looked at first, so that a request which crossed our wish to
+        // close on its way is served.
+        match heard {
+            Poll::Pending if state.is_closing() && state.may_be_told_to_close() => {
+                Poll::Ready(Heard::End)
+            }
+            heard => heard,
+        }
+    })
+    .await;
+    state.io.resting.set(false);
+    match heard {
+        Heard::Head => Next::GoOn,
+        Heard::Refused(violation) => Next::Refuse(violation),
+        Heard::End => goodbye(link).await,
     }
 }
 
-/// Waits until there is a request, and gives whether there is one: if not, the connection is over.
-async fn wait(state: &ConnectionState, io: &mut ClientIo) -> Over<bool> {
-    let _parked = Parked::count(&state.worker);
-    let mut closing = false;
-    drive(state, |cx, wish| {
-        closing |= wish == Wish::Close;
-        if closing {
-            return Pin::new(&mut *io).poll_shutdown(cx).map(|_| false);
+async fn goodbye(link: &RefCell<Link>) -> Next {
+    poll_fn(|cx| link.borrow_mut().poll_goodbye(cx)).await;
+    Next::Drop
+}
+
+/// One request and its answer.
+async fn exchange(state: &Rc<ConnectionState>, link: &SharedLink) -> Next {
+    let (request, asked) = match take_request(state, link) {
+        Ok(taken) => taken,
+        Err(violation) => return Next::Refuse(violation),
+    };
+    let Some(response) = answer(state, link, request).await else { return Next::Drop };
+    let last = state.is_closing() || !state.keeps_alive();
+    let worker = &state.worker;
+    let mut answer = Answer::begin(&mut link.borrow_mut(), response, asked, last, worker);
+    let written = poll_fn(|cx| match answer.poll(link, cx) {
+        Poll::Ready(written) => Poll::Ready(written.is_ok()),
+        Poll::Pending => poll_left(state, link, cx).map(|()| false),
+    })
+    .await;
+    match written {
+        true => behind(state, link, &answer),
+        false => Next::Drop,
+    }
+}
+
+/// The request whose head is there, and what its answer hangs on.
+fn take_request(
+    state: &ConnectionState,
+    link: &SharedLink,
+) -> Result<(Request<Incoming>, Asked), Violation> {
+    let mut link_now = link.borrow_mut();
+    let (bytes, scanner) = link_now.take_head();
+    let head = *scanner.head();
+    let request = head::parse(&bytes, &head, scanner.spans(), state.worker.upstreams.spare.take())?;
+    let body = match link_now.is_in_body() {
+        true => Incoming::Http1(Body(Rc::clone(link))),
+        false => Incoming::None,
+    };
+    state.io.for_server.set(head.for_server);
+    let asked = Asked {
+        head_only: *request.method() == Method::HEAD,
+        http10: head.http10,
+        trailers: head.te_trailers,
+        keeps_open: head.keeps_open(),
+    };
+    Ok((request.map(|()| body), asked))
+}
+
+/// The answer to a request, if the client waits for it.
+async fn answer(
+    state: &Rc<ConnectionState>,
+    link: &RefCell<Link>,
+    request: Request<Incoming>,
+) -> Option<Response<ResponseBody>> {
+    let mut serving = pin!(service::handle(Rc::clone(state), request));
+    poll_fn(|cx| {
+        link.borrow_mut().begin_turn();
+        match serving.as_mut().poll(cx) {
+            Poll::Ready(response) => Poll::Ready(Some(response)),
+            Poll::Pending => poll_left(state, link, cx).map(|()| None),
         }
-        io.poll_head(cx, &mut state.worker.scratch.borrow_mut())
     })
     .await
 }
 
-/// Lets hyper serve requests until none has come for a while, or the connection is over.
-async fn converse(state: &Rc<ConnectionState>, io: Box<ClientIo>) -> Next {
-    let serving = Rc::clone(state);
-    // Boxed, since hyper has room for it from the first request to the last, and mostly there is
-    // none.
-    let service =
-        service_fn(move |request| Box::pin(service::handle(Rc::clone(&serving), request)));
-    let mut connection = builder(state).serve_connection(TokioIo::new(io), service);
-    let over = drive(state, |cx, wish| {
-        if wish == Wish::Close {
-            Pin::new(&mut connection).graceful_shutdown();
-        }
-        Pin::new(&mut connection).poll(cx)
-    })
-    .await;
-    let parts = connection.into_parts();
-    let (mut io, unread) = (parts.io.into_inner(), parts.read_buf);
-    let result = match over {
-        Over::Done(result) => result,
-        Over::Idle => {
-            io.park(&unread);
-            state.park();
-            return Next::Park(io);
-        }
-        over => return Next::TurnAway(io, over.without_result()),
-    };
+fn poll_left(state: &ConnectionState, link: &RefCell<Link>, cx: &mut Context<'_>) -> Poll<()> {
+    link.borrow_mut().poll_left(cx, &mut state.worker.scratch.borrow_mut())
+}
+
+/// What follows upon an answer that was written.
+fn behind(state: &ConnectionState, link: &RefCell<Link>, answer: &Answer) -> Next {
+    let mut link = link.borrow_mut();
     if let Some(start) = state.tunnel.borrow_mut().take() {
-        let (held, stream) = io.into_tunnel();
-        // A copy, since what was read is a part of a large buffer.
-        let early = [&unread[..], &held[..]].concat().into();
-        let client = tunnel::ClientEnd::Http1(stream);
-        return match result {
-            Ok(()) => Next::Tunnel(Box::new(Tunnel::new(*start, client, early))),
-            Err(_) => Next::End,
-        };
-    }
-    if let Err(error) = result {
-        state.note_error(&error);
+        let (early, stream) = link.give_up();
+        let client = stream.map(tunnel::ClientEnd::Http1);
+        return client.map_or(Next::Drop, |client| {
+            Next::Tunnel(Box::new(Tunnel::new(*start, client, early)))
+        });
     }
     if state.is_cut() {
-        io.reset();
-    } else if state.has_unread() {
-        return Next::Linger(io);
+        link.reset();
+        return Next::Drop;
     }
-    Next::End
+    if !answer.is_whole() {
+        return Next::Drop;
+    }
+    if state.has_unread() || link.is_in_body() {
+        return Next::Linger;
+    }
+    if answer.is_last() {
+        return Next::Close;
+    }
+    link.resume();
+    Next::GoOn
 }
 
 /// What a head may be.
@@ -126,25 +234,16 @@ pub(super) fn head_limits(state: &ConnectionState) -> Limits {
     Limits { max_header_bytes: limits.max_header_bytes, max_headers: limits.max_headers }
 }
 
-fn builder(state: &ConnectionState) -> http1::Builder {
-    let limits = &state.listener.borrow().limits;
-    let mut builder = http1::Builder::new();
-    builder
-        .keep_alive(!limits.keepalive_timeout.is_zero())
-        .max_headers(usize::from(limits.max_headers))
-        .max_buf_size(BUFFER_BYTES.max(limits.max_header_bytes as usize + 8 * 1024));
-    builder
-}
+impl ConnectionState {
+    /// Whether it is to be closed when what has begun is finished.
+    fn is_closing(&self) -> bool {
+        self.closing.get()
+    }
 
-/// Refuses a head for what stands in it, or for having taken too long.
-async fn turn_away(state: &ConnectionState, io: ClientIo, over: Over<()>) {
-    let (status, reason) = match over {
-        Over::Refused(violation) => (violation.status(), violation.label()),
-        Over::SlowHead => (error::SLOW_HEAD, "slow_head"),
-        Over::Done(()) | Over::Idle | Over::Drop => return,
-    };
-    state.note_refusal(status, reason);
-    refuse(io, status).await;
+    /// Whether connections are kept at all.
+    fn keeps_alive(&self) -> bool {
+        !self.listener.borrow().limits.keepalive_timeout.is_zero()
+    }
 }
 
 /// Counts a connection as parked until dropped.

@@ -5,6 +5,7 @@
 
 pub mod body;
 pub mod connection;
+pub mod date;
 pub mod drive;
 pub mod error;
 pub mod farewell;

@@ -4,7 +4,6 @@
 //! `serve` takes the steps: route, admit, prepare, and then [`forward`](mod@super::forward), which
 //! picks, sends and tries again.
 
-use std::convert::Infallible;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -14,9 +13,8 @@ use http::header::{CONTENT_LENGTH, COOKIE, EXPECT, HOST, LOCATION};
 use http::uri::{PathAndQuery, Scheme};
 use http::{HeaderValue, Method, Request, Response, Version, request};
 use http_body::Body;
-use hyper::body::Incoming;
 
-use super::body::{ResponseBody, Upload};
+use super::body::{Incoming, ResponseBody, Upload};
 use super::connection::ConnectionState;
 use super::error::{self, Failure};
 use super::forward;
@@ -37,14 +35,11 @@ use crate::state::pool::Protocol;
 use crate::state::{Pool, Redirect, Route, Snapshot, Target};
 use crate::upstream::RequestHead;
 
-/// Answers one request. Whatever happens, the record tells of it once.
-///
-/// # Errors
-/// Never: a failure is an answer.
+/// Answers one request. Whatever happens, the record tells of it once, and a failure is an answer.
 pub async fn handle(
     connection: Rc<ConnectionState>,
     mut request: Request<Incoming>,
-) -> Result<Response<ResponseBody>, Infallible> {
+) -> Response<ResponseBody> {
     let worker = &connection.worker;
     let snapshot = worker.snapshot();
     let listener = connection.listener(&snapshot);
@@ -72,29 +67,25 @@ pub async fn handle(
             response.map(|body| body.with_record(record))
         }
         // The record goes with the tunnel.
-        Ok(Answer::Switching(switching)) => return Ok(switching.begin(record)),
+        Ok(Answer::Switching(switching)) => return switching.begin(record),
         Err(failure) => {
             // What may follow a CONNECT is no request.
             last |= version != Version::HTTP_2 && matches!(failure, Failure::Connect);
             error::answer(&failure, json, record)
         }
     };
-    if version == Version::HTTP_2 {
-        if is_head && let Some(length) = response.body_mut().omit_own() {
-            // RFC 9110 section 9.3.2. Under HTTP/1.1 hyper does it.
-            response.headers_mut().insert(CONTENT_LENGTH, length.into());
+    if version != Version::HTTP_2 {
+        if last || ends_connection(version, &response, upload_open) {
+            error::close_after(&mut response);
         }
-        if last {
-            connection.drain();
-        }
-    } else if last || ends_connection(version, &response, upload_open) {
-        error::close_after(&mut response);
-        if version == Version::HTTP_10 {
-            // Of an answer of HTTP/1.1 hyper would say both, close and keep-alive.
-            *response.version_mut() = version;
-        }
+    } else if last {
+        connection.drain();
     }
-    Ok(response)
+    if is_head && let Some(length) = response.body_mut().omit_own() {
+        // RFC 9110 section 9.3.2.
+        response.headers_mut().insert(CONTENT_LENGTH, length.into());
+    }
+    response
 }
 
 /// Whether an HTTP/1 connection cannot go on after this answer.
@@ -298,7 +289,7 @@ fn host_field(parts: &request::Parts) -> Option<HeaderValue> {
 
 /// In origin form, or `*`.
 fn target_of(parts: &request::Parts, io: &IoState) -> PathAndQuery {
-    if parts.method == Method::OPTIONS && io.is_for_server() {
+    if parts.method == Method::OPTIONS && io.for_server.get() {
         return PathAndQuery::from_static("*");
     }
     match parts.uri.path_and_query() {

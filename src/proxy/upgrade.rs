@@ -141,7 +141,7 @@ impl Switching {
         let start =
             tunnel::Start { worker, upstream, early, hold, record, idle_timeout, websocket };
         match stream {
-            // The connection itself becomes the tunnel, as soon as hyper has written the answer.
+            // The connection itself becomes the tunnel, as soon as the answer has been written.
             None => *connection.tunnel.borrow_mut() = Some(Box::new(start)),
             Some(stream) => {
                 tokio::task::spawn_local(async move {

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use http::HeaderValue;
 use slab::Slab;
@@ -23,6 +23,7 @@ use tokio::time::Instant;
 
 use super::body::RequestBody;
 use super::connection::ConnectionState;
+use super::date::Date;
 use super::headers::identity::RequestIds;
 use super::listener::{self, Acceptor};
 use super::permit::Permit;
@@ -78,6 +79,7 @@ pub struct Worker {
     pub scratch: RefCell<Box<[u8]>>,
     rng: RefCell<fastrand::Rng>,
     request_ids: RefCell<RequestIds>,
+    date: RefCell<Date>,
     clock: Cell<Instant>,
     snapshot: RefCell<Rc<HeldSnapshot>>,
     connections: RefCell<Slab<Rc<ConnectionState>>>,
@@ -223,6 +225,7 @@ impl Worker {
             scratch: RefCell::new(vec![0; SCRATCH_BYTES].into()),
             rng: RefCell::default(),
             request_ids: RefCell::default(),
+            date: RefCell::default(),
             clock: Cell::new(Instant::now()),
             snapshot: RefCell::new(Rc::new(HeldSnapshot(snapshot))),
             connections: RefCell::default(),
@@ -359,6 +362,11 @@ impl Worker {
     /// The same moment as the time since the process started.
     pub fn uptime_at(&self, moment: Instant) -> Duration {
         moment.into_std().saturating_duration_since(self.shared.started)
+    }
+
+    /// Lends the date for an answer that is given now.
+    pub fn with_date<T>(&self, take: impl FnOnce(&[u8]) -> T) -> T {
+        take(self.date.borrow_mut().at(self.now(), SystemTime::now))
     }
 
     /// A name for a request that came without one.

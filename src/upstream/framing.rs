@@ -18,7 +18,7 @@ use crate::framing::bytes::trim;
 use crate::framing::chunked::{Chunked, Outcome};
 use crate::framing::length::Length;
 use crate::framing::line::Lines;
-use crate::framing::{Limits, Violation, field};
+use crate::framing::{Limits, Span, Violation, field};
 
 /// Interim answers that may come before the answer. Some backends send one every few seconds to say
 /// that they are still at it.
@@ -67,17 +67,6 @@ pub struct Scanner {
     spans: Vec<Span>,
     /// A line without its end.
     partial: Vec<u8>,
-}
-
-/// Where a field stands, in bytes from the beginning of the head or trailers that it is in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Span {
-    /// The first byte of its name.
-    pub start: u32,
-    /// The colon behind its name.
-    pub colon: u32,
-    /// The CRLF behind its value.
-    pub end: u32,
 }
 
 #[derive(Clone, Debug)]

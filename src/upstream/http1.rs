@@ -9,7 +9,6 @@
 mod body;
 mod head;
 mod link;
-mod read_size;
 mod sending;
 
 use std::cell::RefCell;

@@ -2,10 +2,12 @@
 //!
 //! Bytes are never copied here: a frame that one side read is the frame that the other side
 //! writes. What the bodies add is bookkeeping at their ends, which is where it belongs: when a
-//! client leaves, hyper drops its body and nothing else would run.
+//! client leaves, the body is dropped and nothing else would run.
 
+mod incoming;
 mod request;
 mod response;
 
+pub use incoming::Incoming;
 pub use request::{Progress, RequestBody, Upload, UploadFailure};
 pub use response::{Answer, Hold, Relay, ResponseBody, tells_grpc_failure};

@@ -4,7 +4,6 @@
 //! one reader at a time. What has been read is kept for replay as long as that is little.
 
 use std::cell::{Cell, RefCell};
-use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -12,10 +11,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use thiserror::Error;
 use tokio::time::Instant;
 
+use super::Incoming;
 use crate::framing::field::may_be_trailer;
 use crate::proxy::timer::{Timer, Wheel};
 
@@ -221,7 +220,7 @@ impl Upload {
                 self.finish(source);
                 return Poll::Ready(None);
             }
-            Poll::Ready(Some(Err(error))) => return self.fail(failure_of(&error)),
+            Poll::Ready(Some(Err(failure))) => return self.fail(failure),
             Poll::Ready(Some(Ok(frame))) => frame,
         };
         source.timer.disarm();
@@ -258,27 +257,6 @@ impl Upload {
         }
         Poll::Ready(Some(Ok(frame)))
     }
-}
-
-/// Tells a client that left from one that sends nonsense.
-fn failure_of(error: &hyper::Error) -> UploadFailure {
-    let mut cause = std::error::Error::source(error);
-    while let Some(inner) = cause {
-        let malformed = match (inner.downcast_ref::<io::Error>(), inner.downcast_ref::<h2::Error>())
-        {
-            // Ours, of the scanner, among them.
-            (Some(io), _) => {
-                matches!(io.kind(), io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput)
-            }
-            (_, Some(h2)) => !h2.is_remote() && !h2.is_io(),
-            _ => false,
-        };
-        if malformed {
-            return UploadFailure::Malformed;
-        }
-        cause = inner.source();
-    }
-    UploadFailure::Left
 }
 
 /// The body of one attempt.

@@ -1,7 +1,8 @@
 //! The body of a response, from a backend or from us to the client.
 //!
 //! It carries the two guards of an exchange to their ends: the slot is let go when the last byte
-//! has been read from the backend, the record when hyper lets go of the body.
+//! has been read from the backend, the record when the client's
+//! connection lets go of the body.
 
 use std::io;
 use std::pin::Pin;
@@ -95,7 +96,7 @@ pub fn tells_grpc_failure(fields: &HeaderMap) -> bool {
     matches!(status, Some(b"2" | b"4" | b"13" | b"14" | b"15"))
 }
 
-/// Why a response body broke off. hyper tells the client in the way of its HTTP version: by closing
+/// Why a response body broke off. The client is told in the way of its HTTP version: by closing
 /// the connection before the announced end, or by resetting the stream.
 #[derive(Debug, Error)]
 pub enum BrokenOff {
@@ -171,7 +172,7 @@ impl ResponseBody {
 
     /// A body that a backend sends.
     pub fn relay(mut relay: Relay) -> Self {
-        // HEAD, 204, 304 and empty bodies are at their end already, and hyper will not ask.
+        // HEAD, 204, 304 and empty bodies are at their end already, and nobody will ask.
         if relay.incoming.is_end_stream()
             && let Some(hold) = relay.hold.take()
         {

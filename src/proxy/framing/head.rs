@@ -1,5 +1,6 @@
 //! What the fields of one request head say about where it ends and whether it may pass.
 
+use super::request_line::RequestLine;
 use crate::framing::Violation;
 use crate::framing::bytes::trim;
 use crate::framing::field::same_but_underscores;
@@ -8,12 +9,26 @@ use crate::proxy::host;
 
 /// A request head, as far as it was read.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Head {
+pub(crate) struct Head {
+    /// Bytes of the method, with which the head begins.
+    pub(crate) method_bytes: u32,
+    /// Bytes of the target, which stands one space behind it.
+    pub(crate) target_bytes: u32,
+    pub(crate) http10: bool,
+    /// OPTIONS for the server as a whole, in absolute form: there is no path (RFC 9112 section 3.2.4).
+    pub(crate) for_server: bool,
+    /// `100-continue` is expected.
+    pub(crate) expects: bool,
+    /// The client takes trailers.
+    pub(crate) te_trailers: bool,
     length: Length,
     host: bool,
-    http10: bool,
+    /// Among the options of Connection.
+    close: bool,
+    keep_alive: bool,
     asks_upgrade: bool,
     names_protocol: bool,
+    complete: bool,
 }
 
 /// What follows a head.
@@ -25,8 +40,14 @@ pub(super) enum Body {
 }
 
 impl Head {
-    pub(super) fn new(http10: bool) -> Head {
-        Head { http10, ..Head::default() }
+    pub(super) fn new(line: &RequestLine<'_>) -> Head {
+        Head {
+            method_bytes: line.method_bytes as u32,
+            target_bytes: line.target_bytes as u32,
+            http10: line.http10,
+            for_server: line.for_server,
+            ..Head::default()
+        }
     }
 
     /// Takes in one field. `authority` is that of a target in absolute form, with its default port.
@@ -39,13 +60,20 @@ impl Head {
         // By length first: most fields of a request end here.
         match name.len() {
             4 if name.eq_ignore_ascii_case(b"host") => self.host(trim(value), authority),
-            6 if name.eq_ignore_ascii_case(b"expect") => expect(trim(value)),
+            2 if name.eq_ignore_ascii_case(b"te") => {
+                self.te_trailers |= has_token(value, b"trailers");
+                Ok(())
+            }
+            6 if name.eq_ignore_ascii_case(b"expect") => {
+                self.expects = true;
+                expect(trim(value))
+            }
             7 if name.eq_ignore_ascii_case(b"upgrade") => {
                 self.names_protocol |= names_upgradable(value);
                 Ok(())
             }
             10 if name.eq_ignore_ascii_case(b"connection") => {
-                self.asks_upgrade |= has_token(value, b"upgrade");
+                self.connection(value);
                 Ok(())
             }
             14 if same_but_underscores(name, "content-length") => match name[7] {
@@ -76,16 +104,34 @@ impl Head {
         }
     }
 
+    fn connection(&mut self, value: &[u8]) {
+        for option in value.split(|&byte| byte == b',').map(trim) {
+            self.close |= option.eq_ignore_ascii_case(b"close");
+            self.keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
+            self.asks_upgrade |= option.eq_ignore_ascii_case(b"upgrade");
+        }
+    }
+
     /// The head is complete: tells what follows.
-    pub(super) fn end(&self) -> Result<Body, Violation> {
+    pub(super) fn end(&mut self) -> Result<Body, Violation> {
         if !self.host && !self.http10 {
             return Err(Violation::MissingHost);
         }
+        self.complete = true;
         Ok(match (self.length.is_chunked(), self.length.bytes()) {
             (true, _) => Body::Chunked,
             (false, None | Some(0)) => Body::None,
             (false, Some(length)) => Body::Length(length),
         })
+    }
+
+    pub(super) fn is_complete(&self) -> bool {
+        self.complete
+    }
+
+    /// Whether the client keeps the connection open for further requests (RFC 9112 section 9.3).
+    pub(crate) fn keeps_open(&self) -> bool {
+        !self.close && (!self.http10 || self.keep_alive)
     }
 
     /// True if the client asks to go on in another protocol. HTTP/1.0 cannot (RFC 9110

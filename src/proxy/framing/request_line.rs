@@ -17,6 +17,8 @@ pub(super) enum Line<'a> {
 }
 
 pub(super) struct RequestLine<'a> {
+    pub(super) method_bytes: usize,
+    pub(super) target_bytes: usize,
     /// The authority in the target's absolute form, with the default port of its scheme.
     pub(super) authority: Option<(&'a [u8], u16)>,
     /// OPTIONS for the server as a whole, in absolute form: there is no path (RFC 9112 section 3.2.4).
@@ -52,6 +54,8 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Line<'_>, Violation> {
     let authority = check_target(method, target)?;
     let has_path = |target: &[u8]| memchr2(b'/', b'?', &target[b"https://".len()..]).is_some();
     Ok(Line::Request(RequestLine {
+        method_bytes: method.len(),
+        target_bytes: target.len(),
         authority,
         for_server: method == b"OPTIONS" && authority.is_some() && !has_path(target),
         http10,

@@ -132,7 +132,7 @@ impl Wire {
         let state = &self.state;
         let flushed =
             self.outbox.poll_flush(&mut self.stream, cx, |result| state.note_write(result));
-        if state.resumable.get() {
+        if state.resting.get() {
             self.outbox.shrink();
         }
         flushed

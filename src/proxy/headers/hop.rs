@@ -23,7 +23,7 @@ pub struct Keep {
 /// proxy that the client knows of.
 ///
 /// `Connection` cannot list away what frames and routes the message, nor what we set ourselves.
-/// `Trailer` stays: it announces, and hyper sends only trailers that were announced.
+/// `Trailer` stays: it announces, and only trailers that were announced are sent.
 pub fn strip_hop_by_hop(headers: &mut HeaderMap, keep: Keep) {
     let trailers = keep.te_trailers && wants_trailers(headers);
     remove_listed(headers);

@@ -76,6 +76,15 @@ impl RawStream {
     }
 }
 
+impl RawStream {
+    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            RawStream::Tcp(stream, _) => stream.poll_read_ready(cx),
+            RawStream::Unix(stream) => stream.poll_read_ready(cx),
+        }
+    }
+}
+
 impl AsyncRead for RawStream {
     fn poll_read(
         self: Pin<&mut Self>,
@@ -145,6 +154,16 @@ pub enum ClientStream {
     Plain(RawStream),
     /// TLS.
     Tls(Box<Secured>),
+}
+
+impl ClientStream {
+    /// Waits until there may be something to be read. Of TLS that is not told beforehand.
+    pub fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            ClientStream::Plain(stream) => stream.poll_readable(cx),
+            ClientStream::Tls(_) => Poll::Ready(Ok(())),
+        }
+    }
 }
 
 impl AsyncRead for ClientStream {

@@ -2,13 +2,13 @@
 //! responses. Pure.
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, HOST, TE, TRAILER, TRANSFER_ENCODING};
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http::header::{CONTENT_LENGTH, HOST, TE, TRANSFER_ENCODING};
+use http::{HeaderMap, StatusCode};
 use hyper::ext::ReasonPhrase;
-use smallvec::SmallVec;
 
+use crate::framing::Span;
 use crate::framing::bytes::trim;
-use crate::upstream::framing::Span;
+use crate::framing::fields::{self, field, line};
 use crate::upstream::request::{Framing, RequestHead};
 
 /// What a status line says, and the fields behind it.
@@ -65,56 +65,13 @@ pub(super) fn encode(head: &RequestHead, framing: Framing, out: &mut Vec<u8>) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// The line in front of a chunk of so many bytes.
-pub(super) fn chunk_size(out: &mut Vec<u8>, bytes: usize) {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digits = (usize::BITS - bytes.leading_zeros()).div_ceil(4).max(1);
-    for digit in (0..digits).rev() {
-        out.push(DIGITS[(bytes >> (digit * 4)) & 15]);
-    }
-    out.extend_from_slice(b"\r\n");
-}
-
-/// The trailers that a head announces (RFC 9110 section 6.6.2).
-pub(super) fn announced(headers: &HeaderMap) -> SmallVec<[HeaderName; 1]> {
-    let lines = headers.get_all(TRAILER).iter();
-    let names = lines.flat_map(|line| line.as_bytes().split(|&byte| byte == b','));
-    names.filter_map(|name| HeaderName::from_bytes(trim(name)).ok()).collect()
-}
-
-/// The last chunk, with those of the trailers that were announced: others surprise backends.
-pub(super) fn last_chunk(
-    out: &mut Vec<u8>,
-    trailers: Option<&HeaderMap>,
-    announced: &[HeaderName],
-) {
-    out.extend_from_slice(b"0\r\n");
-    for (name, value) in trailers.into_iter().flatten() {
-        if announced.contains(name) {
-            field(out, name, value);
-        }
-    }
-    out.extend_from_slice(b"\r\n");
-}
-
-fn field(out: &mut Vec<u8>, name: &HeaderName, value: &HeaderValue) {
-    line(out, &[name.as_str().as_bytes(), b": ", value.as_bytes()]);
-}
-
-fn line(out: &mut Vec<u8>, parts: &[&[u8]]) {
-    for part in parts {
-        out.extend_from_slice(part);
-    }
-    out.extend_from_slice(b"\r\n");
-}
-
 /// Reads a response head that the scanner has passed, with its fields where it found them; they go
 /// into a map that is `empty`. `None` if it is no head after all.
 pub(super) fn parse(head: &Bytes, spans: &[Span], empty: HeaderMap) -> Option<ResponseHead> {
     let status = StatusCode::from_bytes(head.get(9..AT_REASON)?).ok()?;
     let first_field = spans.first().map_or(head.len() - 2, |span| span.start as usize);
     let reason = reason(status, head.get(AT_REASON..first_field - 2)?);
-    Some(ResponseHead { status, reason, headers: fields(head, spans, empty)? })
+    Some(ResponseHead { status, reason, headers: fields::read(head, spans, empty)? })
 }
 
 /// What stands behind the status, if it is not what we would say ourselves (RFC 9112 section 4).
@@ -128,22 +85,11 @@ fn reason(status: StatusCode, text: &[u8]) -> Option<ReasonPhrase> {
     ReasonPhrase::try_from(text.to_vec()).ok()
 }
 
-/// Reads the fields that the scanner has found in a head, or in trailers, into a map.
-pub(super) fn fields(lines: &Bytes, spans: &[Span], mut headers: HeaderMap) -> Option<HeaderMap> {
-    headers.reserve(spans.len());
-    for span in spans {
-        let [start, colon, end] = [span.start, span.colon, span.end].map(|at| at as usize);
-        let name = HeaderName::from_bytes(lines.get(start..colon)?).ok()?;
-        let value = trim(lines.get(colon + 1..end)?);
-        headers.append(name, HeaderValue::from_maybe_shared(lines.slice_ref(value)).ok()?);
-    }
-    Some(headers)
-}
-
 #[cfg(test)]
 mod tests {
-    use http::Method;
     use http::uri::PathAndQuery;
+    use http::{HeaderName, HeaderValue, Method};
+    use smallvec::SmallVec;
 
     use super::*;
     use crate::framing::Limits;
@@ -199,24 +145,6 @@ mod tests {
             let start = "POST / HTTP/1.1\r\nhost: a.example\r\n";
             assert_eq!(encoded(&head, framing), format!("{start}{end}"), "{framing:?}");
         }
-    }
-
-    #[test]
-    fn chunk_sizes_are_hexadecimal() {
-        for (bytes, line) in [(1, "1\r\n"), (16, "10\r\n"), (0xab_cdef, "abcdef\r\n")] {
-            let mut out = Vec::new();
-            chunk_size(&mut out, bytes);
-            assert_eq!(out, line.as_bytes());
-        }
-    }
-
-    #[test]
-    fn only_announced_trailers_go_out() {
-        let head = request(Method::POST, "/", &[("trailer", "X-Sum, x-other")]);
-        let sent = request(Method::POST, "/", &[("x-sum", "1"), ("x-secret", "2")]).headers;
-        let mut out = Vec::new();
-        last_chunk(&mut out, Some(&sent), &announced(&head.headers));
-        assert_eq!(out, b"0\r\nx-sum: 1\r\n\r\n");
     }
 
     fn parsed(head: &'static str) -> ResponseHead {

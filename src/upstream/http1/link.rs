@@ -13,8 +13,8 @@ use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
 
 use super::ConnectionGauge;
 use super::head::{self, ResponseHead};
-use super::read_size::ReadSize;
-use crate::framing::{Limits, Violation};
+use crate::framing::read_size::ReadSize;
+use crate::framing::{Limits, Violation, fields};
 use crate::upstream::Error;
 use crate::upstream::dial::UpstreamStream;
 use crate::upstream::error::closes;
@@ -302,7 +302,7 @@ impl Link {
             let lines = self.take_scanned();
             let spans = self.scanner.take_spans();
             if !spans.is_empty() {
-                self.trailers = head::fields(&lines, &spans, HeaderMap::new());
+                self.trailers = fields::read(&lines, &spans, HeaderMap::new());
             }
             self.note_end();
         }

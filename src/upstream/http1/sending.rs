@@ -9,7 +9,8 @@ use http::HeaderName;
 use smallvec::SmallVec;
 use tokio::io::AsyncWrite;
 
-use super::head::{announced, chunk_size, encode, last_chunk};
+use super::head::encode;
+use crate::framing::fields::{announced, chunk_size, last_chunk};
 use crate::upstream::Error;
 use crate::upstream::dial::UpstreamStream;
 use crate::upstream::request::{Framing, RequestHead};

@@ -1,5 +1,5 @@
-//! The scanner in front of the real parser: what it refuses must never become a request, and what
-//! it passes must be what hyper makes of it.
+//! A second opinion, that of another parser: what the scanner refuses must never become a request, and
+//! what it passes must be what hyper makes of it.
 
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -15,7 +15,7 @@ use http_body_util::{BodyExt, Empty};
 use hyper::body::{Bytes, Incoming};
 use hyper::rt::{Read, ReadBufCursor, Write};
 
-use super::super::Scanner;
+use super::super::{Part, Phase, Scanner};
 use super::cases::{CASES, Case, Expect};
 use super::{LIMITS, pieces};
 
@@ -23,7 +23,7 @@ use super::{LIMITS, pieces};
 struct Guarded {
     scanner: Scanner,
     pieces: VecDeque<Vec<u8>>,
-    refused: bool,
+    refused: Option<Phase>,
 }
 
 impl Read for Guarded {
@@ -32,21 +32,29 @@ impl Read for Guarded {
         _: &mut Context<'_>,
         mut out: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.refused {
-            let in_body = self.scanner.refused_in_body();
-            let broken = || Err(io::ErrorKind::InvalidData.into());
-            return Poll::Ready(if in_body { broken() } else { Ok(()) });
+        let broken = || Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
+        match self.refused {
+            None => {}
+            Some(Phase::Body) => return broken(),
+            Some(_) => return Poll::Ready(Ok(())),
         }
         let Some(piece) = self.pieces.pop_front() else {
             return Poll::Ready(Ok(()));
         };
-        let scan = self.scanner.feed(&piece);
-        out.put_slice(&piece[..scan.accepted]);
-        if scan.violation.is_some() {
-            self.refused = true;
-            if scan.accepted == 0 && self.scanner.refused_in_body() {
-                return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
+        let mut accepted = 0;
+        while accepted < piece.len() && self.refused.is_none() {
+            let phase = self.scanner.phase();
+            let (passed, part) = self.scanner.next(&piece[accepted..]);
+            accepted += passed;
+            match part {
+                Ok(Part::Undecided) => break,
+                Ok(_) => {}
+                Err(_) => self.refused = Some(phase),
             }
+        }
+        out.put_slice(&piece[..accepted]);
+        if accepted == 0 && self.refused == Some(Phase::Body) {
+            return broken();
         }
         Poll::Ready(Ok(()))
     }
@@ -80,7 +88,7 @@ struct Seen {
 fn serve(pieces: Vec<Vec<u8>>) -> Seen {
     let whole = Rc::new(Cell::new(0));
     let broken = Rc::new(Cell::new(0));
-    let io = Guarded { scanner: Scanner::new(LIMITS), pieces: pieces.into(), refused: false };
+    let io = Guarded { scanner: Scanner::new(LIMITS), pieces: pieces.into(), refused: None };
     let service = hyper::service::service_fn(|request: Request<Incoming>| {
         let (whole, broken) = (Rc::clone(&whole), Rc::clone(&broken));
         async move {
@@ -107,7 +115,7 @@ fn serve(pieces: Vec<Vec<u8>>) -> Seen {
 fn wanted(case: &Case) -> Seen {
     let (whole, broken) = match case.expect {
         Expect::Pass(heads) => (heads, 0),
-        Expect::Until(_, super::Phase::Upgrade) => (1, 0),
+        Expect::Until(_, Phase::Upgrade) => (1, 0),
         Expect::Until(heads, _) => (heads - 1, 1),
         Expect::Refuse(_) => (0, 0),
         Expect::RefuseAfter(heads, _) if case.name.starts_with("chunks") => (heads - 1, 1),

@@ -1,0 +1,241 @@
+//! Heads on a client's HTTP/1.1 connection: bytes that the scanner has passed to requests, and
+//! answers to bytes. Pure.
+
+use bytes::Bytes;
+use http::header::{CONNECTION, CONTENT_LENGTH, DATE, TRAILER, TRANSFER_ENCODING};
+use http::{HeaderMap, Method, Request, StatusCode, Uri, Version, response};
+use hyper::ext::ReasonPhrase;
+
+use crate::framing::fields::{self, field, line};
+use crate::framing::{Span, Violation};
+use crate::proxy::framing::Head;
+
+/// What the client has asked, as far as its answer's form hangs on it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asked {
+    /// Only for the head of the answer.
+    pub(super) head_only: bool,
+    pub(super) http10: bool,
+    /// It takes trailers.
+    pub(super) trailers: bool,
+    /// It keeps the connection open.
+    pub(super) keeps_open: bool,
+}
+
+/// How the end of an answer's body is marked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    /// There is no body.
+    None,
+    /// It has so many bytes.
+    Length(u64),
+    /// It comes in chunks.
+    Chunked,
+    /// It ends with the connection: the client knows no chunks.
+    UntilClose,
+}
+
+/// Room for a head of common size.
+const COMMON_BYTES: usize = 1024;
+
+/// Reads a request head that the scanner has passed, with its parts where it found them; its fields
+/// go into a map that is `empty`.
+///
+/// # Errors
+/// A target that cannot be read: what is of no form, or longer than we can name.
+pub(super) fn parse(
+    bytes: &Bytes,
+    head: &Head,
+    spans: &[Span],
+    empty: HeaderMap,
+) -> Result<Request<()>, Violation> {
+    let (method_end, target_start) = (head.method_bytes as usize, head.method_bytes as usize + 1);
+    let target = bytes.slice(target_start..target_start + head.target_bytes as usize);
+    if target.len() > usize::from(u16::MAX) - 1 {
+        return Err(Violation::RequestLineTooLong);
+    }
+    let mut request = Request::new(());
+    *request.method_mut() =
+        Method::from_bytes(&bytes[..method_end]).map_err(|_| Violation::InvalidMethod)?;
+    *request.uri_mut() = Uri::from_maybe_shared(target).map_err(|_| Violation::InvalidTarget)?;
+    *request.version_mut() = if head.http10 { Version::HTTP_10 } else { Version::HTTP_11 };
+    *request.headers_mut() = fields::read(bytes, spans, empty).ok_or(Violation::InvalidName)?;
+    Ok(request)
+}
+
+/// Whether an answer with this status to such a request may have a body (RFC 9110 section 6.4.1).
+pub(super) fn may_have_body(status: StatusCode, asked: Asked) -> bool {
+    !asked.head_only && may_have_length(status)
+}
+
+/// Whether an answer with this status may tell a length (RFC 9110 section 8.6).
+fn may_have_length(status: StatusCode) -> bool {
+    !status.is_informational() && !matches!(status.as_u16(), 204 | 304)
+}
+
+/// Writes an answer's head to the end of some bytes. `form` is that of the body that it has, or would
+/// have if it were not only for its head; `last` is whether the connection ends behind it.
+pub(super) fn encode(
+    head: &response::Parts,
+    form: Form,
+    asked: Asked,
+    last: bool,
+    date: &[u8],
+    out: &mut Vec<u8>,
+) {
+    out.reserve(COMMON_BYTES);
+    status_line(head, asked.http10, out);
+    let body = may_have_body(head.status, asked);
+    let (mut told_length, mut told_connection, mut told_date) = (false, false, false);
+    for (name, value) in &head.headers {
+        match *name {
+            // Where there is a body we know its length better.
+            CONTENT_LENGTH if form == Form::None && asked.head_only => told_length = true,
+            CONTENT_LENGTH if matches!(form, Form::Length(_)) && !told_length => told_length = true,
+            CONTENT_LENGTH | TRANSFER_ENCODING => continue,
+            TRAILER if asked.http10 || !body => continue,
+            CONNECTION => told_connection = true,
+            DATE => told_date = true,
+            _ => {}
+        }
+        field(out, name, value);
+    }
+    match form {
+        _ if told_length => {}
+        Form::Length(length) if may_have_length(head.status) => {
+            let mut digits = itoa::Buffer::new();
+            line(out, &[b"content-length: ", digits.format(length).as_bytes()]);
+        }
+        Form::None if body => line(out, &[b"content-length: 0"]),
+        Form::Chunked if body => line(out, &[b"transfer-encoding: chunked"]),
+        _ => {}
+    }
+    if !told_date {
+        line(out, &[b"date: ", date]);
+    }
+    match (told_connection, last, asked.http10) {
+        (false, true, false) => line(out, &[b"connection: close"]),
+        // RFC 9112 appendix C.2.2.
+        (false, false, true) => line(out, &[b"connection: keep-alive"]),
+        _ => {}
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+fn status_line(head: &response::Parts, http10: bool, out: &mut Vec<u8>) {
+    let reason = head.extensions.get::<ReasonPhrase>();
+    if head.status == StatusCode::OK && !http10 && reason.is_none() {
+        return out.extend_from_slice(b"HTTP/1.1 200 OK\r\n");
+    }
+    out.extend_from_slice(if http10 { b"HTTP/1.0 " } else { b"HTTP/1.1 " });
+    let common = head.status.canonical_reason().unwrap_or_default().as_bytes();
+    let reason = reason.map_or(common, ReasonPhrase::as_bytes);
+    // The space belongs there also where no reason follows (RFC 9112 section 4).
+    line(out, &[head.status.as_str().as_bytes(), b" ", reason]);
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderName, HeaderValue, Response};
+
+    use super::*;
+    use crate::framing::Limits;
+    use crate::proxy::framing::{Part, Scanner};
+
+    const PLAIN: Asked =
+        Asked { head_only: false, http10: false, trailers: false, keeps_open: true };
+
+    fn parsed(text: &'static str) -> Result<Request<()>, Violation> {
+        let mut scanner = Scanner::new(Limits { max_header_bytes: 100_000, max_headers: 20 });
+        let mut at = 0;
+        loop {
+            let (passed, part) = scanner.next(&text.as_bytes()[at..]);
+            at += passed;
+            if part? == Part::HeadEnd {
+                break;
+            }
+        }
+        let bytes = Bytes::from_static(text.as_bytes());
+        parse(&bytes, scanner.head(), scanner.spans(), HeaderMap::new())
+    }
+
+    #[test]
+    fn a_request_is_read_where_the_scanner_found_its_parts() {
+        let request = parsed("BREW /a?b=c HTTP/1.1\r\nHost: a\r\nX-One:  1 \r\nx-one: 2\r\n\r\n");
+        let request = request.unwrap();
+        assert_eq!(request.method().as_str(), "BREW");
+        assert_eq!(request.uri(), "/a?b=c");
+        assert_eq!(request.version(), Version::HTTP_11);
+        let values: Vec<_> = request.headers().get_all("x-one").iter().collect();
+        assert_eq!(values, ["1", "2"]);
+        let old = parsed("GET http://a:80/b HTTP/1.0\r\n\r\n").unwrap();
+        assert_eq!((old.version(), old.uri().path()), (Version::HTTP_10, "/b"));
+    }
+
+    #[test]
+    fn a_target_that_no_uri_can_be_is_refused() {
+        assert_eq!(parsed("GET /` HTTP/1.0\r\n\r\n").unwrap_err(), Violation::InvalidTarget);
+        let long = format!("GET /{} HTTP/1.0\r\n\r\n", "a".repeat(70_000));
+        assert_eq!(parsed(long.leak()).unwrap_err(), Violation::RequestLineTooLong);
+    }
+
+    fn encoded(
+        status: u16,
+        fields: &[(&'static str, &'static str)],
+        form: Form,
+        asked: Asked,
+        last: bool,
+    ) -> String {
+        let (mut head, ()) = Response::new(()).into_parts();
+        head.status = StatusCode::from_u16(status).unwrap();
+        for (name, value) in fields {
+            head.headers.append(HeaderName::from_static(name), HeaderValue::from_static(value));
+        }
+        let mut out = Vec::new();
+        encode(&head, form, asked, last, b"now", &mut out);
+        String::from_utf8(out).unwrap().replace("\r\n", "|")
+    }
+
+    #[test]
+    fn an_answer_tells_how_its_body_ends() {
+        let head = Asked { head_only: true, ..PLAIN };
+        let length = ("content-length", "3");
+        let table: [(u16, &[_], Form, Asked, &str); 12] = [
+            (200, &[], Form::Length(3), PLAIN, "content-length: 3|"),
+            (200, &[length], Form::Length(3), PLAIN, "content-length: 3|"),
+            (200, &[], Form::None, PLAIN, "content-length: 0|"),
+            (200, &[length], Form::None, PLAIN, "content-length: 0|"),
+            (200, &[length], Form::Chunked, PLAIN, "transfer-encoding: chunked|"),
+            (200, &[], Form::Chunked, PLAIN, "transfer-encoding: chunked|"),
+            (200, &[("trailer", "x")], Form::Length(1), head, "content-length: 1|"),
+            (200, &[length], Form::None, head, "content-length: 3|"),
+            (200, &[], Form::None, head, ""),
+            (204, &[], Form::None, PLAIN, ""),
+            (304, &[length], Form::None, PLAIN, ""),
+            (304, &[], Form::Length(3), PLAIN, ""),
+        ];
+        for (status, fields, form, asked, wanted) in table {
+            let text = encoded(status, fields, form, asked, false);
+            let (start, rest) = text.split_once('|').unwrap();
+            assert!(start.starts_with(&format!("HTTP/1.1 {status} ")));
+            assert_eq!(rest, format!("{wanted}date: now||"), "{status} {fields:?} {form:?}");
+        }
+    }
+
+    #[test]
+    fn an_answer_tells_whether_the_connection_goes_on() {
+        let old = Asked { http10: true, ..PLAIN };
+        let close = ("connection", "close");
+        let table: [(&[_], Asked, bool, &str); 6] = [
+            (&[], PLAIN, false, "HTTP/1.1 204 No Content|date: now||"),
+            (&[], PLAIN, true, "HTTP/1.1 204 No Content|date: now|connection: close||"),
+            (&[close], PLAIN, true, "HTTP/1.1 204 No Content|connection: close|date: now||"),
+            (&[], old, false, "HTTP/1.0 204 No Content|date: now|connection: keep-alive||"),
+            (&[], old, true, "HTTP/1.0 204 No Content|date: now||"),
+            (&[("date", "then")], PLAIN, false, "HTTP/1.1 204 No Content|date: then||"),
+        ];
+        for (fields, asked, last, wanted) in table {
+            assert_eq!(encoded(204, fields, Form::None, asked, last), wanted);
+        }
+    }
+}

@@ -1,0 +1,413 @@
+//! The client's end of an HTTP/1.1 connection: whatever arrives goes past the scanner, and from there
+//! into heads, body frames and trailers; and what goes out waits here until the client takes it.
+
+use std::io::{self, IoSlice};
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
+
+use bytes::{Buf, Bytes, BytesMut};
+use http::HeaderMap;
+use http_body::Frame;
+use memchr::memrchr;
+use socket2::SockRef;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::time::Instant;
+
+use crate::framing::line::Lines;
+use crate::framing::read_size::ReadSize;
+use crate::framing::{Violation, fields};
+use crate::proxy::body::UploadFailure;
+use crate::proxy::framing::{Part, Phase, Scanner};
+use crate::proxy::io::{ClientStream, IoState, RawStream};
+
+/// The largest read while no body is being read.
+const READ_BYTES: usize = 16 * 1024;
+/// By so much, at least, grows what has come of a head.
+const GROWTH_BYTES: usize = 1024;
+/// The largest read of a body: clients are many, and each may be slow or have a slow backend.
+const BODY_READ_BYTES: usize = 32 * 1024;
+
+const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+
+/// What came in place of a request, or with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Heard {
+    /// Its head is there.
+    Head,
+    /// Nothing: the client has left.
+    End,
+    /// What is not to be passed on.
+    Refused(Violation),
+}
+
+/// A connection, as requests are read from it and answers are written to it.
+#[derive(Debug)]
+pub struct Link {
+    /// Absent once it is somebody else's.
+    stream: Option<ClientStream>,
+    scanner: Scanner,
+    state: Rc<IoState>,
+    /// What was read and not passed on.
+    buffer: BytesMut,
+    /// So much of it belongs to a head, or to trailers, that go on.
+    scanned: usize,
+    /// It begins with a whole head.
+    whole_head: bool,
+    read_size: ReadSize,
+    trailers: Option<HeaderMap>,
+    /// The client has closed its sending side.
+    ended: bool,
+    /// The client waits for a word before it sends its body.
+    expects: bool,
+    /// What goes out belongs to an answer.
+    answering: bool,
+    /// What goes out next; written up to `written`.
+    pub(super) out: Vec<u8>,
+    written: usize,
+    /// The connection's own task, while somebody else may read the body.
+    waiting: Option<Waker>,
+}
+
+impl Link {
+    /// A connection of which these bytes were read already.
+    pub fn new(stream: ClientStream, held: Vec<u8>, scanner: Scanner, state: Rc<IoState>) -> Self {
+        Link {
+            stream: Some(stream),
+            scanner,
+            state,
+            buffer: BytesMut::from(&held[..]),
+            scanned: 0,
+            whole_head: false,
+            read_size: ReadSize::up_to(BODY_READ_BYTES),
+            trailers: None,
+            ended: false,
+            expects: false,
+            answering: false,
+            out: Vec::new(),
+            written: 0,
+            waiting: None,
+        }
+    }
+
+    /// Waits for the head of a request. `scratch` is lent for reads, so that who is silent holds no
+    /// buffer, and who drips a head none that is larger than what has come of it.
+    pub(super) fn poll_head(&mut self, cx: &mut Context<'_>, scratch: &mut [u8]) -> Poll<Heard> {
+        if self.whole_head {
+            return Poll::Ready(Heard::Head);
+        }
+        loop {
+            match self.scan_head() {
+                Ok(true) => return Poll::Ready(Heard::Head),
+                Ok(false) if self.ended => return Poll::Ready(Heard::End),
+                Ok(false) => {}
+                Err(violation) => return Poll::Ready(Heard::Refused(violation)),
+            }
+            if ready!(self.poll_fill(cx, scratch)).is_err() {
+                return Poll::Ready(Heard::End);
+            }
+        }
+    }
+
+    /// Looks for a whole head in what was read. A line without its end waits in the buffer, and the
+    /// scanner does not see it yet, since it would keep it too.
+    fn scan_head(&mut self) -> Result<bool, Violation> {
+        while self.scanned < self.buffer.len() {
+            let fresh = &self.buffer[self.scanned..];
+            let lines = memrchr(b'\n', fresh).map_or(0, |last| last + 1);
+            if lines == 0 && self.scanner.over_limit(fresh.len()).is_none() {
+                break;
+            }
+            let lines = if lines == 0 { fresh } else { &fresh[..lines] };
+            let (passed, part) = self.scanner.next(lines);
+            self.scanned += passed;
+            match part? {
+                Part::HeadEnd => {
+                    self.whole_head = true;
+                    self.state.head_since.set(None);
+                    return Ok(true);
+                }
+                Part::EmptyLine => self.drop_scanned(),
+                _ => {}
+            }
+        }
+        if self.buffer.is_empty() {
+            self.state.head_since.set(None);
+        } else if self.state.head_since.get().is_none() {
+            self.state.head_since.set(Some(Instant::now()));
+        }
+        Ok(false)
+    }
+
+    /// The whole head that is there, as bytes, and what the scanner says of it.
+    pub(super) fn take_head(&mut self) -> (Bytes, &Scanner) {
+        self.whole_head = false;
+        self.answering = false;
+        self.read_size.hold_back();
+        let head = self.scanner.head();
+        self.expects = head.expects && !head.http10 && self.scanner.phase() == Phase::Body;
+        (self.take_scanned(), &self.scanner)
+    }
+
+    /// Whether something of the latest request's body is still to come.
+    pub(super) fn is_in_body(&self) -> bool {
+        matches!(self.scanner.phase(), Phase::Body | Phase::Refused) || self.trailers.is_some()
+    }
+
+    /// The length of the body that comes now, if it was announced, in bytes.
+    pub(super) fn body_length(&self) -> Option<u64> {
+        self.scanner.body_length()
+    }
+
+    /// Waits for the next frame of the body; `None` at its end.
+    pub(super) fn poll_body(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, UploadFailure>>> {
+        if self.expects {
+            self.expects = false;
+            self.out.extend_from_slice(CONTINUE);
+        }
+        if !self.out.is_empty() && !self.answering {
+            // Should it fail, reading tells; should it have to wait, the answer takes it along.
+            let _ = self.poll_write(cx, &mut Bytes::new(), &mut &[][..]);
+        }
+        loop {
+            if let Some(trailers) = self.trailers.take() {
+                self.note_end();
+                return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
+            }
+            match self.scanner.phase() {
+                Phase::Body => {}
+                Phase::Refused => return Poll::Ready(Some(Err(UploadFailure::Malformed))),
+                _ => return Poll::Ready(None),
+            }
+            if self.scanned < self.buffer.len() {
+                match self.scan() {
+                    Ok(Part::Data) => {
+                        let data = self.take_scanned();
+                        self.pass_framing();
+                        return Poll::Ready(Some(Ok(Frame::data(data))));
+                    }
+                    Ok(part) => self.pass_over(part),
+                    Err(_) => return Poll::Ready(Some(Err(UploadFailure::Malformed))),
+                }
+                continue;
+            }
+            match ready!(self.poll_fill_body(cx)) {
+                Ok(1..) => {}
+                Ok(0) | Err(_) => {
+                    self.ended = true;
+                    return Poll::Ready(Some(Err(UploadFailure::Left)));
+                }
+            }
+        }
+    }
+
+    /// Passes over what frames the data that was read, so that its end is known with its last byte.
+    fn pass_framing(&mut self) {
+        while self.scanned < self.buffer.len() && self.scanner.expects_framing() {
+            match self.scan() {
+                Ok(part) => self.pass_over(part),
+                // Told in place of the next frame.
+                Err(_) => return,
+            }
+        }
+        self.note_end();
+    }
+
+    fn pass_over(&mut self, part: Part) {
+        if part != Part::Trailers {
+            self.drop_scanned();
+        } else if self.scanner.phase() != Phase::Body {
+            let lines = self.take_scanned();
+            if !self.scanner.spans().is_empty() {
+                self.trailers = fields::read(&lines, self.scanner.spans(), HeaderMap::new());
+            }
+            self.note_end();
+        }
+    }
+
+    /// Tells the connection's own task if the body has ended, and it is not the one that reads.
+    fn note_end(&mut self) {
+        if !self.is_in_body()
+            && let Some(task) = self.waiting.take()
+        {
+            task.wake();
+        }
+    }
+
+    fn scan(&mut self) -> Result<Part, Violation> {
+        let (passed, part) = self.scanner.next(&self.buffer[self.scanned..]);
+        self.scanned += passed;
+        part
+    }
+
+    fn drop_scanned(&mut self) {
+        self.buffer.advance(self.scanned);
+        self.scanned = 0;
+    }
+
+    fn take_scanned(&mut self) -> Bytes {
+        let taken = self.buffer.split_to(self.scanned).freeze();
+        self.scanned = 0;
+        taken
+    }
+
+    /// Watches for the end of a client that waits for its answer. Ready when it has left.
+    pub(super) fn poll_left(&mut self, cx: &mut Context<'_>, scratch: &mut [u8]) -> Poll<()> {
+        if self.state.left.get() {
+            return Poll::Ready(());
+        }
+        self.waiting = None;
+        if self.is_in_body() {
+            // Whoever reads it sees the end.
+            self.waiting = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
+        // What has come already waits for its turn, and what stands behind it does so elsewhere.
+        while self.buffer.is_empty() && !self.ended {
+            if ready!(self.poll_fill(cx, scratch)).is_err() {
+                return Poll::Ready(());
+            }
+        }
+        if self.ended && self.state.half_closed_since.get().is_none() {
+            // It may be no more than the end of its requests.
+            self.state.half_closed_since.set(Some(Instant::now()));
+        }
+        Poll::Pending
+    }
+
+    /// The task is polled: it need not be woken for what happens meanwhile.
+    pub(super) fn begin_turn(&mut self) {
+        self.waiting = None;
+    }
+
+    fn poll_fill(&mut self, cx: &mut Context<'_>, scratch: &mut [u8]) -> Poll<io::Result<()>> {
+        let mut buf = ReadBuf::new(&mut scratch[..READ_BYTES]);
+        let Some(stream) = &mut self.stream else { return Poll::Ready(Err(gone())) };
+        ready!(Pin::new(stream).poll_read(cx, &mut buf))?;
+        let read = buf.filled();
+        self.ended |= read.is_empty();
+        if self.buffer.capacity() - self.buffer.len() < read.len() {
+            self.buffer.reserve(read.len().next_multiple_of(GROWTH_BYTES));
+        }
+        self.buffer.extend_from_slice(read);
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_fill_body(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let Some(stream) = &mut self.stream else { return Poll::Ready(Err(gone())) };
+        let spare = self.buffer.capacity() - self.buffer.len();
+        if spare < self.read_size.bytes() / 2 {
+            if self.buffer.is_empty() {
+                // Whoever uploads slowly is waited for without a buffer.
+                ready!(stream.poll_readable(cx))?;
+            }
+            self.buffer.reserve(self.read_size.bytes());
+        }
+        let room = self.buffer.capacity() - self.buffer.len();
+        let read = ready!(pin!(stream.read_buf(&mut self.buffer)).poll(cx))?;
+        self.read_size.note(read, room);
+        Poll::Ready(Ok(read))
+    }
+
+    /// Writes what is in `out`, and `data` and `end` behind it. Ready as soon as something was
+    /// written, or nothing was left.
+    pub(super) fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        data: &mut Bytes,
+        end: &mut &'static [u8],
+    ) -> Poll<io::Result<()>> {
+        let Some(stream) = &mut self.stream else { return Poll::Ready(Err(gone())) };
+        let head = &self.out[self.written..];
+        let result = if data.is_empty() && end.is_empty() {
+            Pin::new(stream).poll_write(cx, head)
+        } else {
+            let slices = [head, data, end].map(IoSlice::new);
+            Pin::new(stream).poll_write_vectored(cx, &slices)
+        };
+        self.state.note_write(&result);
+        let mut written = match ready!(result)? {
+            0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+            written => written,
+        };
+        let mut take = |length: usize| {
+            let taken = written.min(length);
+            written -= taken;
+            taken
+        };
+        self.written += take(head.len());
+        if self.written == self.out.len() {
+            self.out.clear();
+            self.written = 0;
+        }
+        let taken = take(data.len());
+        // An empty rest would still hold the buffer that it was read into.
+        *data = if taken == data.len() { Bytes::new() } else { data.split_off(taken) };
+        *end = &end[take(end.len())..];
+        Poll::Ready(Ok(()))
+    }
+
+    /// What goes out from now on is an answer: nothing else is to be said.
+    pub(super) fn begin_answer(&mut self) -> &mut Vec<u8> {
+        self.answering = true;
+        self.expects = false;
+        &mut self.out
+    }
+
+    /// How much is to be written before anything else.
+    pub(super) fn unwritten(&self) -> usize {
+        self.out.len() - self.written
+    }
+
+    /// Sees to it that what was written is on its way.
+    pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.stream {
+            Some(stream) => Pin::new(stream).poll_flush(cx),
+            None => Poll::Ready(Ok(())),
+        }
+    }
+
+    /// Says goodbye, where that is to be said: the end of a plain connection says it itself.
+    pub(super) fn poll_goodbye(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match &mut self.stream {
+            Some(tls @ ClientStream::Tls(_)) => Pin::new(tls).poll_shutdown(cx).map(drop),
+            _ => Poll::Ready(()),
+        }
+    }
+
+    /// The answer has been given. If it did not switch protocols, what follows is the next request.
+    pub(super) fn resume(&mut self) {
+        self.scanner.resume();
+    }
+
+    /// Gives the room for reads and writes back, but for what has come of the next head.
+    pub(super) fn park(&mut self) {
+        self.out = Vec::new();
+        self.scanner.release();
+        self.buffer = BytesMut::from(&self.buffer[..]);
+    }
+
+    /// Gives the connection up: the bytes that were read from it, and the stream.
+    pub fn give_up(&mut self) -> (Bytes, Option<ClientStream>) {
+        // A copy, since the buffer may be large and its end far.
+        (Bytes::copy_from_slice(&self.buffer), self.stream.take())
+    }
+
+    /// Closes the connection with a reset. One with TLS ends without its last word, which says the
+    /// same.
+    pub(super) fn reset(&mut self) {
+        if let Some(ClientStream::Plain(RawStream::Tcp(stream, _))) = self.stream.take() {
+            // If it fails, it is a close like any other.
+            let _ = SockRef::from(&stream).set_linger(Some(Duration::ZERO));
+        }
+    }
+}
+
+/// The stream is no longer here.
+fn gone() -> io::Error {
+    io::ErrorKind::NotConnected.into()
+}
