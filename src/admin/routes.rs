@@ -1,5 +1,6 @@
 //! What is answered to what.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use axum::extract::{Request, State};
@@ -18,11 +19,14 @@ use serde_json::{Value, json};
 use super::bind::Address;
 use super::guard::{self, Guard};
 use super::{AdminState, backends, events, page, swaps};
+use crate::control::plan::{Draft, ReloadPlan};
 use crate::control::{Readiness, ReloadError, ReloadReport, Status};
 use crate::telemetry::{AccessLog, metrics};
 
 /// Largest request body, in bytes.
 const MAX_BODY: usize = 16 * 1024;
+/// Largest configuration that is sent to be checked, in bytes.
+const MAX_DRAFT: usize = 16 * 1024 * 1024;
 /// For a request body to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -37,6 +41,7 @@ pub(super) fn router(state: AdminState, address: Address) -> Router {
         .route("/api/status", get(status))
         .route("/api/events", get(events::stream))
         .route("/api/reload", post(reload))
+        .route("/api/check", post(check))
         .route("/api/reports", get(swaps::reports))
         .route("/api/reports/{id}", get(swaps::report))
         .route("/api/pools/{pool}/swap", post(swaps::swap))
@@ -109,22 +114,46 @@ async fn reload(
     request: Request,
 ) -> Result<Json<ReloadReport>, Response> {
     // Nothing in it matters yet; read, it leaves the connection fit for the next request.
-    read_body(request).await?;
-    state.control.reload().await.map(Json).map_err(|refusal| {
-        let status = match *refusal {
-            ReloadError::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
-            ReloadError::Unreadable { .. } | ReloadError::Internal => {
-                StatusCode::INTERNAL_SERVER_ERROR
-            }
-            ReloadError::Stopping => StatusCode::SERVICE_UNAVAILABLE,
-        };
-        error(status, &refusal.to_string())
-    })
+    read_body(request, MAX_BODY).await?;
+    state.control.reload().await.map(Json).map_err(|refusal| refused(&refusal))
+}
+
+fn refused(refusal: &ReloadError) -> Response {
+    let status = match refusal {
+        ReloadError::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
+        ReloadError::Unreadable { .. } | ReloadError::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        ReloadError::Stopping => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    error(status, &refusal.to_string())
+}
+
+/// `POST /api/check {"text": "...", "path": "/etc/tidegate/new.toml"}`, or `{}` for the file that a
+/// reload reads: what a reload would do.
+async fn check(
+    State(state): State<AdminState>,
+    request: Request,
+) -> Result<Json<ReloadPlan>, Response> {
+    let body = read_json_within(request, MAX_DRAFT).await?;
+    let draft = match (body["text"].as_str(), body["path"].as_str().map(PathBuf::from)) {
+        (Some(text), Some(path)) if path.is_absolute() => {
+            Some(Draft { text: text.to_owned(), path })
+        }
+        (None, None) => None,
+        _ => {
+            let words = "give the `text` of the file and its absolute `path`, or neither";
+            return Err(error(StatusCode::BAD_REQUEST, words));
+        }
+    };
+    state.control.plan(draft).await.map(Json).map_err(|refusal| refused(&refusal))
 }
 
 /// The body as JSON; `{}` if there is none.
 pub(super) async fn read_json(request: Request) -> Result<Value, Response> {
-    let body = read_body(request).await?;
+    read_json_within(request, MAX_BODY).await
+}
+
+async fn read_json_within(request: Request, most: usize) -> Result<Value, Response> {
+    let body = read_body(request, most).await?;
     if body.is_empty() {
         return Ok(json!({}));
     }
@@ -132,8 +161,8 @@ pub(super) async fn read_json(request: Request) -> Result<Value, Response> {
         .map_err(|cause| error(StatusCode::BAD_REQUEST, &format!("the body is no JSON: {cause}")))
 }
 
-async fn read_body(request: Request) -> Result<axum::body::Bytes, Response> {
-    let body = Limited::new(request.into_body(), MAX_BODY).collect();
+async fn read_body(request: Request, most: usize) -> Result<axum::body::Bytes, Response> {
+    let body = Limited::new(request.into_body(), most).collect();
     match tokio::time::timeout(BODY_TIMEOUT, body).await {
         Ok(Ok(body)) => Ok(body.to_bytes()),
         Ok(Err(cause)) if cause.is::<LengthLimitError>() => {

@@ -174,6 +174,45 @@ async fn a_reload_tells_what_it_did() {
     assert_eq!((answer.status, &answer.json()["generation"]), (200, &Value::from(2)));
 }
 
+async fn check(house: &House, body: &Value) -> Answer {
+    let fields = format!("Host: localhost\r\n{JSON}");
+    house.ask("POST /api/check", &fields, &body.to_string()).await
+}
+
+#[tokio::test]
+async fn what_a_reload_would_do_is_told_and_nothing_is_done() {
+    let house = House::new(GOOD).await;
+    let plan = check(&house, &serde_json::json!({})).await.json();
+    assert_eq!(plan["changes_anything"], false);
+    assert_eq!(plan["listeners"]["kept"], serde_json::json!(["http"]));
+
+    house.write_config(&GOOD.replace("127.0.0.1:1\"", "127.0.0.1:2\", \"127.0.0.1:3\""));
+    let plan = check(&house, &serde_json::json!({})).await.json();
+    assert_eq!(plan["changes_anything"], true);
+    let backends = serde_json::json!({
+        "added": ["127.0.0.1:2", "127.0.0.1:3"], "removed": ["127.0.0.1:1"], "kept": 0,
+    });
+    assert_eq!(plan["backends"]["app"], backends);
+    assert_eq!(plan["reload_reads"], Value::Null);
+    assert_eq!(house.state.shared.snapshot.load().generation, 1);
+}
+
+#[tokio::test]
+async fn a_draft_is_checked_in_place_of_the_file() {
+    let house = House::new(GOOD).await;
+    let draft = |text: &str| serde_json::json!({ "text": text, "path": "/etc/new.toml" });
+    let plan = check(&house, &draft(&GOOD.replace("[pools.app", "[pools.new"))).await;
+    assert_eq!(plan.refusal(), 422);
+    assert!(plan.json()["error"].as_str().unwrap().contains("/etc/new.toml:5"), "{}", plan.body);
+    let text = GOOD.replace("\"app\"", "\"new\"").replace("[pools.app", "[pools.new");
+    let plan = check(&house, &draft(&text)).await.json();
+    assert_eq!(plan["pools"]["added"], serde_json::json!(["new"]));
+    assert_eq!(plan["pools"]["removed"], serde_json::json!(["app"]));
+    assert!(plan["reload_reads"].as_str().unwrap().ends_with("tidegate.toml"));
+    let half = serde_json::json!({ "text": GOOD });
+    assert_eq!(check(&house, &half).await.refusal(), 400);
+}
+
 #[tokio::test]
 async fn a_refused_reload_tells_where_the_error_is_and_changes_nothing() {
     let house = House::new(GOOD).await;

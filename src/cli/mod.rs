@@ -46,7 +46,8 @@ enum Command {
         port_offset: u16,
     },
     /// Show everything that is wrong with a configuration; opens no socket, resolves no name
-    Check(ConfigFile),
+    #[command(after_help = CHECK_HELP)]
+    Check(check::CheckArguments),
     /// Take in the changed configuration, as SIGHUP does, and tell the outcome
     Reload {
         #[command(flatten)]
@@ -113,6 +114,12 @@ struct BackendName {
     admin: AdminOptions,
 }
 
+const CHECK_HELP: &str = "\
+Exit codes:
+  0  the configuration is valid; with --against-running: a reload would take it in
+  1  it has errors, or a reload would refuse it
+  2  with --exit-code: a reload would take it in, and it would change something";
+
 const SWAP_HELP: &str = "\
 Exit codes:
   0  the new version serves
@@ -153,7 +160,7 @@ pub fn main() -> ExitCode {
     match arguments.command {
         Command::Run(ConfigFile { config }) => run(config),
         Command::Demo { port_offset } => ended(demo::run(port_offset)),
-        Command::Check(ConfigFile { config }) => check::check(&config),
+        Command::Check(arguments) => check::check(&arguments),
         Command::Reload { admin, wait, options } => {
             reload::reload(&admin, wait.then_some(&options))
         }

@@ -13,6 +13,7 @@ mod expand;
 mod file;
 pub mod model;
 mod reader;
+mod shadow;
 mod source;
 mod suggest;
 #[cfg(test)]
@@ -27,6 +28,7 @@ use toml::de::DeTable;
 
 pub use diagnostic::{Diagnostic, Errors, Severity, render_all};
 pub use model::{Config, restart_only_changes};
+pub use shadow::shadowed_routes;
 pub use source::{Located, Position, Source, Span};
 
 /// A configuration without errors.

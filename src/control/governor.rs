@@ -19,6 +19,7 @@ use super::compile::{Compiled, Context, Effects, Generation, compile, file_error
 use super::handle::{Command, Handle, ReloadError, ReloadReport};
 use super::health_memory;
 use super::not_in_force::not_in_force;
+use super::plan::{self, Draft, ReloadPlan};
 use super::probers::Probers;
 use super::sockets::{Opening, SocketChanges, SocketKey, Sockets};
 use super::store::Store;
@@ -63,7 +64,11 @@ pub struct Prepared {
 pub fn read_config(path: &Path) -> Result<Parsed, ReloadError> {
     let unreadable = |source| ReloadError::Unreadable { path: path.to_owned(), source };
     let text = std::fs::read_to_string(path).map_err(unreadable)?;
-    let parsed = crate::config::parse(&text, path, &|name| std::env::var(name).ok());
+    parse(&text, path)
+}
+
+fn parse(text: &str, path: &Path) -> Result<Parsed, ReloadError> {
+    let parsed = crate::config::parse(text, path, &|name| std::env::var(name).ok());
     Ok(parsed.map_err(|mut errors| {
         if let Some(config) = errors.read.take() {
             errors.errors.extend(file_errors(*config, SystemTime::now()));
@@ -200,6 +205,7 @@ impl Governor {
         while let Some(command) = self.commands.recv().await {
             match command {
                 Command::Reload(reply) => self.reload(vec![reply]).await,
+                Command::Plan(draft, reply) => self.plan(draft, reply),
                 // Nothing runs swaps yet.
                 Command::Swap { pool, version, options, reply } => {
                     tracing::debug!(pool, version, ?options, "a swap is asked for");
@@ -232,6 +238,15 @@ impl Governor {
             // Who asked may have left meanwhile.
             let _ = reply.send(result.clone());
         }
+    }
+
+    /// On a thread that may block, and without waiting for it: nothing is changed.
+    fn plan(&self, draft: Option<Draft>, reply: oneshot::Sender<Result<ReloadPlan, ReloadError>>) {
+        let (old, setting) = (self.handle.generation(), Arc::clone(&self.setting));
+        let (shared, handle) = (Arc::clone(&self.shared), self.handle.clone());
+        tokio::task::spawn_blocking(move || {
+            let _ = reply.send(draw_up(draft, &old, &setting, (&shared, &handle)));
+        });
     }
 
     /// On a thread that may block: files are read.
@@ -354,6 +369,33 @@ fn prepare(
         read: &|path| std::fs::read(path),
     };
     Prepared::new(parsed, old, &context)
+}
+
+/// What a reload would do, of the draft or of the file.
+fn draw_up(
+    draft: Option<Draft>,
+    old: &Generation,
+    setting: &Setting,
+    (shared, handle): (&Shared, &Handle),
+) -> Result<ReloadPlan, ReloadError> {
+    let path = draft.as_ref().map_or(&setting.path, |draft| &draft.path).clone();
+    let parsed = match draft {
+        Some(Draft { text, path }) => parse(&text, &path)?,
+        None => read_config(&path)?,
+    };
+    let prepared = prepare(parsed, old, setting, shared)?;
+    let warnings = prepared.warnings();
+    let warnings = warnings.iter().map(|warning| warning.render(&prepared.parsed.source, false));
+    let warnings = warnings.collect();
+    let (new, _) = prepared.compiled.into_generation(old.snapshot.generation + 1, |_| None);
+    let mut plan = plan::plan(old, &new, handle.board(), SystemTime::now());
+    plan.warnings = warnings;
+    let reads = std::fs::canonicalize(&setting.path).unwrap_or_else(|_| setting.path.clone());
+    let looked_at = std::fs::canonicalize(&path).unwrap_or_else(|_| path.clone());
+    plan.reload_reads = (reads != looked_at).then(|| reads.display().to_string());
+    plan.file = path.display().to_string();
+    plan.text = plan.render();
+    Ok(plan)
 }
 
 /// Acts on what workers tell, at once and whatever the governor is doing.

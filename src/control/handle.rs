@@ -14,6 +14,7 @@ use super::by_hand::{Action, HandError, HandReport, Hands};
 use super::compile::{AdminAccess, Generation};
 use super::files::reason;
 use super::notify::Webhook;
+use super::plan::{Draft, ReloadPlan};
 use super::status::{BackendStatus, Status};
 use super::swaps::{Board, SwapId, SwapOptions, SwapRefused};
 use crate::balance::Condition;
@@ -26,6 +27,8 @@ use crate::state::{Pool, Shared};
 pub(super) enum Command {
     /// Read the configuration again.
     Reload(oneshot::Sender<Result<ReloadReport, Arc<ReloadError>>>),
+    /// Tell what a reload would do, of this file if one is given.
+    Plan(Option<Draft>, oneshot::Sender<Result<ReloadPlan, ReloadError>>),
     /// Begin a swap.
     Swap {
         /// Of this pool ...
@@ -156,6 +159,18 @@ impl Handle {
         let stopping = || Arc::new(ReloadError::Stopping);
         self.0.commands.send(Command::Reload(reply)).map_err(|_| stopping())?;
         answer.await.unwrap_or_else(|_| Err(stopping()))
+    }
+
+    /// What [`reload`](Self::reload) would do now, or would do if the file was this draft. Changes
+    /// nothing, and opens no socket.
+    ///
+    /// # Errors
+    /// Those of a reload.
+    pub async fn plan(&self, draft: Option<Draft>) -> Result<ReloadPlan, ReloadError> {
+        let (reply, answer) = oneshot::channel();
+        let sent = self.0.commands.send(Command::Plan(draft, reply));
+        sent.map_err(|_| ReloadError::Stopping)?;
+        answer.await.unwrap_or(Err(ReloadError::Stopping))
     }
 
     /// Begins a swap of a pool to another of its versions, and returns when it has begun: how it

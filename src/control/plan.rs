@@ -1,0 +1,267 @@
+//! What a reload would do, made ready beside what is in force and then thrown away.
+//!
+//! It is the real thing up to the last step: the same parsing, the same certificates, the same
+//! comparison. Only the sockets are not bound.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use serde::Serialize;
+
+use super::changes::changes;
+use super::compile::Generation;
+use super::swaps::{Board, held};
+use crate::config::model::Pool;
+use crate::config::shadowed_routes;
+use crate::state::Snapshot;
+
+mod render;
+
+/// Certificates that expire sooner are named.
+const NEAR: Duration = Duration::from_secs(30 * 86_400);
+
+/// A file to be looked at in place of the one that a reload would read.
+#[derive(Debug)]
+pub struct Draft {
+    /// Its text.
+    pub text: String,
+    /// Where it is: names it in errors, and relative paths begin at its directory.
+    pub path: PathBuf,
+}
+
+/// What a reload would do.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ReloadPlan {
+    /// The file that was looked at.
+    pub file: String,
+    /// The file that a reload reads, if that is another.
+    pub reload_reads: Option<String>,
+    /// Whether anything would change.
+    pub changes_anything: bool,
+    /// The differences, in words, as a reload tells them.
+    pub changes: Vec<String>,
+    /// Listeners by name.
+    pub listeners: Difference,
+    /// Pools by name.
+    pub pools: Difference,
+    /// Pools that change, by name.
+    pub backends: BTreeMap<String, BackendsPlan>,
+    /// Swaps that would begin.
+    pub swaps: Vec<PlannedSwap>,
+    /// Pools where another version serves than the file wants, in words.
+    pub overrides: Vec<String>,
+    /// Open WebSockets and other tunnels: all stay open.
+    pub tunnels: u64,
+    /// Those of them that stay open on backends that leave.
+    pub tunnels_on_removed: u64,
+    /// Certificates that expire soon.
+    pub certificates: Vec<ExpiringCertificate>,
+    /// Routes that others stand before, in words.
+    pub shadowed: Vec<String>,
+    /// What is probably not meant, each ready to be shown.
+    pub warnings: Vec<String>,
+    /// All of it as text for people.
+    pub text: String,
+}
+
+/// Names by what becomes of them.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Difference {
+    /// As before, their sockets or connections too.
+    pub kept: Vec<String>,
+    /// There before and after, with other settings.
+    pub changed: Vec<String>,
+    /// New.
+    pub added: Vec<String>,
+    /// Gone.
+    pub removed: Vec<String>,
+}
+
+/// What becomes of a pool's backends.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct BackendsPlan {
+    /// New ones.
+    pub added: Vec<String>,
+    /// Those that leave: what they have in flight is finished.
+    pub removed: Vec<String>,
+    /// Those that stay as they are, connections and health included.
+    pub kept: usize,
+}
+
+/// A swap that a reload would begin.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct PlannedSwap {
+    /// The pool.
+    pub pool: String,
+    /// The version that serves.
+    pub from: String,
+    /// The version that is to serve.
+    pub to: String,
+    /// The swap that runs and would be cancelled for it, in words.
+    pub cancels: Option<String>,
+}
+
+/// A certificate that expires soon, or has.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ExpiringCertificate {
+    /// Where it is served.
+    pub listener: String,
+    /// For which names.
+    pub names: Vec<String>,
+    /// Whole days that are left; negative: it has expired.
+    pub days: i64,
+}
+
+/// Compares what is in force with what would be.
+pub(super) fn plan(
+    old: &Generation,
+    new: &Generation,
+    swaps: &Board,
+    now: SystemTime,
+) -> ReloadPlan {
+    let changes = changes(old, new);
+    let (before, after) = (&old.config, &new.config);
+    let is_same = |name: &str| {
+        before.listeners.get(name) == after.listeners.get(name)
+            && !changes
+                .iter()
+                .any(|change| *change == format!("listener {name} has new certificates"))
+    };
+    let (swaps, overrides) = planned_swaps(new, swaps);
+    let (tunnels, tunnels_on_removed) = tunnels(&old.snapshot, new);
+    let names = |pools: &BTreeMap<String, Pool>| pools.keys().cloned().collect();
+    let mut plan = ReloadPlan {
+        file: String::new(),
+        reload_reads: None,
+        changes_anything: !changes.is_empty() || !swaps.is_empty(),
+        listeners: difference(
+            &before.listeners.keys().cloned().collect(),
+            &after.listeners.keys().cloned().collect(),
+            is_same,
+        ),
+        pools: difference(&names(&before.pools), &names(&after.pools), |name| {
+            before.pools.get(name) == after.pools.get(name)
+        }),
+        backends: BTreeMap::new(),
+        changes,
+        swaps,
+        overrides,
+        tunnels,
+        tunnels_on_removed,
+        certificates: expiring(&new.snapshot, now),
+        shadowed: shadowed_routes(after),
+        warnings: Vec::new(),
+        text: String::new(),
+    };
+    for name in &plan.pools.changed {
+        let (Some(before), Some(after)) = (before.pools.get(name), after.pools.get(name)) else {
+            continue;
+        };
+        plan.backends.insert(name.clone(), backends(before, after));
+    }
+    plan
+}
+
+fn difference(
+    before: &BTreeSet<String>,
+    after: &BTreeSet<String>,
+    is_same: impl Fn(&str) -> bool,
+) -> Difference {
+    let (kept, changed) =
+        before.intersection(after).cloned().partition(|name: &String| is_same(name));
+    Difference {
+        kept,
+        changed,
+        added: after.difference(before).cloned().collect(),
+        removed: before.difference(after).cloned().collect(),
+    }
+}
+
+fn backends(before: &Pool, after: &Pool) -> BackendsPlan {
+    let (before, after) = (addresses(before), addresses(after));
+    BackendsPlan {
+        added: after.difference(&before).cloned().collect(),
+        removed: before.difference(&after).cloned().collect(),
+        kept: before.intersection(&after).count(),
+    }
+}
+
+fn addresses(pool: &Pool) -> BTreeSet<String> {
+    let backends = pool.versions.values().flat_map(|version| &version.backends);
+    backends.map(|backend| backend.address.to_string()).collect()
+}
+
+/// As the governor does it after a reload: another `active` asks for a swap, and nothing else does.
+fn planned_swaps(new: &Generation, swaps: &Board) -> (Vec<PlannedSwap>, Vec<String>) {
+    let (mut planned, mut overrides) = (Vec::new(), Vec::new());
+    for (name, pool) in &new.config.pools {
+        let Some(state) = swaps.pool(name).filter(|_| pool.versions.len() > 1) else { continue };
+        let active = &pool.active.value;
+        if state.wanted == *active {
+            overrides.extend(state.override_.map(|why| why.words));
+        } else if state.serving != *active {
+            planned.push(PlannedSwap {
+                pool: name.clone(),
+                from: state.serving,
+                to: active.clone(),
+                cancels: state.running.map(|running| running.words),
+            });
+        }
+    }
+    (planned, overrides)
+}
+
+/// All that are open, and those on backends that leave.
+fn tunnels(old: &Snapshot, new: &Generation) -> (u64, u64) {
+    let (mut all, mut on_removed) = (0, 0);
+    for (name, pool) in &old.pools {
+        let stays: BTreeSet<String> =
+            new.config.pools.get(&**name).map(addresses).unwrap_or_default();
+        let split = pool.state.split.load();
+        for version in split.shares.iter().map(|share| &share.version) {
+            all += held(version).tunnels;
+            let leaving = version.members.iter().map(|member| &member.backend);
+            let leaving = leaving.filter(|backend| !stays.contains(&*backend.label));
+            on_removed += leaving
+                .map(|backend| {
+                    let closed = backend.cells.sum(|cells| cells.tunnels_closed.get());
+                    backend.cells.sum(|cells| cells.tunnels_opened.get()).saturating_sub(closed)
+                })
+                .sum::<u64>();
+        }
+    }
+    (all, on_removed)
+}
+
+fn expiring(new: &Snapshot, now: SystemTime) -> Vec<ExpiringCertificate> {
+    let listeners = new
+        .listeners
+        .iter()
+        .filter_map(|listener| listener.tls.as_ref().map(|tls| (Arc::clone(&listener.name), tls)));
+    let identities = listeners.flat_map(|(name, tls)| {
+        tls.certificates.identities().iter().map(move |identity| (Arc::clone(&name), identity))
+    });
+    let mut expiring: Vec<ExpiringCertificate> = identities
+        .filter(|(_, identity)| identity.not_after < now + NEAR)
+        .map(|(listener, identity)| ExpiringCertificate {
+            listener: listener.to_string(),
+            names: identity.names.clone(),
+            days: days_left(identity.not_after, now),
+        })
+        .collect();
+    expiring.sort_by_key(|certificate| certificate.days);
+    expiring
+}
+
+fn days_left(not_after: SystemTime, now: SystemTime) -> i64 {
+    let days = |time: Duration| i64::try_from(time.as_secs() / 86_400).unwrap_or(i64::MAX);
+    match not_after.duration_since(now) {
+        Ok(left) => days(left),
+        Err(over) => -1 - days(over.duration()),
+    }
+}
+
+#[cfg(test)]
+mod tests;
