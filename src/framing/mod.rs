@@ -1,14 +1,15 @@
-//! What HTTP/1.1 messages have in common on the wire, whichever way they go.
+//! What messages have in common on the wire, whichever way they go.
 //!
-//! Requests and responses differ in their first line and in what decides where they end; lines,
-//! fields, lengths and chunks are the same (RFC 9112 sections 2, 5, 6 and 7.1). Both sides judge every
-//! byte, `proxy::framing` those of clients and `upstream::framing` those of backends, and one grammar
-//! for both is what keeps them from disagreeing.
+//! Over HTTP/1.1, requests and responses differ in their first line and in what decides where they
+//! end; lines, fields, lengths and chunks are the same (RFC 9112 sections 2, 5, 6 and 7.1). Both sides
+//! judge every byte, `proxy::framing` those of clients and `upstream::framing` those of backends, and
+//! one grammar for both is what keeps them from disagreeing. Of HTTP/2 both sides follow the frames.
 
 pub(crate) mod bytes;
 pub(crate) mod chunked;
 pub(crate) mod field;
 pub(crate) mod fields;
+pub(crate) mod frames;
 pub(crate) mod length;
 pub(crate) mod line;
 pub(crate) mod read_size;

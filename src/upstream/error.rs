@@ -96,6 +96,13 @@ pub(super) fn classify(error: hyper::Error, reused: bool, alone: bool) -> Error 
         }
         return Error::Reset(io::Error::other(error));
     }
+    // From under h2: who counts heads, or TLS.
+    if let Some(io) = find::<io::Error>(&error)
+        && alone
+        && io.kind() == io::ErrorKind::InvalidData
+    {
+        return Error::Malformed(io.to_string().into());
+    }
     if error.is_parse() || error.is_parse_too_large() || error.is_parse_status() {
         return Error::Malformed(error.to_string().into());
     }

@@ -22,7 +22,7 @@ use crate::framing::{Limits, Span, Violation, field};
 
 /// Interim answers that may come before the answer. Some backends send one every few seconds to say
 /// that they are still at it.
-const MAX_INTERIM: u8 = 100;
+pub(super) const MAX_INTERIM: u8 = 100;
 
 /// What a request says about the form of its answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -19,11 +19,13 @@ use tokio::sync::Notify;
 
 use super::dial::UpstreamStream;
 use super::error::classify;
+use super::framing::MAX_INTERIM;
 use super::http1::ConnectionGauge;
 use super::request::RequestHead;
 use super::{Error, Failed};
 use crate::framing::Violation;
 use crate::framing::bytes::trim;
+use crate::framing::frames::{END_STREAM, Frames, HEADERS, Piece};
 use crate::state::{Backend, WorkerId};
 
 /// Stream and connection windows: large enough that one stream fills a fast network, small enough
@@ -33,6 +35,10 @@ const CONNECTION_WINDOW_BYTES: u32 = 2 * 1024 * 1024;
 /// A backend that has streams open and leaves a ping without answer this long has gone away.
 const PING_INTERVAL: Duration = Duration::from_secs(10);
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
+/// Heads that may come for each stream: interim ones, and the answer's.
+const HEADS: u32 = MAX_INTERIM as u32 + 1;
+/// Streams that were given up and whose heads may still be on their way, generously.
+const LEFT: usize = 32;
 
 /// An HTTP/2 connection.
 #[derive(Debug)]
@@ -47,8 +53,37 @@ pub(super) struct Status {
     /// hyper queues without bound above the peer's limit, so we never go beyond it.
     max_streams: Cell<usize>,
     streams: Cell<usize>,
+    /// How many may still come. h2 keeps each one until the request's future is polled, without end.
+    heads: Cell<u32>,
     served: Cell<bool>,
     idle_since: Cell<Instant>,
+}
+
+impl Status {
+    fn new() -> Rc<Status> {
+        Rc::new(Status {
+            max_streams: Cell::new(0),
+            streams: Cell::new(0),
+            heads: Cell::new(0),
+            served: Cell::new(false),
+            idle_since: Cell::new(Instant::now()),
+        })
+    }
+
+    fn open(&self) {
+        let streams = self.streams.get() + 1;
+        self.streams.set(streams);
+        let most = HEADS.saturating_mul(u32::try_from(streams + LEFT).unwrap_or(u32::MAX));
+        self.heads.set(self.heads.get().saturating_add(HEADS).min(most));
+    }
+
+    /// A head has come.
+    fn note_head(&self) -> io::Result<()> {
+        let refused =
+            || io::Error::new(io::ErrorKind::InvalidData, Violation::TooManyInterim.reason());
+        self.heads.set(self.heads.get().checked_sub(1).ok_or_else(refused)?);
+        Ok(())
+    }
 }
 
 impl<B> Http2<B>
@@ -67,7 +102,10 @@ where
         worker: WorkerId,
     ) -> Result<Self, Error> {
         let heard = Rc::new(Notify::new());
-        let stream = Listening { stream, heard: Rc::clone(&heard) };
+        let status = Status::new();
+        let frames = Frames::after(0);
+        let stream =
+            Listening { stream, heard: Rc::clone(&heard), frames, status: Rc::clone(&status) };
         let (sender, mut connection) = http2::Builder::new(LocalExecutor)
             .timer(TokioTimer::new())
             .initial_stream_window_size(STREAM_WINDOW_BYTES)
@@ -87,12 +125,8 @@ where
                 }
             }
         }
-        let status = Rc::new(Status {
-            max_streams: Cell::new(connection.current_max_send_streams()),
-            streams: Cell::new(0),
-            served: Cell::new(false),
-            idle_since: Cell::new(Instant::now()),
-        });
+        status.max_streams.set(connection.current_max_send_streams());
+        status.idle_since.set(Instant::now());
         let gauge = ConnectionGauge::open(Arc::clone(backend), worker);
         let published = Rc::clone(&status);
         tokio::task::spawn_local(async move {
@@ -131,7 +165,7 @@ where
     /// A stream on the connection, counted from now.
     pub fn stream(&self) -> Http2Stream<B> {
         let status = Rc::clone(&self.status);
-        status.streams.set(status.streams.get() + 1);
+        status.open();
         let reused = status.served.replace(true);
         Http2Stream { sender: self.sender.clone(), guard: StreamGuard(status), reused }
     }
@@ -211,25 +245,35 @@ impl Drop for StreamGuard {
 }
 
 /// A connection that says when something was read from it: hyper reads in a task of its own, and
-/// tells nobody that settings have come.
+/// tells nobody that settings have come. And it counts heads.
 #[derive(Debug)]
 struct Listening {
     stream: UpstreamStream,
     heard: Rc<Notify>,
+    frames: Frames,
+    status: Rc<Status>,
 }
 
 impl AsyncRead for Listening {
     fn poll_read(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let read = Pin::new(&mut self.stream).poll_read(cx, buf);
+        let Listening { stream, heard, frames, status } = self.get_mut();
+        let before = buf.filled().len();
+        let read = ready!(Pin::new(stream).poll_read(cx, buf));
         // Once the connection is open nobody else has the other end.
-        if read.is_ready() && Rc::strong_count(&self.heard) > 1 {
-            self.heard.notify_one();
+        if Rc::strong_count(heard) > 1 {
+            heard.notify_one();
         }
-        read
+        let heads = frames.feed(&buf.filled()[before..], |piece| match piece {
+            Piece::Frame(frame) if frame.kind == HEADERS && !frame.has(END_STREAM) => {
+                status.note_head()
+            }
+            _ => Ok(()),
+        });
+        Poll::Ready(read.and(heads))
     }
 }
 

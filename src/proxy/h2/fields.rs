@@ -7,7 +7,7 @@
 //! evicted needs no bookkeeping, since h2 refuses references to it.
 
 use super::FRAME_BYTES;
-use super::frames::{CONTINUATION, END_HEADERS, Frame, HEADERS, PADDED, WITH_PRIORITY};
+use crate::framing::frames::{CONTINUATION, END_HEADERS, Frame, HEADERS, PADDED, WITH_PRIORITY};
 
 /// Entries of the static table (RFC 7541 appendix A), the pseudo-header fields first.
 const STATIC: u32 = 61;

@@ -14,7 +14,6 @@
 
 mod budget;
 mod fields;
-mod frames;
 pub mod io;
 mod outbox;
 pub mod request;
@@ -26,7 +25,7 @@ use tokio::time::Instant;
 
 use self::budget::{Bucket, Budget};
 use self::fields::{Fault, Fields};
-use self::frames::{
+use crate::framing::frames::{
     ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, Frame, Frames, GOAWAY, HEADERS, PING,
     PRIORITY, Piece, RST_STREAM, SETTINGS, WINDOW_UPDATE,
 };

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::frames::*;
 use super::*;
+use crate::framing::frames::{PADDED, WITH_PRIORITY};
 
 const LIMITS: MeterLimits = MeterLimits { streams: 128, max_header_bytes: 32 * 1024 };
 

@@ -211,6 +211,21 @@ async fn every_malformed_head() {
     .await;
 }
 
+fn interim(stream: u32, count: usize) -> Vec<u8> {
+    head(stream, END_HEADERS, b"103", &[(b"link", b"</a.css>; rel=preload")]).repeat(count)
+}
+
+/// RFC 9110 section 15.2.
+#[tokio::test]
+async fn every_number_of_interim_answers() {
+    run(&[
+        ("three", "8.1", "GET", |s| [interim(s, 3), well(s)].concat(), Passed(200, "well")),
+        ("100", "8.1", "GET", |s| [interim(s, 100), well(s)].concat(), Passed(200, "well")),
+        ("thousands", "8.1", "GET", |s| interim(s, 10_000), Refused),
+    ])
+    .await;
+}
+
 /// RFC 9110 sections 15.3.5 and 15.4.5: the status says that nothing follows. A client of HTTP/1.1 is
 /// told no more than the head.
 #[tokio::test]

@@ -1,21 +1,21 @@
 //! Frame boundaries in a stream of bytes (RFC 9113 section 4.1), found without copying payloads.
 
 /// Frame types (RFC 9113 section 6).
-pub(super) const DATA: u8 = 0;
-pub(super) const HEADERS: u8 = 1;
-pub(super) const PRIORITY: u8 = 2;
-pub(super) const RST_STREAM: u8 = 3;
-pub(super) const SETTINGS: u8 = 4;
-pub(super) const PING: u8 = 6;
-pub(super) const GOAWAY: u8 = 7;
-pub(super) const WINDOW_UPDATE: u8 = 8;
-pub(super) const CONTINUATION: u8 = 9;
+pub(crate) const DATA: u8 = 0;
+pub(crate) const HEADERS: u8 = 1;
+pub(crate) const PRIORITY: u8 = 2;
+pub(crate) const RST_STREAM: u8 = 3;
+pub(crate) const SETTINGS: u8 = 4;
+pub(crate) const PING: u8 = 6;
+pub(crate) const GOAWAY: u8 = 7;
+pub(crate) const WINDOW_UPDATE: u8 = 8;
+pub(crate) const CONTINUATION: u8 = 9;
 
-pub(super) const ACK: u8 = 0x1;
-pub(super) const END_STREAM: u8 = 0x1;
-pub(super) const END_HEADERS: u8 = 0x4;
-pub(super) const PADDED: u8 = 0x8;
-pub(super) const WITH_PRIORITY: u8 = 0x20;
+pub(crate) const ACK: u8 = 0x1;
+pub(crate) const END_STREAM: u8 = 0x1;
+pub(crate) const END_HEADERS: u8 = 0x4;
+pub(crate) const PADDED: u8 = 0x8;
+pub(crate) const WITH_PRIORITY: u8 = 0x20;
 
 /// Bytes of a frame's head.
 const HEAD: usize = 9;
@@ -24,23 +24,23 @@ const START: usize = 16;
 
 /// The head of a frame, and the start of its payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Frame<'a> {
-    pub(super) kind: u8,
-    pub(super) flags: u8,
-    pub(super) stream: u32,
+pub(crate) struct Frame<'a> {
+    pub(crate) kind: u8,
+    pub(crate) flags: u8,
+    pub(crate) stream: u32,
     /// Bytes of the payload.
-    pub(super) length: u32,
+    pub(crate) length: u32,
     /// Its first bytes, 16 at most.
-    pub(super) start: &'a [u8],
+    pub(crate) start: &'a [u8],
 }
 
 impl Frame<'_> {
-    pub(super) fn has(&self, flag: u8) -> bool {
+    pub(crate) fn has(&self, flag: u8) -> bool {
         self.flags & flag != 0
     }
 
     /// Whether its payload is nothing but padding, if that.
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         match self.start {
             [] => true,
             [padding, ..] if self.has(PADDED) => u32::from(*padding) + 1 >= self.length,
@@ -49,7 +49,7 @@ impl Frame<'_> {
     }
 
     /// The 32-bit number at this place of the payload.
-    pub(super) fn number_at(&self, place: usize) -> Option<u32> {
+    pub(crate) fn number_at(&self, place: usize) -> Option<u32> {
         let bytes = self.start.get(place..)?.first_chunk::<4>()?;
         Some(u32::from_be_bytes(*bytes))
     }
@@ -57,7 +57,7 @@ impl Frame<'_> {
 
 /// What comes next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Piece<'a> {
+pub(crate) enum Piece<'a> {
     /// A frame begins.
     Frame(Frame<'a>),
     /// More of the payload of the frame before.
@@ -66,7 +66,7 @@ pub(super) enum Piece<'a> {
 
 /// Follows the frames of one direction of a connection, however reads or writes split them.
 #[derive(Debug)]
-pub(super) struct Frames {
+pub(crate) struct Frames {
     /// A frame's head and the start of its payload, as far as they have come.
     begun: [u8; HEAD + START],
     have: usize,
@@ -76,7 +76,7 @@ pub(super) struct Frames {
 
 impl Frames {
     /// Frames that come after so many other bytes.
-    pub(super) fn after(preface: u32) -> Frames {
+    pub(crate) fn after(preface: u32) -> Frames {
         Frames { begun: [0; HEAD + START], have: 0, skip: preface }
     }
 
@@ -85,7 +85,7 @@ impl Frames {
     ///
     /// # Errors
     /// What `each` fails with; the bytes after that piece are not looked at.
-    pub(super) fn feed<E>(
+    pub(crate) fn feed<E>(
         &mut self,
         mut bytes: &[u8],
         mut each: impl FnMut(Piece<'_>) -> Result<(), E>,
@@ -118,12 +118,12 @@ impl Frames {
     }
 
     /// Whether the next byte begins a frame.
-    pub(super) fn at_boundary(&self) -> bool {
+    pub(crate) fn at_boundary(&self) -> bool {
         self.have == 0 && self.skip == 0
     }
 
     /// Whether the bytes stop within a frame of header fields.
-    pub(super) fn within_fields(&self) -> bool {
+    pub(crate) fn within_fields(&self) -> bool {
         (self.skip > 0 || self.have >= HEAD) && matches!(self.begun[3], HEADERS | CONTINUATION)
     }
 
