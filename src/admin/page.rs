@@ -193,6 +193,8 @@ mod tests {
             backup: false,
             in_flight: 0,
             tunnels: 0,
+            suspected: false,
+            finding: None,
         };
         let backends = BTreeMap::from([("127.0.0.1:1".into(), backend)]);
         let version = VersionStatus { share: 1.0, held: HeldView::default(), backends };

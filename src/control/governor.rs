@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
@@ -19,6 +19,7 @@ use super::compile::{Compiled, Context, Effects, Generation, compile, file_error
 use super::handle::{Command, Handle, ReloadError, ReloadReport};
 use super::health_memory;
 use super::not_in_force::not_in_force;
+use super::outliers::{Outliers, Raised};
 use super::plan::{self, Draft, ReloadPlan};
 use super::probers::Probers;
 use super::sockets::{Opening, SocketChanges, SocketKey, Sockets};
@@ -174,7 +175,8 @@ impl Governor {
         let (handle, commands) = Handle::new(Arc::clone(shared), hands);
         let mut tasks = JoinSet::new();
         tasks.spawn(health_memory::keep(Arc::clone(shared), setting.store.clone()));
-        tokio::spawn(heed(notices, Arc::clone(&probers)));
+        let raise = Outliers::start(shared, probers.publisher());
+        tokio::spawn(heed(notices, Arc::clone(&probers), raise));
         Governor {
             shared: Arc::clone(shared),
             sockets: Sockets::new(setting.workers),
@@ -399,12 +401,17 @@ fn draw_up(
 }
 
 /// Acts on what workers tell, at once and whatever the governor is doing.
-async fn heed(mut notices: UnboundedReceiver<Notice>, probers: Arc<Probers>) {
+async fn heed(
+    mut notices: UnboundedReceiver<Notice>,
+    probers: Arc<Probers>,
+    raise: UnboundedSender<Raised>,
+) {
     while let Some(notice) = notices.recv().await {
         match notice {
             Notice::Suspect(backend) => probers.suspect(backend.id),
             Notice::Alarm(backend, alarm) => {
-                tracing::debug!(backend = &*backend.label, ?alarm, "an alarm by traffic");
+                // Its receiver ends with the runtime.
+                let _ = raise.send((backend, alarm));
             }
             Notice::Drained(worker) => tracing::debug!(%worker, "a worker has ended"),
             // The worker has told of it itself.

@@ -14,6 +14,7 @@ mod health_memory;
 mod in_service;
 mod not_in_force;
 pub mod notify;
+mod outliers;
 pub mod plan;
 pub mod probe;
 mod prober;

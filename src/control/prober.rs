@@ -148,10 +148,11 @@ impl Prober {
     }
 
     fn judge(&self, outcome: Result<(), ProbeFailure>) {
+        let now = self.shared.uptime();
         if outcome.is_ok() {
+            self.backend.yardstick.set_cleared(now);
             self.backend.suspected.store(false, Ordering::Relaxed);
         }
-        let now = self.shared.uptime();
         let transition = self.backend.health().on_probe(now, outcome);
         publish(&self.shared, &self.publisher, &self.backend, transition.as_slice());
     }

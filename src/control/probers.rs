@@ -84,7 +84,7 @@ impl Probers {
     }
 
     /// Who is told of backends that are in another state.
-    pub(super) fn publisher(&self) -> &Publisher {
+    pub(super) fn publisher(&self) -> &Arc<Publisher> {
         &self.publisher
     }
 

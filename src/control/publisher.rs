@@ -4,14 +4,14 @@
 //! is looked at anew: who begins a slow start, and who is in the usable sets.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::in_service::InService;
-use crate::state::Shared;
+use crate::state::{BackendId, Mail, Shared};
 
 /// The publisher rests this many times as long as it worked, so that thousands of verdicts at once
 /// do not make it rebuild a large pool thousands of times.
@@ -23,19 +23,34 @@ const WARMING: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub(super) struct Publisher {
     shared: Arc<Shared>,
-    changed: Mutex<BTreeSet<Arc<str>>>,
+    news: Mutex<News>,
     wake: Notify,
+}
+
+/// What happened since the publisher looked.
+#[derive(Debug, Default)]
+struct News {
+    /// Pools that are to be looked at.
+    changed: BTreeSet<Arc<str>>,
+    /// Backends that were judged unfit.
+    unfit: Vec<BackendId>,
 }
 
 impl Publisher {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
-        Publisher { shared, changed: Mutex::default(), wake: Notify::new() }
+        Publisher { shared, news: Mutex::default(), wake: Notify::new() }
+    }
+
+    /// To be called after a backend's condition was set because it was judged unfit, and before
+    /// [`changed`](Self::changed): who waits on it goes elsewhere once nobody picks it any more.
+    pub(super) fn judged_unfit(&self, backend: BackendId) {
+        self.lock().unfit.push(backend);
     }
 
     /// To be called after a condition in this pool was set, or somebody is spared who was not, or no
     /// more.
     pub(super) fn changed(&self, pool: &Arc<str>) {
-        self.changed.lock().unwrap_or_else(PoisonError::into_inner).insert(Arc::clone(pool));
+        self.lock().changed.insert(Arc::clone(pool));
         self.wake.notify_one();
     }
 
@@ -44,7 +59,7 @@ impl Publisher {
         let mut generation = 0;
         loop {
             let warming = pools.values().any(|looked| looked.warming);
-            let changed = self.next(warming).await;
+            let News { changed, unfit } = self.next(warming).await;
             let started = Instant::now();
             let snapshot = self.shared.snapshot.load_full();
             if snapshot.generation != generation {
@@ -67,17 +82,25 @@ impl Publisher {
                     pool.state.line.hand_over();
                 }
             }
+            // Only now that nobody picks them any more: who is picked later would miss it.
+            for backend in unfit {
+                self.shared.broadcast(|| Mail::Rescue(backend));
+            }
             tokio::time::sleep(started.elapsed() * REST).await;
         }
     }
 
-    /// Waits until there is something to do, and gives the pools that changed.
-    async fn next(&self, warming: bool) -> BTreeSet<Arc<str>> {
+    /// Waits until there is something to do.
+    async fn next(&self, warming: bool) -> News {
         tokio::select! {
             () = self.wake.notified() => {}
             () = tokio::time::sleep(WARMING), if warming => {}
         }
-        std::mem::take(&mut *self.changed.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut *self.lock())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, News> {
+        self.news.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -81,6 +81,11 @@ pub struct BackendStatus {
     pub in_flight: u32,
     /// Tunnels: WebSockets, event streams, gRPC streams.
     pub tunnels: u64,
+    /// It may be ill: it is asked without pause, and others are preferred until it has answered.
+    pub suspected: bool,
+    /// What speaks against it and led to nothing, in words; absent if nothing does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub finding: Option<String>,
 }
 
 impl BackendStatus {
@@ -167,6 +172,8 @@ fn of_member(member: &Member, backend: &Backend, shared: &Shared) -> BackendStat
         backup: member.backup,
         in_flight: backend.in_flight(),
         tunnels: backend.tunnels(),
+        suspected: backend.suspected.load(Ordering::Relaxed),
+        finding: backend.findings.latest(shared.uptime()),
     }
 }
 

@@ -20,6 +20,9 @@ pub(super) fn publish(
     let now = shared.uptime();
     transitions.iter().for_each(|transition| backend.history.record(now, transition.clone()));
     let condition = backend.publish_health();
+    if matches!(condition, Condition::Unhealthy | Condition::Ejected) {
+        publisher.judged_unfit(backend.id);
+    }
     publisher.changed(&backend.pool);
     match condition {
         Condition::Unhealthy | Condition::Leaving | Condition::Draining | Condition::Disabled => {

@@ -9,6 +9,7 @@ use arc_swap::ArcSwapOption;
 use super::Address;
 use super::attempts::{AttemptCells, Yardstick};
 use super::counters::{CodeCounters, Counter, Histogram, PerWorker, TransitionCounters};
+use super::findings::Findings;
 use super::history::History;
 use super::ratio::Ratio;
 use super::waiting::WaitingLine;
@@ -45,10 +46,12 @@ pub struct Backend {
     pub probes: ProbeCounters,
     /// How often its health changed, and how.
     pub transitions: TransitionCounters,
-    /// Set by a worker whose connect failed, cleared by the probe that it causes.
+    /// It may be ill: set by a worker, cleared by the probe that it causes. Others are preferred.
     pub suspected: AtomicBool,
     /// What happened to it last.
     pub history: History,
+    /// What speaks against it and led to nothing.
+    pub findings: Findings,
     /// By what its attempts are measured.
     pub yardstick: Yardstick,
     slow_start: Ratio,
@@ -149,6 +152,7 @@ impl Backend {
             transitions: TransitionCounters::default(),
             suspected: AtomicBool::new(false),
             history: History::default(),
+            findings: Findings::default(),
             slow_start: Ratio::new(1.0),
             pace: Ratio::new(1.0),
             yardstick: Yardstick::default(),

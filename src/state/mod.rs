@@ -13,6 +13,7 @@ pub mod budget;
 pub mod counters;
 pub mod feed;
 pub mod files;
+pub mod findings;
 pub mod history;
 pub mod mail;
 pub mod once_a_second;

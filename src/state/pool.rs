@@ -20,6 +20,8 @@ pub use super::version::{
 use super::waiting::WaitingLine;
 use crate::balance::Policy;
 
+use crate::health::outliers;
+
 /// A pool as one configuration generation has it.
 #[derive(Debug)]
 pub struct Pool {
@@ -35,6 +37,11 @@ pub struct Pool {
     pub queue: QueueSettings,
     /// When a failed attempt is followed by another.
     pub retries: RetryPolicy,
+    /// When its backends are ill by what their traffic shows.
+    pub outliers: outliers::Settings,
+    /// How long a backend may leave requests waiting in silence, at least, before it is suspected;
+    /// `None`: for ever.
+    pub stall: Option<Duration>,
     /// How we speak to its backends; the same `Arc` as long as the settings are equal, so that
     /// connections made under other settings can be told.
     pub upstream: Arc<UpstreamSettings>,

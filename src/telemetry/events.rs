@@ -2,10 +2,12 @@
 //! so that the three always agree.
 
 use std::fmt::{self, Display};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::health::{State, Transition};
+use crate::health::outliers::Action;
+use crate::health::{EjectionReason, State, Transition};
 use crate::state::counters::TransitionKey;
 use crate::state::{Backend, Happening, Shared, SwapEvent};
 
@@ -30,6 +32,28 @@ pub fn backend_transition(shared: &Shared, backend: &Backend, transition: &Trans
         to,
         reason: transition.reason.to_string(),
     });
+}
+
+/// Something speaks against a backend, and nothing follows from it.
+pub fn outlier_found(
+    shared: &Shared,
+    backend: &Backend,
+    now: Duration,
+    reason: &EjectionReason,
+    action: Action,
+) {
+    let (done, words) = match action {
+        Action::Observed => ("observed", format!("would be ejected: {reason}")),
+        Action::Eject | Action::Withheld => (
+            "withheld",
+            format!("not ejected, since too many are out already or nobody is left: {reason}"),
+        ),
+    };
+    let (pool, address) = (&*backend.pool, &*backend.label);
+    tracing::warn!(pool, backend = address, "backend {address} {words}");
+    let told = format!("backend {address} {words}");
+    shared.feed.tell(Happening::Note { pool: Some(Arc::clone(&backend.pool)), words: told });
+    backend.findings.record(now, done, reason.label(), words);
 }
 
 /// A swap came to something. To be called by the governor only.

@@ -161,6 +161,11 @@ const BACKEND_EJECTIONS: Family = counter(
     &["pool", "version", "backend", "reason"],
     "How often the backend was taken out for what its traffic showed.",
 );
+const BACKEND_FINDINGS: Family = counter(
+    "tidegate_backend_findings_total",
+    &["pool", "version", "backend", "action", "reason"],
+    "How often the backend's traffic spoke against it without an ejection: withheld, or observed only.",
+);
 const BACKEND_BYTES: Family = counter(
     "tidegate_backend_bytes_total",
     &["pool", "version", "backend", "direction"],

@@ -8,6 +8,7 @@ use tracing::Level;
 
 use crate::balance;
 use crate::config::model;
+use crate::health::outliers;
 use crate::state::pool::{PickRules, Protocol, QueueSettings, RetryPolicy, SecureCookie};
 use crate::state::snapshot::ListenerLimits;
 use crate::state::{Address, Redirect};
@@ -102,6 +103,24 @@ pub(super) fn retries(retries: &model::Retries) -> RetryPolicy {
         on_refused_stream: on(model::RetryOn::RefusedStream),
         on_timeout: on(model::RetryOn::Timeout),
         on_status: retries.on.iter().filter_map(status).collect(),
+    }
+}
+
+pub(super) fn outliers(outliers: &model::Outliers) -> outliers::Settings {
+    outliers::Settings {
+        consecutive_failures: outliers.consecutive_failures.unwrap_or(0),
+        failure_rate: outliers.failure_rate,
+        failure_factor: outliers.failure_factor,
+        min_requests: outliers.min_requests,
+        window: outliers.window,
+        latency_factor: outliers.latency_factor,
+        latency_floor: outliers.latency_floor,
+        max_ejected: outliers.max_ejected,
+        mode: match outliers.mode {
+            model::Mode::Enforce => outliers::Mode::Enforce,
+            model::Mode::Observe => outliers::Mode::Observe,
+            model::Mode::Off => outliers::Mode::Off,
+        },
     }
 }
 

@@ -159,6 +159,8 @@ fn compile_pool(
         slow_start: pool.slow_start,
         queue,
         retries: convert::retries(&pool.retries),
+        outliers: convert::outliers(&pool.outliers),
+        stall: pool.outliers.stall,
         upstream,
         state,
     };

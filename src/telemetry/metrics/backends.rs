@@ -30,6 +30,7 @@ impl Row {
 pub(super) fn write(snapshot: &Snapshot, text: &mut Text) {
     let rows = rows(snapshot);
     health(&rows, text);
+    findings(&rows, text);
     requests(&rows, text);
     connections(&rows, text);
 }
@@ -105,6 +106,16 @@ fn health(rows: &[Row], text: &mut Text) {
     for row in rows {
         for (reason, count) in ejections(&row.backend) {
             samples.add(&row.labels_and(reason), count);
+        }
+    }
+}
+
+fn findings(rows: &[Row], text: &mut Text) {
+    let mut samples = text.family(&metric::BACKEND_FINDINGS);
+    for row in rows {
+        let [pool, version, backend] = row.labels();
+        for ((action, reason), count) in row.backend.findings.counts() {
+            samples.add(&[pool, version, backend, action, reason], count);
         }
     }
 }

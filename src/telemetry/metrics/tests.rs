@@ -9,7 +9,7 @@ use http::StatusCode;
 use super::*;
 use crate::balance::{AllDown, Condition, Policy};
 use crate::certs::{self, CertificateTable, generate};
-use crate::health::{EjectionReason, FlapSettings, Health, Reason, Settings};
+use crate::health::{EjectionReason, FlapSettings, Health, Reason, Settings, outliers};
 use crate::state::counters::PerWorker;
 use crate::state::pool::{
     PickRules, Protocol, QueueSettings, RetryPolicy, SecureCookie, UpstreamSettings,
@@ -152,6 +152,8 @@ fn pool(name: &Arc<str>, shares: &[(&Arc<Version>, f64)]) -> Arc<Pool> {
         name: Arc::clone(name),
         policy: Policy::LeastConnections,
         secure_cookie: SecureCookie::Auto,
+        outliers: outliers::Settings::default(),
+        stall: None,
         slow_start: Duration::ZERO,
         queue: QueueSettings { max_requests_per_backend: u32::MAX, size: 0, timeout: SECOND },
         retries: RetryPolicy {
