@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use http::header::{CONTENT_LENGTH, SEC_WEBSOCKET_KEY, SET_COOKIE, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderValue, Response, StatusCode, Version, response};
@@ -140,6 +141,30 @@ fn may_go_on(cause: Cause, pool: &Pool, outgoing: &Outgoing, record: &RequestRec
         && (!cause.is_charged() || spend(pool, record))
 }
 
+/// Whether an answer with this status is kept from the client and somebody else is asked; takes that
+/// out of the budget if so. A backend on its own gets no second question.
+fn is_to_be_asked_elsewhere(
+    status: StatusCode,
+    pool: &Pool,
+    picked: &Picked,
+    outgoing: &mut Outgoing,
+    record: &RequestRecord,
+) -> bool {
+    let others = || picked.choice.version.usable().len() > 1;
+    if pool.retries.on_status.contains(&status.as_u16()) {
+        return others() && may_go_on(Cause::Status(status), pool, outgoing, record);
+    }
+    let well = &picked.slot.backend().yardstick.siblings_well;
+    let (method, before) = (&outgoing.head.method, outgoing.has_hidden);
+    let hidden = retry::is_hidden(status, method, before, well.load(Ordering::Relaxed))
+        && others()
+        && record.attempts < pool.retries.attempts
+        && outgoing.is_replayable()
+        && spend(pool, record);
+    outgoing.has_hidden |= hidden;
+    hidden
+}
+
 fn spend(pool: &Pool, record: &RequestRecord) -> bool {
     let worker = &record.connection.worker;
     let requests = pool.state.cells.sum(|cells| cells.requests.get());
@@ -172,11 +197,7 @@ async fn attempt(
         exchange(pool, outgoing, picked.slot.backend(), (&lane, &place), tried, record).await?;
     let status = response.status();
     count_answer(picked.slot.backend(), status, place, began, record);
-    // Only somebody else may know better; a backend on its own gets no second question.
-    if pool.retries.on_status.contains(&status.as_u16())
-        && picked.choice.version.usable().len() > 1
-        && may_go_on(Cause::Status(status), pool, outgoing, record)
-    {
+    if is_to_be_asked_elsewhere(status, pool, &picked, outgoing, record) {
         return Err(Missed::Answered(status));
     }
     let worker = Rc::clone(&record.connection.worker);

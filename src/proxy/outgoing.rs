@@ -25,6 +25,8 @@ pub struct Outgoing {
     pub client_hash: u64,
     /// When the route's total time is over.
     pub deadline: Option<Instant>,
+    /// An answer of 500 was kept from the client, which happens once.
+    pub has_hidden: bool,
 }
 
 impl Outgoing {

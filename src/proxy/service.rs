@@ -243,6 +243,7 @@ fn prepare(
         wish,
         client_hash,
         deadline,
+        has_hidden: false,
     })
 }
 
