@@ -20,7 +20,6 @@ fn not_done(key: &str) -> String {
 fn of_pool(parsed: &Parsed, name: &str, pool: &Pool) -> Vec<Diagnostic> {
     let waiting = [
         ("swap", pool.versions.len() > 1),
-        ("outliers", true),
         ("circuit_breaker", true),
         ("health.drain_header", true),
         ("health.drain_body", true),
@@ -78,13 +77,9 @@ mod tests {
     fn what_is_written_and_not_done_is_told() {
         let text = "backends = [\"127.0.0.1:1\"]\n\
                     circuit_breaker = {}\nupstream.min_idle = 2\n\
-                    [pools.app.outliers]\nwindow = \"5s\"\n[pools.app.health]\ntype = \"grpc\"";
-        let keys = [
-            "pools.app.outliers",
-            "pools.app.circuit_breaker",
-            "pools.app.upstream.min_idle",
-            "pools.app.health.type",
-        ];
+                    [pools.app.health]\ntype = \"grpc\"";
+        let keys =
+            ["pools.app.circuit_breaker", "pools.app.upstream.min_idle", "pools.app.health.type"];
         assert_eq!(warnings(text), keys);
     }
 

@@ -298,6 +298,3 @@ impl Default for Seen {
 fn is_in_service(backend: &Backend) -> bool {
     matches!(backend.condition(), Condition::Healthy | Condition::Checking)
 }
-
-#[cfg(test)]
-mod tests;

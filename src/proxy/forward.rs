@@ -150,11 +150,12 @@ fn is_to_be_asked_elsewhere(
     outgoing: &mut Outgoing,
     record: &RequestRecord,
 ) -> bool {
-    let others = || picked.choice.version.usable().len() > 1;
+    let backend = picked.slot.backend();
+    let others = || picked.choice.version.offers_other(backend.id);
     if pool.retries.on_status.contains(&status.as_u16()) {
         return others() && may_go_on(Cause::Status(status), pool, outgoing, record);
     }
-    let well = &picked.slot.backend().yardstick.siblings_well;
+    let well = &backend.yardstick.siblings_well;
     let (method, before) = (&outgoing.head.method, outgoing.has_hidden);
     let hidden = retry::is_hidden(status, method, before, well.load(Ordering::Relaxed))
         && others()

@@ -53,7 +53,7 @@ impl Cause {
         }
     }
 
-    /// A word for the log.
+    /// A word for the log; of a status its number, if it is one that is usual here.
     pub fn label(self) -> &'static str {
         match self {
             Cause::Connect => "connect",
@@ -62,7 +62,14 @@ impl Cause {
             Cause::RefusedStream => "refused_stream",
             Cause::Timeout => "timeout",
             Cause::Rescued => "rescued",
-            Cause::Status(_) => "status",
+            Cause::Status(status) => match status.as_u16() {
+                429 => "429",
+                500 => "500",
+                502 => "502",
+                503 => "503",
+                504 => "504",
+                _ => "status",
+            },
         }
     }
 

@@ -93,7 +93,10 @@ impl Default for Yardstick {
 impl Yardstick {
     /// Failures in a row that raise an alarm; 0: none do.
     pub fn set_consecutive_failures(&self, limit: u32) {
-        self.consecutive_failures.store(limit, Ordering::Relaxed);
+        if self.consecutive_failures.swap(limit, Ordering::Relaxed) != limit {
+            // A run that is beyond the new limit already would never reach it.
+            self.streak.reset();
+        }
     }
 
     /// The age at which an attempt without a response head counts in [`Totals::overdue`].

@@ -149,6 +149,12 @@ impl Version {
         })
     }
 
+    /// Whether anybody may be picked who is not this backend, which may have left just now.
+    pub fn offers_other(&self, than: BackendId) -> bool {
+        let usable = self.usable.load();
+        usable.members.iter().any(|index| self.members[*index as usize].backend.id != than)
+    }
+
     /// Picks a member and takes a slot on it.
     ///
     /// # Errors

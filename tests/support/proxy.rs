@@ -8,6 +8,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 use tidegate::app::{self, Options, Running};
 use tidegate::certs::generate::PemPair;
+use tidegate::control::status::BackendStatus;
 use tidegate::control::{ReloadError, ReloadReport};
 use tokio::net::TcpSocket;
 
@@ -208,6 +209,13 @@ impl Proxy {
         let status = serde_json::to_value(self.running.handle().status()).unwrap();
         let backends = &status["pools"]["app"]["versions"][""]["backends"];
         backends[backend.address.to_string()]["state"].as_str().unwrap_or("absent").to_owned()
+    }
+
+    /// What `status` has of a backend of the pool `app`.
+    pub fn status_of(&self, backend: &Backend) -> BackendStatus {
+        let status = self.running.handle().status();
+        let backends = &status.pools["app"].versions[""].backends;
+        backends[&*backend.address.to_string()].clone()
     }
 
     /// Waits until all of these, which are the whole of the pool `app`, are healthy and are picked.
