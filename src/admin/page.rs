@@ -81,7 +81,11 @@ impl Page {
             let share = facts.share * 100.0;
             self.raw(format_args!("<span>{} takes {share:.0}%</span>", Text(version)));
         }
-        self.0.push_str("</p>\n<table><tr>");
+        self.0.push_str("</p>\n");
+        for note in &pool.notes {
+            self.raw(format_args!("<p><b class=\"unhealthy\">{}</b></p>\n", Text(note)));
+        }
+        self.0.push_str("<table><tr>");
         let version = if several { &["Version"][..] } else { &[] };
         for title in version.iter().chain(&["Backend", "State", "Since", "In flight", "Why"]) {
             self.raw(format_args!("<th>{title}"));
@@ -197,9 +201,22 @@ mod tests {
             finding: None,
         };
         let backends = BTreeMap::from([("127.0.0.1:1".into(), backend)]);
-        let version = VersionStatus { share: 1.0, held: HeldView::default(), backends };
+        let version = VersionStatus {
+            share: 1.0,
+            serves_from: "healthy",
+            held: HeldView::default(),
+            backends,
+        };
         let versions = BTreeMap::from([("".into(), version)]);
-        let pool = PoolStatus { active: "".into(), policy: "round_robin", versions, swaps: None };
+        let pool = PoolStatus {
+            active: "".into(),
+            policy: "round_robin",
+            versions,
+            waiting: 0,
+            circuit_breaker: None,
+            notes: vec!["<script>".to_owned()],
+            swaps: None,
+        };
         let mut page = Page::default();
         page.pool("app", &pool);
         assert!(!page.0.contains("<script"));

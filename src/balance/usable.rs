@@ -96,6 +96,39 @@ pub enum Tier {
     Empty,
 }
 
+impl Tier {
+    /// The word for it in answers.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Healthy => "healthy",
+            Self::Panic => "panic",
+            Self::Backup => "backup",
+            Self::Leaving => "leaving",
+            Self::Checking => "checking",
+            Self::AllDown => "all_down",
+            Self::Empty => "empty",
+        }
+    }
+
+    /// What it means, where that is out of the ordinary.
+    #[must_use]
+    pub fn alarm(self) -> Option<&'static str> {
+        match self {
+            Self::Healthy | Self::Checking => None,
+            Self::Panic => {
+                Some("panic: too few backends are healthy, so requests go to all of them")
+            }
+            Self::Backup => Some("no primary is healthy, so requests go to the backups"),
+            Self::Leaving => {
+                Some("only backends that ask to be drained are left, so requests go to them")
+            }
+            Self::AllDown => Some("no backend is healthy, so requests are tried on all of them"),
+            Self::Empty => Some("no backend may be picked, so requests are refused"),
+        }
+    }
+}
+
 /// The members that may be picked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Usable {

@@ -64,6 +64,12 @@ fn table(status: &Value) -> String {
     listeners.write(&mut out);
     out.push('\n');
     backends.write(&mut out);
+    for (pool, facts) in entries(&status["pools"]) {
+        for note in facts["notes"].as_array().into_iter().flatten() {
+            // Writing to a string cannot fail.
+            let _ = writeln!(out, "\npool {pool}: {}", text(note));
+        }
+    }
     out
 }
 

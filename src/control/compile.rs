@@ -161,6 +161,9 @@ pub fn file_errors(mut config: Config, now: SystemTime) -> Vec<Diagnostic> {
         listener.tls.as_ref().is_some_and(|tls| !tls.certificates.is_empty())
     });
     listeners::compile(&config, &none, &context, &mut findings);
+    for (index, route) in config.routes.iter().enumerate() {
+        routes::fallback(route, index, &BTreeMap::new(), context.read, &mut findings);
+    }
     for pool in config.pools.values() {
         upstream::compile(pool, &none, &context, &mut roots, &mut findings);
     }
@@ -182,7 +185,7 @@ pub fn compile(
     let listeners = listeners::compile(config, old, context, &mut findings);
     let pools::Pools { pools, checks, effects } =
         pools::compile(config, old, context, &mut roots, &mut findings);
-    let routes = routes::compile(config, &pools, &mut findings);
+    let routes = routes::compile(config, &pools, context.read, &mut findings);
     let admin = admin_access(&config.admin, context.read, &mut findings);
     let webhook = notify::compile(config, old, context, &mut roots, &mut findings);
     let networks: Vec<String> =

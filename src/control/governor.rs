@@ -303,7 +303,7 @@ impl Governor {
     /// Nothing in here can fail.
     fn swap(&self, generation: Generation, effects: Effects, sockets: SocketChanges) {
         let snapshot = Arc::clone(&generation.snapshot);
-        snapshot.pools.values().for_each(|pool| limit_backends(pool));
+        snapshot.pools.values().for_each(|pool| settle(pool));
         self.shared.snapshot.store(Arc::clone(&snapshot));
         if snapshot.generation == 1 {
             let (publisher, store) = (self.probers.publisher(), &self.setting.store);
@@ -349,8 +349,11 @@ impl Governor {
     }
 }
 
-/// New backends have their limit already.
-fn limit_backends(pool: &Pool) {
+/// Brings the settings of a pool to what is carried across reloads. New backends have theirs.
+fn settle(pool: &Pool) {
+    if let Some(settings) = pool.circuit_breaker {
+        pool.state.breaker.configure(settings);
+    }
     let split = pool.state.split.load();
     let members = split.shares.iter().flat_map(|share| &share.version.members);
     members.for_each(|member| member.backend.set_limit(pool.queue.max_requests_per_backend));

@@ -25,6 +25,8 @@ pub(super) struct Found {
     pub(super) warming: bool,
     /// Others are spared than before: the usable sets are to be rebuilt.
     pub(super) spared_changed: bool,
+    /// Somebody has come into service.
+    pub(super) recovered: bool,
 }
 
 impl InService {
@@ -45,6 +47,7 @@ impl InService {
                 let start = serves.then(|| match self.0.get(&backend.id) {
                     Some(start) => *start,
                     None => {
+                        found.recovered = true;
                         let others = self.siblings(now, version, member.backup);
                         Start { since: now, slowly: begins_slowly(others, slow_start) }
                     }
@@ -128,7 +131,8 @@ mod tests {
     #[test]
     fn a_whole_pool_begins_at_once() {
         let (mut in_service, version) = (InService::default(), version(3));
-        assert_eq!(in_service.look(Duration::ZERO, SLOW_START, [&version]), Found::default());
+        let found = in_service.look(Duration::ZERO, SLOW_START, [&version]);
+        assert_eq!(found, Found { recovered: true, ..Found::default() });
         assert_eq!(ratios(&version), [1.0, 1.0, 1.0]);
     }
 

@@ -7,10 +7,7 @@ use crate::config::{Diagnostic, Parsed};
 /// Defaults that nobody wrote are not warned about.
 pub fn not_in_force(parsed: &Parsed) -> Vec<Diagnostic> {
     let pools = parsed.config.pools.iter();
-    let routes = 0..parsed.config.routes.len();
-    let fallbacks =
-        routes.filter_map(|index| warning(parsed, &format!("routes[{index}].fallback"), not_done));
-    pools.flat_map(|(name, pool)| of_pool(parsed, name, pool)).chain(fallbacks).collect()
+    pools.flat_map(|(name, pool)| of_pool(parsed, name, pool)).collect()
 }
 
 fn not_done(key: &str) -> String {
@@ -20,7 +17,6 @@ fn not_done(key: &str) -> String {
 fn of_pool(parsed: &Parsed, name: &str, pool: &Pool) -> Vec<Diagnostic> {
     let waiting = [
         ("swap", pool.versions.len() > 1),
-        ("circuit_breaker", true),
         ("health.drain_header", true),
         ("health.drain_body", true),
         ("upstream.min_idle", pool.upstream.min_idle > 0),
@@ -76,22 +72,10 @@ mod tests {
     #[test]
     fn what_is_written_and_not_done_is_told() {
         let text = "backends = [\"127.0.0.1:1\"]\n\
-                    circuit_breaker = {}\nupstream.min_idle = 2\n\
+                    upstream.min_idle = 2\n\
                     [pools.app.health]\ntype = \"grpc\"";
-        let keys =
-            ["pools.app.circuit_breaker", "pools.app.upstream.min_idle", "pools.app.health.type"];
+        let keys = ["pools.app.upstream.min_idle", "pools.app.health.type"];
         assert_eq!(warnings(text), keys);
-    }
-
-    #[test]
-    fn fallbacks_are_told() {
-        let text = "[listeners.http]\nbind = \"127.0.0.1:0\"\n[[routes]]\npool = \"app\"\n\
-                    fallback = { file = \"sorry.html\" }\n\
-                    [pools.app]\nbackends = [\"127.0.0.1:1\"]";
-        let parsed = crate::config::parse(text, Path::new("test.toml"), &|_| None).unwrap();
-        let warnings = not_in_force(&parsed);
-        let keys: Vec<&str> = warnings.iter().map(|warning| warning.key.as_str()).collect();
-        assert_eq!(keys, ["routes[0].fallback"]);
     }
 
     #[test]

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use super::in_service::InService;
 use crate::state::{BackendId, Mail, Shared};
+use crate::telemetry::events;
 
 /// The publisher rests this many times as long as it worked, so that thousands of verdicts at once
 /// do not make it rebuild a large pool thousands of times.
@@ -77,6 +78,11 @@ impl Publisher {
                 let now = self.shared.uptime();
                 let found = looked.in_service.look(now, pool.slow_start, versions.clone());
                 looked.warming = found.warming;
+                if found.recovered
+                    && let Some(transition) = pool.state.breaker.recovered(now)
+                {
+                    events::breaker_transition(&self.shared, pool, &transition);
+                }
                 if found.spared_changed || changed.contains(name) {
                     versions.for_each(|version| version.rebuild());
                     pool.state.line.hand_over();

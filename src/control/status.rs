@@ -46,9 +46,27 @@ pub struct PoolStatus {
     pub policy: &'static str,
     /// By name; a plain pool has one without a name.
     pub versions: BTreeMap<Arc<str>, VersionStatus>,
+    /// Requests that wait for a backend below its limit.
+    pub waiting: usize,
+    /// Absent where there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub circuit_breaker: Option<CircuitBreakerStatus>,
+    /// What is out of the ordinary, in words.
+    pub notes: Vec<String>,
     /// Which version is wanted, and the swap that runs; absent on plain pools.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub swaps: Option<PoolSwaps>,
+}
+
+/// The circuit breaker of a pool.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct CircuitBreakerStatus {
+    /// `closed`, `open` or `half_open`.
+    pub state: &'static str,
+    /// How long it has been that.
+    pub since_seconds: f64,
+    /// Why, in words.
+    pub reason: String,
 }
 
 /// One of a pool's backend sets.
@@ -56,6 +74,10 @@ pub struct PoolStatus {
 pub struct VersionStatus {
     /// Its share of new requests, 0 to 1.
     pub share: f64,
+    /// Whom its requests go to: `healthy` ones, `backup` ones while no other is, those that ask to be
+    /// drained (`leaving`) or of which nothing is known yet (`checking`), all because too few
+    /// (`panic`) or none (`all_down`) are healthy, or nobody (`empty`).
+    pub serves_from: &'static str,
     /// What it holds: not safe to stop before both are 0.
     pub held: HeldView,
     /// By address.
@@ -133,6 +155,7 @@ fn of_pool(pool: &Pool, shared: &Shared, swaps: &Board) -> PoolStatus {
     let versions = split.shares.iter().map(|share| {
         let status = VersionStatus {
             share: share.share,
+            serves_from: share.version.usable().tier.label(),
             held: held(&share.version).into(),
             backends: backends(&share.version, shared),
         };
@@ -142,8 +165,43 @@ fn of_pool(pool: &Pool, shared: &Shared, swaps: &Board) -> PoolStatus {
         active: serving.map_or_else(|| "".into(), |version| Arc::clone(&version.name)),
         policy: policy(pool.policy),
         versions: versions.collect(),
+        waiting: pool.state.line.len(),
+        circuit_breaker: circuit_breaker(pool, shared),
+        notes: notes(pool, shared),
         swaps: swaps.pool(&pool.name),
     }
+}
+
+fn circuit_breaker(pool: &Pool, shared: &Shared) -> Option<CircuitBreakerStatus> {
+    pool.circuit_breaker?;
+    let now = shared.uptime();
+    let view = pool.state.breaker.look(now);
+    Some(CircuitBreakerStatus {
+        state: view.state.label(),
+        since_seconds: now.saturating_sub(view.since).as_secs_f64(),
+        reason: view.reason.map_or_else(|| "nothing has failed".to_owned(), |why| why.to_string()),
+    })
+}
+
+fn notes(pool: &Pool, shared: &Shared) -> Vec<String> {
+    let mut notes = Vec::new();
+    if let Some(breaker) = circuit_breaker(pool, shared).filter(|one| one.state != "closed") {
+        notes.push(format!("the circuit breaker is {}: {}", breaker.state, breaker.reason));
+    }
+    for share in pool.state.split.load().shares.iter().filter(|share| share.share > 0.0) {
+        let alarm = share.version.usable().tier.alarm();
+        let of = |alarm| match &*share.version.name {
+            "" => str::to_owned(alarm),
+            name => format!("version {name}: {alarm}"),
+        };
+        notes.extend(alarm.map(of));
+    }
+    match pool.state.line.len() {
+        0 => {}
+        1 => notes.push("1 request waits for a backend with room".to_owned()),
+        count => notes.push(format!("{count} requests wait for a backend with room")),
+    }
+    notes
 }
 
 fn backends(version: &Version, shared: &Shared) -> BTreeMap<Arc<str>, BackendStatus> {

@@ -1,6 +1,7 @@
 //! The one place where a failure becomes a status, a reason for log and metrics, and an answer.
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, RETRY_AFTER};
@@ -57,6 +58,12 @@ pub enum Failure {
     /// The pool has nobody to take it.
     #[error("no backend is available")]
     NoBackend,
+    /// So many requests have failed that the pool's circuit breaker is open.
+    #[error("too many requests have failed lately")]
+    CircuitOpen {
+        /// When it makes sense to ask again.
+        retry_after: Duration,
+    },
     /// Every backend is at its limit, and the line for a slot is full.
     #[error("too many requests are waiting")]
     QueueFull,
@@ -100,6 +107,7 @@ impl Failure {
             Failure::Loop => StatusCode::LOOP_DETECTED,
             Failure::Overload
             | Failure::NoBackend
+            | Failure::CircuitOpen { .. }
             | Failure::QueueFull
             | Failure::QueueTimeout
             | Failure::Upstream(upstream::Error::OutOfFiles) => StatusCode::SERVICE_UNAVAILABLE,
@@ -127,12 +135,46 @@ impl Failure {
             Failure::Loop => "loop",
             Failure::Overload => "overload",
             Failure::NoBackend => "no_backend",
+            Failure::CircuitOpen { .. } => "circuit_open",
             Failure::QueueFull => "queue_full",
             Failure::QueueTimeout => "queue_timeout",
             Failure::Deadline => "timeout",
             Failure::ResponseTimeout => "response_timeout",
             Failure::Upstream(error) => upstream_reason(error),
             Failure::Handshake => "bad_handshake",
+        }
+    }
+
+    /// Whether it is a backend's: it was asked, and cannot be reached, gives no answer or a wrong one.
+    pub fn blames_backend(&self) -> bool {
+        match self {
+            Failure::Upstream(error) => !matches!(
+                error,
+                upstream::Error::OutOfFiles
+                    | upstream::Error::Target(_)
+                    | upstream::Error::RequestBody
+            ),
+            Failure::ResponseTimeout | Failure::Handshake | Failure::Deadline => true,
+            _ => false,
+        }
+    }
+
+    /// Whether there was nobody in the pool to be asked, rather than somebody who failed: what a
+    /// route's `fallback` is for.
+    pub fn is_for_want_of_backends(&self) -> bool {
+        match self {
+            Failure::NoBackend
+            | Failure::CircuitOpen { .. }
+            | Failure::QueueFull
+            | Failure::QueueTimeout => true,
+            Failure::Upstream(error) => matches!(
+                error,
+                upstream::Error::Unresolved
+                    | upstream::Error::Connect(_)
+                    | upstream::Error::ConnectTimeout
+                    | upstream::Error::Tls(_)
+            ),
+            _ => false,
         }
     }
 }
@@ -210,13 +252,24 @@ pub fn answer(failure: &Failure, json: bool, mut record: RequestRecord) -> Respo
     if let Some(id) = id {
         headers.insert(&X_REQUEST_ID, id);
     }
-    if status == StatusCode::SERVICE_UNAVAILABLE {
-        headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
-    }
     if status == StatusCode::METHOD_NOT_ALLOWED {
         headers.insert(ALLOW, METHODS);
     }
+    say_when(&mut response, failure);
     response
+}
+
+/// Says with a 503 after how many seconds to come back: a moment, unless more is known.
+pub fn say_when(response: &mut Response<ResponseBody>, failure: &Failure) {
+    if response.status() != StatusCode::SERVICE_UNAVAILABLE {
+        return;
+    }
+    let seconds = match failure {
+        Failure::CircuitOpen { retry_after } => retry_after.as_millis().div_ceil(1000).max(1),
+        _ => 1,
+    };
+    let seconds = u64::try_from(seconds).unwrap_or(u64::MAX);
+    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
 }
 
 /// The answer to an OPTIONS request that is to go no further than us (RFC 9110 section 7.6.2).

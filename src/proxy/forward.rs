@@ -81,14 +81,14 @@ impl Missed {
 /// The failure of the last attempt, or that nobody could be asked.
 pub async fn forward(
     pool: &Arc<Pool>,
-    mut outgoing: Outgoing,
+    outgoing: &mut Outgoing,
     record: &mut RequestRecord,
 ) -> Result<Answer, Failure> {
     let worker = Rc::clone(&record.connection.worker);
     let mut tried: SmallVec<[BackendId; 3]> = SmallVec::new();
     let mut cause: Option<Cause> = None;
     loop {
-        let picked = queue::pick(pool, &outgoing, &tried, record).await?;
+        let picked = queue::pick(pool, outgoing, &tried, record).await?;
         let backend = Arc::clone(picked.slot.backend());
         if let Some(cause) = cause {
             cause.counter(&backend.cells.cell(worker.id).retries).add(1);
@@ -96,7 +96,7 @@ pub async fn forward(
         record.attempts += 1;
         record.backend = Some(Arc::clone(&backend));
         record.version = Some(Arc::clone(&picked.choice.version.name));
-        let missed = match attempt(pool, &mut outgoing, picked, &tried, record).await {
+        let missed = match attempt(pool, outgoing, picked, &tried, record).await {
             Ok(answer) => return Ok(answer),
             Err(missed) => missed,
         };
@@ -117,7 +117,7 @@ pub async fn forward(
         } else {
             tried.push(backend.id);
         }
-        if !decided && !may_go_on(missed, pool, &outgoing, record) {
+        if !decided && !may_go_on(missed, pool, outgoing, record) {
             return Err(failure);
         }
         record.retry_reasons.push(missed.label());
@@ -392,6 +392,9 @@ fn relay(
     }
     let pause = if survey.event_stream {
         hold.answer.grpc_failed = body::tells_grpc_failure(&parts.headers);
+        // It may last for days; what it says of the pool is said with its head.
+        record.pass.iter_mut().for_each(|pass| pass.success = Some(parts.status.is_success()));
+        drop(record.pass.take());
         pool.upstream.tunnel_idle_timeout
     } else {
         pool.upstream.body_idle_timeout

@@ -4,10 +4,12 @@
 //! [`headers`], [`retry`], [`upgrade`] and [`error`] beside it. Everything runs on a [`worker`].
 
 pub mod body;
+pub mod breaker;
 pub mod connection;
 pub mod date;
 pub mod drive;
 pub mod error;
+pub mod fallback;
 pub mod farewell;
 pub mod forward;
 pub mod framing;

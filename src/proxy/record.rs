@@ -13,6 +13,7 @@ use http_body::Body;
 use tokio::time::Instant;
 
 use super::body::Upload;
+use super::breaker;
 use super::connection::ConnectionState;
 use super::error;
 use crate::state::{Backend, Listener, Pool, Route};
@@ -75,6 +76,8 @@ pub struct RequestRecord {
     pub attempts: u32,
     /// Why attempts were repeated.
     pub retry_reasons: smallvec::SmallVec<[&'static str; 2]>,
+    /// Leave to pass the pool's circuit breaker; absent where there is none.
+    pub pass: Option<breaker::Pass>,
     /// Its name in everybody's logs.
     pub request_id: Option<HeaderValue>,
     /// Why we made the answer ourselves; empty if a backend made it.
@@ -135,6 +138,7 @@ impl RequestRecord {
             version: None,
             attempts: 0,
             retry_reasons: smallvec::SmallVec::new(),
+            pass: None,
             request_id: None,
             reason: "",
             head_after: None,
@@ -183,6 +187,18 @@ impl RequestRecord {
     pub fn end(&mut self, end: End) {
         if self.end == End::Incomplete {
             self.end = end;
+        }
+    }
+
+    /// What it says of the pool, if a backend has answered.
+    fn success(&self, status: StatusCode) -> Option<bool> {
+        let gateway_error = matches!(status.as_u16(), 502..=504);
+        match self.end {
+            _ if !self.from_backend => None,
+            End::BackendBrokeOff | End::BackendMalformed | End::BackendStalled => Some(false),
+            _ if gateway_error => Some(false),
+            End::Complete => Some(true),
+            End::Incomplete | End::Deadline | End::TunnelIdle | End::Drained => None,
         }
     }
 
@@ -277,6 +293,9 @@ impl Drop for RequestRecord {
     fn drop(&mut self) {
         let status = self.status.unwrap_or_else(error::client_left);
         self.count(status);
+        if let Some(mut pass) = self.pass.take() {
+            pass.success = pass.success.or_else(|| self.success(status));
+        }
         if let Some(line) = &self.line {
             self.log(line, status);
         }

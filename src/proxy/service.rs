@@ -2,7 +2,7 @@
 //!
 //! [`handle`] makes the record before anything can fail and turns a failure into an answer;
 //! `serve` takes the steps: route, admit, prepare, and then [`forward`](mod@super::forward), which
-//! picks, sends and tries again.
+//! picks, sends and tries again, or the route's [`fallback`] where there is nobody to send to.
 
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -15,8 +15,10 @@ use http::{HeaderValue, Method, Request, Response, Version, request};
 use http_body::Body;
 
 use super::body::{Incoming, ResponseBody, Upload};
+use super::breaker;
 use super::connection::ConnectionState;
 use super::error::{self, Failure};
+use super::fallback;
 use super::forward;
 use super::h2;
 use super::headers::accept::wants_json;
@@ -163,7 +165,29 @@ async fn serve(
 
     // Prepare.
     let outgoing = prepare(snapshot, &pool, parts, (survey, wish), record)?;
-    forward::forward(&pool, outgoing, record).await
+    send(&route, &pool, outgoing, record).await
+}
+
+/// To its pool, or where its route says if there is nobody.
+async fn send(
+    route: &Route,
+    pool: &Arc<Pool>,
+    mut outgoing: Outgoing,
+    record: &mut RequestRecord,
+) -> Result<Answer, Failure> {
+    let answer = match breaker::admit(pool, record) {
+        Ok(()) => forward::forward(pool, &mut outgoing, record).await,
+        Err(open) => Err(open),
+    };
+    let Err(failure) = answer else { return answer };
+    breaker::failed(&failure, record);
+    match &route.fallback {
+        Some(fallback) if failure.is_for_want_of_backends() && outgoing.is_replayable() => {
+            // Boxed, since every other request would have room for it.
+            Box::pin(fallback::answer(fallback, &failure, &mut outgoing, record)).await
+        }
+        _ => Err(failure),
+    }
 }
 
 fn find_route(

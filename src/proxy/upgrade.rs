@@ -135,6 +135,9 @@ impl Switching {
         let survey = Survey::of(response.headers());
         mark(response.headers_mut(), survey, &record);
         record.answered(response.status());
+        // A tunnel may last for days; what it says of the pool is said.
+        record.pass.iter_mut().for_each(|pass| pass.success = Some(true));
+        drop(record.pass.take());
         let connection = Rc::clone(&record.connection);
         let worker = Rc::clone(&connection.worker);
         let http1::Upgraded { stream: upstream, early } = upstream;

@@ -11,6 +11,7 @@ use arc_swap::ArcSwap;
 use smallvec::SmallVec;
 
 use super::backend::BackendId;
+use super::breaker::PoolBreaker;
 use super::budget::RetryBudget;
 use super::counters::{CodeCounters, Counter, PerWorker};
 use super::tls::ClientTls;
@@ -19,6 +20,7 @@ pub use super::version::{
 };
 use super::waiting::WaitingLine;
 use crate::balance::Policy;
+use crate::health::BreakerSettings;
 
 use crate::health::outliers;
 
@@ -35,6 +37,8 @@ pub struct Pool {
     pub slow_start: Duration,
     /// What one backend may have in flight, and who may wait for it.
     pub queue: QueueSettings,
+    /// When everything is refused because everything fails; absent: never.
+    pub circuit_breaker: Option<BreakerSettings>,
     /// When a failed attempt is followed by another.
     pub retries: RetryPolicy,
     /// When its backends are ill by what their traffic shows.
@@ -147,6 +151,8 @@ pub struct PoolState {
     pub split: ArcSwap<Split>,
     /// Requests that wait for a slot on one of its backends.
     pub line: Arc<WaitingLine>,
+    /// Asked and told only where the pool has settings for it.
+    pub breaker: PoolBreaker,
     /// Retries still allowed.
     pub budget: RetryBudget,
     /// What the workers count.
@@ -160,6 +166,7 @@ impl PoolState {
         PoolState {
             split: ArcSwap::from_pointee(split),
             line,
+            breaker: PoolBreaker::new(now),
             budget: RetryBudget::new(now),
             cells: PerWorker::new(workers),
         }
@@ -177,6 +184,10 @@ pub struct PoolCells {
     pub from_proxy: CodeCounters,
     /// Retries that the budget did not allow.
     pub budget_exhausted: Counter,
+    /// Requests that were refused because the circuit breaker was open.
+    pub circuit_open: Counter,
+    /// Requests that went to their route's fallback.
+    pub fallbacks: Counter,
     /// Requests that stood in line for a slot.
     pub queued: Counter,
     /// Requests that were turned away because the line was full.

@@ -6,8 +6,9 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use http::StatusCode;
+use bytes::Bytes;
 use http::uri::Scheme;
+use http::{HeaderValue, StatusCode};
 
 use super::abuse::H2Abuse;
 use super::counters::{CodeCounters, Counter, PerWorker};
@@ -174,6 +175,8 @@ pub struct Route {
     pub name: Arc<str>,
     /// Where it leads.
     pub target: Target,
+    /// What answers when its pool has nobody to do it.
+    pub fallback: Option<Fallback>,
     /// For all attempts together.
     pub timeout: Option<Duration>,
     /// Largest request body, in bytes.
@@ -187,6 +190,26 @@ pub enum Target {
     Pool(Arc<Pool>),
     /// Back to the client with another address.
     Redirect(Redirect),
+}
+
+/// What answers in place of a pool that has nobody to do it.
+#[derive(Debug)]
+pub enum Fallback {
+    /// Another pool.
+    Pool(Arc<Pool>),
+    /// Always the same.
+    Static(StaticAnswer),
+}
+
+/// An answer that was read from a file.
+#[derive(Clone, Debug)]
+pub struct StaticAnswer {
+    /// Its status.
+    pub status: StatusCode,
+    /// Its `Content-Type`.
+    pub content_type: HeaderValue,
+    /// Its body.
+    pub body: Bytes,
 }
 
 /// A redirect: parts that are absent stay as the client asked.

@@ -7,9 +7,9 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::health::outliers::Action;
-use crate::health::{EjectionReason, State, Transition};
+use crate::health::{BreakerState, BreakerTransition, EjectionReason, State, Transition};
 use crate::state::counters::TransitionKey;
-use crate::state::{Backend, Happening, Shared, SwapEvent};
+use crate::state::{Backend, Happening, Pool, Shared, SwapEvent};
 
 /// A backend's health changed.
 pub fn backend_transition(shared: &Shared, backend: &Backend, transition: &Transition) {
@@ -80,6 +80,22 @@ pub fn swap(shared: &Shared, event: SwapEvent) {
         ),
     }
     shared.feed.tell(Happening::Swap(event));
+}
+
+/// A pool's circuit breaker changed.
+pub fn breaker_transition(shared: &Shared, pool: &Pool, transition: &BreakerTransition) {
+    let (from, to) = (transition.from.label(), transition.to.label());
+    let key = TransitionKey { from, to, reason: transition.reason.label() };
+    pool.state.breaker.transitions.count(key);
+    let name = &*pool.name;
+    let words = format!("circuit breaker of pool {name} is {to}: {}", transition.reason);
+    match transition.to {
+        BreakerState::Open { .. } => tracing::warn!(pool = name, from, "{words}"),
+        BreakerState::HalfOpen | BreakerState::Closed => {
+            tracing::info!(pool = name, from, "{words}")
+        }
+    }
+    shared.feed.tell(Happening::Note { pool: Some(Arc::clone(&pool.name)), words });
 }
 
 /// A configuration came into force, the one at start included. `changes` tells what it changed; empty

@@ -28,7 +28,7 @@ pub fn render(shared: &Shared, log_dropped: u64) -> Vec<u8> {
     let snapshot = shared.snapshot.load_full();
     let mut text = Text::default();
     backends::write(&snapshot, &mut text);
-    pools::write(&snapshot, &mut text);
+    pools::write(&snapshot, shared.uptime(), &mut text);
     listeners::write(&snapshot, &mut text);
     workers(shared, &mut text);
     configuration(shared, snapshot.generation, &mut text);
@@ -220,6 +220,26 @@ const POOL_QUEUE_REJECTED: Family = counter(
     "tidegate_pool_queue_rejected_total",
     &["pool", "reason"],
     "Requests answered 503 because the queue was full, or because they waited too long in it.",
+);
+const POOL_BREAKER_STATE: Family = gauge(
+    "tidegate_pool_circuit_breaker_state",
+    &["pool", "state"],
+    "What the pool's circuit breaker does: 1 for its state, 0 for the others. Pools with one only.",
+);
+const POOL_BREAKER_TRANSITIONS: Family = counter(
+    "tidegate_pool_circuit_breaker_transitions_total",
+    &["pool", "from", "to", "reason"],
+    "Changes of the pool's circuit breaker.",
+);
+const POOL_BREAKER_REFUSED: Family = counter(
+    "tidegate_pool_circuit_breaker_rejected_total",
+    &["pool"],
+    "Requests refused because the pool's circuit breaker was open.",
+);
+const POOL_FALLBACKS: Family = counter(
+    "tidegate_pool_fallbacks_total",
+    &["pool"],
+    "Requests that the fallback of their route answered, since the pool had nobody to do it.",
 );
 const POOL_ACTIVE_VERSION: Family = gauge(
     "tidegate_pool_active_version",

@@ -131,12 +131,24 @@ impl Proxy {
         Proxy::start_by(Options::default(), config, certificates).await
     }
 
+    /// Starts a proxy with a whole configuration and a file that it names, whatever is known of its
+    /// backends.
+    pub async fn start_with_file(name: &str, text: &str, config: &str) -> Proxy {
+        let dir = TempDir::new().unwrap();
+        std::fs::write(dir.path().join(name), text).unwrap();
+        Proxy::start_in(dir, Options::default(), config).await
+    }
+
     async fn start_by(options: Options, config: &str, certificates: &[(&str, PemPair)]) -> Proxy {
         let dir = TempDir::new().unwrap();
         for (name, pair) in certificates {
             write_pair(dir.path(), name, pair);
         }
         std::fs::write(dir.path().join("ca.pem"), tls::authority().pem()).unwrap();
+        Proxy::start_in(dir, options, config).await
+    }
+
+    async fn start_in(dir: TempDir, options: Options, config: &str) -> Proxy {
         let path = dir.path().join("tidegate.toml");
         std::fs::write(&path, config).unwrap();
         let options = Options { config_path: path, ..options };

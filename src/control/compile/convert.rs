@@ -8,7 +8,7 @@ use tracing::Level;
 
 use crate::balance;
 use crate::config::model;
-use crate::health::outliers;
+use crate::health::{BreakerSettings, outliers};
 use crate::state::pool::{PickRules, Protocol, QueueSettings, RetryPolicy, SecureCookie};
 use crate::state::snapshot::ListenerLimits;
 use crate::state::{Address, Redirect};
@@ -86,6 +86,15 @@ pub(super) fn queue(pool: &model::Pool) -> QueueSettings {
         size: pool.queue.size,
         timeout: pool.queue.timeout,
     }
+}
+
+pub(super) fn circuit_breaker(pool: &model::Pool) -> Option<BreakerSettings> {
+    pool.circuit_breaker.as_ref().map(|breaker| BreakerSettings {
+        failures: breaker.failures,
+        open_for: breaker.open_for,
+        trials: breaker.trials,
+        successes: breaker.successes,
+    })
 }
 
 pub(super) fn retries(retries: &model::Retries) -> RetryPolicy {

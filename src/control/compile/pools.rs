@@ -158,6 +158,7 @@ fn compile_pool(
         secure_cookie: convert::secure_cookie(pool),
         slow_start: pool.slow_start,
         queue,
+        circuit_breaker: convert::circuit_breaker(pool),
         retries: convert::retries(&pool.retries),
         outliers: convert::outliers(&pool.outliers),
         stall: pool.outliers.stall,

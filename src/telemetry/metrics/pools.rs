@@ -1,13 +1,17 @@
 //! Series of pools and their versions.
 
+use std::time::Duration;
+
 use super::text::{Text, code_counts};
 use crate::balance::{Condition, Tier};
 use crate::state::{Pool, Snapshot, Split, Version};
 use crate::telemetry::metrics as metric;
 
-pub(super) fn write(snapshot: &Snapshot, text: &mut Text) {
+/// `now` is the time since the process started.
+pub(super) fn write(snapshot: &Snapshot, now: Duration, text: &mut Text) {
     requests(snapshot, text);
     queues(snapshot, text);
+    breakers(snapshot, now, text);
     versions(snapshot, text);
 }
 
@@ -46,6 +50,31 @@ fn queues(snapshot: &Snapshot, text: &mut Text) {
         let cells = &pool.state.cells;
         samples.add(&[&pool.name, "full"], cells.sum(|cells| cells.queue_full.get()));
         samples.add(&[&pool.name, "timeout"], cells.sum(|cells| cells.queue_timeouts.get()));
+    }
+}
+
+fn breakers(snapshot: &Snapshot, now: Duration, text: &mut Text) {
+    let with_one = || snapshot.pools.values().filter(|pool| pool.circuit_breaker.is_some());
+    let mut samples = text.family(&metric::POOL_BREAKER_STATE);
+    for pool in with_one() {
+        let state = pool.state.breaker.look(now).state.label();
+        for each in ["closed", "open", "half_open"] {
+            samples.add(&[&pool.name, each], state == each);
+        }
+    }
+    let mut samples = text.family(&metric::POOL_BREAKER_TRANSITIONS);
+    for pool in with_one() {
+        for (key, count) in pool.state.breaker.transitions.counts() {
+            samples.add(&[&pool.name, key.from, key.to, key.reason], count);
+        }
+    }
+    let mut samples = text.family(&metric::POOL_BREAKER_REFUSED);
+    for pool in with_one() {
+        samples.add(&[&pool.name], pool.state.cells.sum(|cells| cells.circuit_open.get()));
+    }
+    let mut samples = text.family(&metric::POOL_FALLBACKS);
+    for pool in snapshot.pools.values() {
+        samples.add(&[&pool.name], pool.state.cells.sum(|cells| cells.fallbacks.get()));
     }
 }
 

@@ -17,8 +17,8 @@ use crate::state::pool::{
 use crate::state::snapshot::ListenerLimits;
 use crate::state::tls::{self, ServerTls};
 use crate::state::{
-    Address, Backend, Listener, ListenerState, Member, Pool, PoolState, RetryBudget, Share,
-    Snapshot, Split, Version, WorkerId,
+    Address, Backend, Listener, ListenerState, Member, Pool, PoolBreaker, PoolState, RetryBudget,
+    Share, Snapshot, Split, Version, WorkerId,
 };
 use crate::telemetry::events;
 
@@ -155,6 +155,7 @@ fn pool(name: &Arc<str>, shares: &[(&Arc<Version>, f64)]) -> Arc<Pool> {
         outliers: outliers::Settings::default(),
         stall: None,
         slow_start: Duration::ZERO,
+        circuit_breaker: None,
         queue: QueueSettings { max_requests_per_backend: u32::MAX, size: 0, timeout: SECOND },
         retries: RetryPolicy {
             attempts: 1,
@@ -179,6 +180,7 @@ fn pool(name: &Arc<str>, shares: &[(&Arc<Version>, f64)]) -> Arc<Pool> {
         state: Arc::new(PoolState {
             split: ArcSwap::from_pointee(Split { shares }),
             line: Arc::default(),
+            breaker: PoolBreaker::new(Duration::ZERO),
             budget: RetryBudget::new(Duration::ZERO),
             cells: PerWorker::new(WORKERS),
         }),
