@@ -87,6 +87,7 @@ pub struct RequestRecord {
     /// The request body, once somebody may read it.
     pub upload: Option<Rc<Upload>>,
     http10: bool,
+    admitted: bool,
     status: Option<StatusCode>,
     from_backend: bool,
     sent: u64,
@@ -143,6 +144,7 @@ impl RequestRecord {
             reason: "",
             head_after: None,
             upload: None,
+            admitted: false,
             http10: request.version() == Version::HTTP_10,
             status: None,
             from_backend: false,
@@ -150,6 +152,19 @@ impl RequestRecord {
             end: End::Incomplete,
             line,
         }
+    }
+
+    /// Counts it among the requests of the process, of which there may be `max` at a time. `false` if
+    /// there are.
+    pub fn admit(&mut self, max: usize) -> bool {
+        if max == usize::MAX {
+            return true;
+        }
+        let admitted = &self.connection.worker.shared.admitted;
+        let one_more = |count: usize| (count < max).then(|| count + 1);
+        let counted = admitted.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more);
+        self.admitted = counted.is_ok();
+        self.admitted
     }
 
     /// A backend answered.
@@ -301,6 +316,9 @@ impl Drop for RequestRecord {
         }
         let worker = &self.connection.worker;
         worker.shared.requests.fetch_sub(1, Ordering::Relaxed);
+        if self.admitted {
+            worker.shared.admitted.fetch_sub(1, Ordering::Relaxed);
+        }
         if std::thread::panicking() && self.connection.is_h2() {
             // It ends this stream only; where it ends a connection, the permit counts it.
             worker.shared.workers[worker.id.index()].cells.panics.add(1);

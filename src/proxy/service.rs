@@ -7,7 +7,6 @@
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use http::header::{CONTENT_LENGTH, COOKIE, EXPECT, HOST, LOCATION};
 use http::uri::{PathAndQuery, Scheme};
@@ -154,7 +153,7 @@ async fn serve(
     pool.state.cells.cell(connection.worker.id).requests.add(1);
 
     // Admit.
-    if connection.worker.shared.requests.load(Ordering::Relaxed) > snapshot.max_requests {
+    if !record.admit(snapshot.max_requests) {
         return Err(Failure::Overload);
     }
     if let Some(max) = route.max_body

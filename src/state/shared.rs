@@ -128,6 +128,9 @@ pub struct Shared {
     pub files: Arc<Files>,
     /// Requests in flight now, over all workers.
     pub requests: AtomicUsize,
+    /// Those of them that were let in under `max_requests`; without it nobody counts. Apart from the
+    /// others, since those that were refused must not keep out who comes next.
+    pub admitted: AtomicUsize,
     /// How often it is told that connections cannot be accepted.
     pub accept_complaints: OnceASecond,
     /// How often it is said that connections are refused at a limit.
@@ -180,6 +183,7 @@ impl Shared {
             lifecycle: Lifecycle::default(),
             files: Files::new(open_files),
             requests: AtomicUsize::new(0),
+            admitted: AtomicUsize::new(0),
             accept_complaints: OnceASecond::default(),
             refusal_complaints: OnceASecond::default(),
             reloads: ReloadCounters::default(),

@@ -200,6 +200,7 @@ async fn a_backup_serves_only_while_no_primary_can() {
     let answered = async |name: &str| answers(&proxy, 1).await[0] == name;
     eventually("the backup serves", async || answered("backup").await).await;
     assert_eq!(tally(&answers(&proxy, 30).await), BTreeMap::from([("backup", 30)]));
+    assert_eq!(served_from(&proxy), "backup");
     primary.revive().await;
     eventually("the primary serves", async || answered("primary").await).await;
     assert_eq!(tally(&answers(&proxy, 30).await), BTreeMap::from([("primary", 30)]));
@@ -234,6 +235,14 @@ async fn the_healthy_carry_all_by_default() {
 async fn below_the_panic_threshold_health_is_ignored() {
     let (proxy, _backends) = mostly_ill("panic_threshold = \"50%\"").await;
     assert_eq!(tally(&answers(&proxy, 200).await).len(), 4);
+    assert_eq!(proxy.metric("tidegate_pool_panic", &["pool=\"app\""]), 1.0);
+    assert_eq!(served_from(&proxy), "panic");
+}
+
+/// Why requests go to whom they go, as `status` has it.
+fn served_from(proxy: &Proxy) -> String {
+    let status = serde_json::to_value(proxy.running().handle().status()).unwrap();
+    status["pools"]["app"]["versions"][""]["serves_from"].as_str().unwrap().to_owned()
 }
 
 /// A proxy before two backends that answer, though both say that they are ill.
@@ -256,6 +265,8 @@ async fn all_ill(all_down: &str) -> (Proxy, [Backend; 2]) {
 async fn when_all_are_down_all_are_tried() {
     let (proxy, _backends) = all_ill("try").await;
     assert_eq!(tally(&answers(&proxy, 60).await).len(), 2);
+    assert_eq!(proxy.metric("tidegate_pool_all_down", &["pool=\"app\""]), 1.0);
+    assert_eq!(served_from(&proxy), "all_down");
 }
 
 #[tokio::test]

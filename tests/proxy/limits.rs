@@ -2,7 +2,7 @@
 
 use crate::support::backend::{Backend, Reply, Step};
 use crate::support::eventually;
-use crate::support::proxy::{Proxy, pool_of};
+use crate::support::proxy::{HEALTH, Proxy, app, pool_of};
 use crate::support::wire::Wire;
 
 /// A proxy with these limits on its listener.
@@ -215,4 +215,39 @@ async fn a_request_over_the_processs_limit_is_unavailable_for_now() {
     assert_eq!(first.response().await.unwrap().text(), "done");
     backend.release();
     assert_eq!(second.get("/").await.text(), "done", "and there is room again");
+}
+
+#[tokio::test]
+async fn at_the_processs_limit_accepted_work_and_checks_go_on() {
+    let backend = Backend::at_head(|request| match request.request_line().1 {
+        "/health" => Reply::ok(""),
+        _ => Reply::ok("done").after(Step::Hold),
+    })
+    .await;
+    let config = app(&[&backend], "", HEALTH);
+    let proxy = Proxy::start_with("max_requests = 2", &config).await;
+    proxy.all_serve(&[&backend]).await;
+    let mut accepted = Vec::new();
+    for count in 1..=2 {
+        let mut client = proxy.connect().await;
+        client.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n").await;
+        eventually("it is there", async || backend.requests().len() == count).await;
+        accepted.push(client);
+    }
+    // Refused ones do not keep others out, however many there are, nor for how long.
+    let mut refused = Vec::new();
+    for _ in 0..20 {
+        let mut client = proxy.connect().await;
+        assert_eq!(client.get("/").await.status(), 503);
+        refused.push(client);
+    }
+    let checks = || proxy.metric("tidegate_backend_health_checks_total", &["result=\"pass\""]);
+    let before = checks();
+    eventually("checks go on", async || checks() > before).await;
+    for client in &mut accepted {
+        backend.release();
+        assert_eq!(client.response().await.unwrap().text(), "done");
+    }
+    backend.release();
+    assert_eq!(refused[0].get("/").await.text(), "done");
 }
