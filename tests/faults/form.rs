@@ -20,6 +20,8 @@ pub struct Form {
     pub pool: &'static str,
     /// The `slow_start` that this makes.
     pub slow_start: Duration,
+    /// How many changes of the status to print.
+    pub told: usize,
     /// How many swaps back and forth.
     pub swaps: usize,
     /// How often a version turns bad.
@@ -37,19 +39,22 @@ impl Form {
             long: times,
             pool: "",
             slow_start: Duration::from_secs(10),
+            told: 100,
             swaps: 200,
             runs: 20,
             until_back: Duration::from_secs(40),
         }
     }
 
-    /// As short as it can be. Ejections last 2 s instead of 10 s, so that their end is seen.
+    /// As short as it can be. Ejections last 4 s instead of 10 s: longer than the
+    /// fault, and short enough to wait for their end.
     pub fn short() -> Form {
         Form {
             times: times(1500, 4500, 6000),
             long: times(1500, 6500, 8000),
-            pool: "slow_start = \"2s\"\noutliers.base_ejection = \"2s\"",
+            pool: "slow_start = \"2s\"\noutliers.base_ejection = \"4s\"",
             slow_start: Duration::from_secs(2),
+            told: 6,
             swaps: 8,
             runs: 2,
             until_back: Duration::from_secs(15),

@@ -9,7 +9,7 @@ use crate::form::Form;
 use crate::load::Load;
 use crate::replica::Replica;
 use crate::report::{Row, between, percentile};
-use crate::site::{Site, Watch, told_by_command};
+use crate::site::{Site, Standing, Watch, told_by_command};
 
 /// How it falls ill.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,6 +76,19 @@ impl Fault {
         if self == Fault::BreaksOff { 10 } else { 0 }
     }
 
+    /// What the status gives as its reason, among other words.
+    fn word(self) -> &'static str {
+        match self {
+            Fault::Killed => "refused",
+            Fault::Hangs | Fault::PacketsDropped | Fault::Frozen => "timed out",
+            // Its checks may be quicker than its requests.
+            Fault::Fails => "failed",
+            Fault::FailsWithGoodHealth => "requests failed",
+            Fault::Slow => "median",
+            Fault::BreaksOff => "broke off",
+        }
+    }
+
     fn slowest(self) -> Option<Duration> {
         match self {
             Fault::Killed | Fault::Fails | Fault::FailsWithGoodHealth => {
@@ -119,39 +132,37 @@ pub async fn run(fault: Fault, form: &Form) -> Row {
     }
 
     let told = &told[&sick];
-    row.notes.push(format!("told: {}, {}", told.state, told.reason));
+    row.notes.push(format!("told at the end of the fault: {told}"));
     let changes = watch.changes(sick, struck);
-    row.noticed = changes.first().map(|change| change.at - struck);
-    let out = changes.iter().find(|change| is_out(&change.now.state));
-    row.out = out.map(|change| change.at - struck);
-    match out {
-        None => row.must(false, "the status never showed it out"),
-        Some(change) => {
-            row.notes.push(format!("out: {}", change.now.reason));
-            row.must(change.at < healed, "the status showed it out only after the fault");
-        }
+    for change in changes.iter().take(form.told) {
+        row.notes.push(format!("{:.2?}: {}", change.at - struck, change.now));
     }
-    row.back = back(&watch, sick, healed, form.until_back).await;
+    row.noticed = changes.first().map(|change| change.at - struck);
+    // Who is slow loses its share before it is ejected, which then may not be worth it any more.
+    let gone = if fault == Fault::Slow { Standing::is_shunned } else { Standing::is_out };
+    let out = changes.iter().find(|change| gone(&change.now));
+    row.out = out.map(|change| change.at - struck);
+    row.must(out.is_some_and(|out| out.at < healed), "the status did not show it out");
+    let words = out.map(|out| format!("{} {}", out.now.reason, out.now.finding));
+    row.must(words.is_some_and(|words| words.contains(fault.word())), "nor why");
+    row.back = back(&watch, sick, healed, form.until_back, gone).await;
     row.must(row.back.is_some(), "it did not come back");
     row
 }
 
-pub fn is_out(state: &str) -> bool {
-    ["unhealthy", "ejected"].contains(&state)
-}
-
-/// How long after `healed` the status shows it healthy for good.
+/// How long after `healed` the status shows it no more `gone`, for good.
 pub async fn back(
     watch: &Watch,
     backend: std::net::SocketAddr,
     healed: Instant,
     patience: Duration,
+    gone: fn(&Standing) -> bool,
 ) -> Option<Duration> {
     loop {
         let changes = watch.changes(backend, Instant::now() - Duration::from_secs(3600));
-        let last = changes.last()?;
-        if last.now.state == "healthy" && last.at >= healed {
-            return Some(last.at - healed);
+        let out = changes.iter().rposition(|change| gone(&change.now))?;
+        if let Some(back) = changes.get(out + 1) {
+            return Some(back.at.saturating_duration_since(healed));
         }
         if healed.elapsed() > patience {
             return None;

@@ -2,6 +2,7 @@
 //! looks at its status all the time.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::net::SocketAddr;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
@@ -68,6 +69,36 @@ pub fn command() -> Command {
 pub struct Standing {
     pub state: String,
     pub reason: String,
+    /// What speaks against it and led to nothing yet.
+    pub finding: String,
+    pub suspected: bool,
+    /// The part of its share that it is to get now, in tenths: slow start changes it all the time.
+    pub tenths: u64,
+}
+
+impl Standing {
+    /// Whether it takes no requests.
+    pub fn is_out(&self) -> bool {
+        ["unhealthy", "ejected"].contains(&self.state.as_str())
+    }
+
+    /// Whether it is left with next to nothing, as one that is slow is at first.
+    pub fn is_shunned(&self) -> bool {
+        self.is_out() || self.tenths <= 2
+    }
+}
+
+impl fmt::Display for Standing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}, {}", self.state, self.reason)?;
+        if self.suspected {
+            write!(f, "; suspected")?;
+        }
+        if self.tenths < 10 {
+            write!(f, "; gets {} % of its share", self.tenths * 10)?;
+        }
+        if self.finding.is_empty() { Ok(()) } else { write!(f, "; {}", self.finding) }
+    }
 }
 
 /// The status of every backend of the pool `app`, by address.
@@ -91,7 +122,13 @@ fn read(status: &Value) -> HashMap<SocketAddr, Standing> {
     let versions = status["pools"]["app"]["versions"].as_object().into_iter().flatten();
     let backends = versions.flat_map(|(_, version)| version["backends"].as_object().unwrap());
     let word = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let standing = |it: &Value| Standing { state: word(&it["state"]), reason: word(&it["reason"]) };
+    let standing = |it: &Value| Standing {
+        state: word(&it["state"]),
+        reason: word(&it["reason"]),
+        finding: word(&it["finding"]),
+        suspected: it["suspected"] == true,
+        tenths: (it["weight_ratio"].as_f64().unwrap_or(1.0) * 10.0).round() as u64,
+    };
     backends.map(|(address, it)| (address.parse().unwrap(), standing(it))).collect()
 }
 

@@ -7,9 +7,9 @@ use tokio::time::Instant;
 use crate::backend::{Answers, Behaviour, WELL};
 use crate::form::Form;
 use crate::load::{Load, Sample};
-use crate::one_sick::{Fault, back, is_out};
+use crate::one_sick::{Fault, back};
 use crate::report::{Row, between, failures};
-use crate::site::{Site, Watch};
+use crate::site::{Site, Standing, Watch};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -76,7 +76,7 @@ async fn flapping(form: &Form) -> Row {
     row.at_most_failed(0, &samples);
     row.within("the slowest request", row.slowest, Duration::from_millis(300));
     let changes = watch.changes(site.replicas[0].address, struck);
-    let out = changes.iter().filter(|change| is_out(&change.now.state));
+    let out = changes.iter().filter(|change| change.now.is_out());
     row.notes.push(format!("out {} times", out.count()));
     row.noticed = changes.first().map(|change| change.at - struck);
     row
@@ -98,10 +98,11 @@ async fn half_down(form: &Form) -> Row {
     row.within("the slowest request", row.slowest, Duration::from_millis(300));
     for replica in &site.replicas[..2] {
         let changes = watch.changes(replica.address, struck);
-        let out = changes.iter().find(|change| is_out(&change.now.state));
+        let out = changes.iter().find(|change| change.now.is_out());
         row.out = row.out.max(out.map(|change| change.at - struck));
         row.must(out.is_some_and(|out| out.at < healed), "one of them was never shown out");
-        let returned = back(&watch, replica.address, healed, form.until_back).await;
+        let returned =
+            back(&watch, replica.address, healed, form.until_back, Standing::is_out).await;
         row.must(returned.is_some(), "one of them did not come back");
         row.back = row.back.max(returned);
     }
@@ -130,7 +131,8 @@ async fn all_down(form: &Form) -> Row {
     row.notes.push(format!("the last failure was due {until:?} after the last was up"));
     row.within("serving again", until, SECOND);
     for replica in &site.replicas {
-        let returned = back(&watch, replica.address, healed, form.until_back).await;
+        let returned =
+            back(&watch, replica.address, healed, form.until_back, Standing::is_out).await;
         row.must(returned.is_some(), "one of them did not come back");
         row.back = row.back.max(returned);
     }
@@ -149,7 +151,7 @@ async fn slow_start(form: &Form) -> Row {
     let healed = Instant::now();
     site.replicas[0].restart();
     let address = site.replicas[0].address;
-    let returned = back(&watch, address, healed, form.until_back).await;
+    let returned = back(&watch, address, healed, form.until_back, Standing::is_out).await;
     let began = load.began;
     let samples = load.end().await;
 
