@@ -12,7 +12,7 @@ use crate::form::Form;
 use crate::load::{Load, Sample};
 use crate::machine::Starvation;
 use crate::replica::Replica;
-use crate::report::{Row, failures};
+use crate::report::{Row, failures, millis};
 use crate::support::eventually;
 
 const RATE: u32 = 500;
@@ -102,9 +102,9 @@ async fn back_and_forth(swaps: usize) -> Row {
     row.busy = starvation.worst();
     row.must(failures.is_empty(), format!("failed: {failures:?}"));
     row.notes.push(format!(
-        "{} swaps, each in {:?} (median); {} echoes on 30 WebSockets",
+        "{} swaps of {} (median); {} echoes on 30 WebSockets",
         took.len(),
-        median(&mut took),
+        millis(median(&mut took).unwrap_or_default()),
         tally.echoed()
     ));
     row
@@ -151,7 +151,8 @@ async fn turns_bad(bad: Bad, form: &Form) -> Row {
 /// the fault, or from the switch where slowness is judged.
 async fn one_rollback(site: &mut BlueGreen, bad: Bad) -> Result<(Duration, Vec<Sample>), String> {
     let load = Load::start(site.targets[0].clone(), RATE, 60 * SECOND);
-    load.reaches(SECOND).await;
+    // What retries may take is a share of the last ten seconds' requests.
+    load.reaches(4 * SECOND).await;
     let output = site.swap("green", &["--until", "switched", "--timeout", "30s"]).await;
     if output.status.code() != Some(0) {
         return Err(words(&output));
