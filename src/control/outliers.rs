@@ -142,7 +142,7 @@ impl Outliers {
     fn judge(&mut self, now: Duration, pool: &Pool, version: &Arc<Version>, fresh: bool) {
         self.end_ejections(now, version);
         let set = self.set(pool, version);
-        if set.is_settled() && !fresh {
+        if set.is_untouched() || (set.is_settled() && !fresh) {
             return;
         }
         set.observe(now, pool.outliers.window);
@@ -223,6 +223,11 @@ impl Set {
         }
     }
 
+    /// Whether nobody has ever had any traffic.
+    fn is_untouched(&self) -> bool {
+        self.watched.iter().all(|watched| watched.seen.is_none() && watched.backend.activity() == 0)
+    }
+
     /// Whether a judgement would find what the last one found: nothing happened since, nor in the
     /// window, nobody has come or gone, and nobody's share is on its way back.
     fn is_settled(&self) -> bool {
@@ -244,7 +249,8 @@ impl Set {
             watched.in_service = is_in_service(&watched.backend);
             // Before the totals: what is counted in between is seen the next time.
             let activity = watched.backend.activity();
-            let seen = watched.seen.get_or_insert_with(Box::default);
+            let takes_part = watched.in_service;
+            let seen = watched.seen.get_or_insert_with(|| Box::new(Seen::new(takes_part)));
             if activity != seen.activity {
                 seen.activity = activity;
                 seen.totals = watched.backend.totals();
@@ -287,10 +293,11 @@ impl Watched {
     }
 }
 
-impl Default for Seen {
-    fn default() -> Self {
+impl Seen {
+    /// Of a backend that has had no traffic so far.
+    fn new(takes_part: bool) -> Self {
         let totals = Totals::default();
-        Seen { traffic: Traffic::new(&totals), activity: 0, totals }
+        Seen { traffic: Traffic::new(&totals).taking_part(takes_part), activity: 0, totals }
     }
 }
 
@@ -298,3 +305,6 @@ impl Default for Seen {
 fn is_in_service(backend: &Backend) -> bool {
     matches!(backend.condition(), Condition::Healthy | Condition::Checking)
 }
+
+#[cfg(test)]
+mod tests;

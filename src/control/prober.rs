@@ -1,6 +1,7 @@
 //! The prober of one backend: when it is asked, and what follows from the answers.
 
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -43,15 +44,64 @@ impl Prober {
             }
             let check = Arc::clone(&self.check.borrow_and_update());
             let started = Instant::now();
-            let outcome = self.probe(&check, &mut addresses).await;
-            let elapsed = started.elapsed();
-            if let Err(ProbeFailure::NotAsked(reason)) = &outcome {
-                tracing::debug!(backend = &*self.backend.label, "cannot probe: {reason}");
-            } else {
-                self.count(&outcome, elapsed);
-                self.judge(outcome);
+            self.ask(&check, &mut addresses).await;
+            delay = self.next_delay(check.interval).saturating_sub(started.elapsed());
+        }
+    }
+
+    /// Probes it once; or a second time beside that, if it is under suspicion and leaves the first
+    /// probe waiting for half of its time: a verdict on a backend that hangs takes one timeout and a
+    /// half then, and not two.
+    async fn ask(&self, check: &Check, addresses: &mut Vec<SocketAddr>) {
+        let started = Instant::now();
+        let mut first = pin!(self.probe(check, addresses));
+        tokio::select! {
+            biased;
+            outcome = &mut first => return self.take(outcome, started),
+            () = self.second_is_due(check.timeout / 2) => {}
+        }
+        let again = Instant::now();
+        let mut second = pin!(probe(check, &self.backend));
+        // One that passes says enough.
+        tokio::select! {
+            biased;
+            outcome = &mut first => {
+                let failed = outcome.is_err();
+                self.take(outcome, started);
+                if failed {
+                    self.take(second.await, again);
+                }
             }
-            delay = self.next_delay(check.interval).saturating_sub(elapsed);
+            outcome = &mut second => {
+                let failed = outcome.is_err();
+                self.take(outcome, again);
+                if failed {
+                    self.take(first.await, started);
+                }
+            }
+        }
+    }
+
+    /// Waits so long, and then for a suspicion that there is no verdict on.
+    async fn second_is_due(&self, after: Duration) {
+        tokio::time::sleep(after).await;
+        while !self.is_suspect() {
+            self.wake.notified().await;
+        }
+    }
+
+    fn is_suspect(&self) -> bool {
+        self.backend.suspected.load(Ordering::Relaxed)
+            && self.backend.health().state() != State::Unhealthy
+    }
+
+    /// Takes in the outcome of a probe that began then.
+    fn take(&self, outcome: Result<(), ProbeFailure>, started: Instant) {
+        if let Err(ProbeFailure::NotAsked(reason)) = &outcome {
+            tracing::debug!(backend = &*self.backend.label, "cannot probe: {reason}");
+        } else {
+            self.count(&outcome, started.elapsed());
+            self.judge(outcome);
         }
     }
 
@@ -66,11 +116,10 @@ impl Prober {
     }
 
     fn next_delay(&self, interval: Duration) -> Duration {
-        let health = self.backend.health();
-        let suspected = self.backend.suspected.load(Ordering::Relaxed);
-        if suspected && health.state() != State::Unhealthy {
+        if self.is_suspect() {
             return SHORTEST_PAUSE;
         }
+        let health = self.backend.health();
         health.next_probe_delay(interval, fastrand::f64()).max(SHORTEST_PAUSE)
     }
 

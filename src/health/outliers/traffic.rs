@@ -118,6 +118,14 @@ impl Traffic {
         }
     }
 
+    /// A backend that takes part, or does not, from the beginning: what is observed before the first
+    /// judgement counts for one that does.
+    #[must_use]
+    pub fn taking_part(mut self, takes_part: bool) -> Self {
+        self.in_service = takes_part;
+        self
+    }
+
     /// Takes in what has happened since the last time. Before every judgement, for every peer.
     pub fn observe(&mut self, now: Duration, window: Duration, totals: &Totals) {
         self.slot = self.forget(now, window);

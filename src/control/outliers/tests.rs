@@ -1,0 +1,161 @@
+use std::path::Path;
+use std::time::SystemTime;
+
+use super::*;
+use crate::balance::affinity::Key;
+use crate::control::compile::{Context, Generation, compile};
+use crate::health::outliers::Outcome;
+use crate::state::WorkerId;
+
+/// The judge of a pool of three backends, with these keys of its outlier detection.
+struct Scene {
+    shared: Arc<Shared>,
+    outliers: Outliers,
+    generation: Generation,
+}
+
+fn text(backends: &[u16], keys: &str) -> String {
+    let backends: Vec<String> =
+        backends.iter().map(|port| format!("\"127.0.0.1:{port}\"")).collect();
+    let backends = backends.join(", ");
+    format!(
+        "[listeners.http]\nbind = \"127.0.0.1:0\"\n[[routes]]\npool = \"app\"\n\
+         [pools.app]\nbackends = [{backends}]\n[pools.app.outliers]\n{keys}\n"
+    )
+}
+
+impl Scene {
+    fn new(keys: &str) -> Scene {
+        let (shared, _ends) = Shared::new(1, "".into(), Snapshot::empty(), u64::MAX);
+        let publisher = Arc::new(Publisher::new(Arc::clone(&shared)));
+        let outliers = Outliers::new(&shared, &publisher);
+        let mut scene = Scene { shared, outliers, generation: Generation::none() };
+        scene.load(&[1, 2, 3], keys);
+        scene
+    }
+
+    /// Puts a configuration in force; everybody in it is healthy.
+    fn load(&mut self, backends: &[u16], keys: &str) {
+        let text = text(backends, keys);
+        let parsed = crate::config::parse(&text, Path::new("test.toml"), &|_| None).unwrap();
+        let context = Context {
+            workers: 1,
+            affinity_key: &Key::new(&[]),
+            open_files: u64::MAX,
+            uptime: Duration::ZERO,
+            now: SystemTime::UNIX_EPOCH,
+            read: &|path| std::fs::read(path),
+        };
+        let compiled = compile(&parsed.config, &self.generation, &context).unwrap();
+        let number = self.generation.snapshot.generation + 1;
+        let (generation, effects) = compiled.into_generation(number, |_| None);
+        self.shared.snapshot.store(Arc::clone(&generation.snapshot));
+        for (pool, split) in effects.splits {
+            pool.split.store(Arc::new(split));
+        }
+        self.generation = generation;
+        for backend in self.backends() {
+            let _ = backend.health().on_probe(Duration::ZERO, Ok(()));
+            backend.publish_health();
+        }
+        self.outliers.tick();
+    }
+
+    fn backends(&self) -> Vec<Arc<Backend>> {
+        let split = self.generation.snapshot.pools["app"].state.split.load_full();
+        let members = split.shares.iter().flat_map(|share| &share.version.members);
+        members.map(|member| Arc::clone(&member.backend)).collect()
+    }
+
+    fn conditions(&self) -> Vec<Condition> {
+        self.backends().iter().map(|backend| backend.condition()).collect()
+    }
+
+    /// So many attempts on one of them end like this; alarms are judged at once.
+    fn attempts(&mut self, backend: usize, count: usize, outcome: Outcome) {
+        let backend = Arc::clone(&self.backends()[backend]);
+        for _ in 0..count {
+            if let Some(alarm) = backend.note_end(WorkerId::new(0), outcome, None) {
+                self.outliers.heed(&backend, alarm);
+            }
+        }
+    }
+
+    fn watched(&self) -> Vec<bool> {
+        let sets = self.outliers.sets.values();
+        sets.flat_map(|set| set.watched.iter().map(|watched| watched.seen.is_some())).collect()
+    }
+}
+
+const WELL: Outcome = Outcome::Success { body: true };
+const ERROR: Outcome = Outcome::ServerError { body: true };
+
+#[test]
+fn nothing_is_kept_of_backends_without_traffic() {
+    let mut scene = Scene::new("");
+    scene.outliers.tick();
+    assert_eq!(scene.watched(), [false, false, false]);
+}
+
+#[test]
+fn who_fails_alone_is_ejected_at_the_tick() {
+    let mut scene = Scene::new("");
+    (0..2).for_each(|backend| scene.attempts(backend, 100, WELL));
+    scene.attempts(2, 100, ERROR);
+    scene.outliers.tick();
+    let healthy = Condition::Healthy;
+    assert_eq!(scene.conditions(), [healthy, healthy, Condition::Ejected]);
+    let latest = scene.backends()[2].history.latest().unwrap();
+    assert_eq!(latest.transition.reason.label(), "failure_rate");
+}
+
+#[test]
+fn failures_in_a_row_need_no_tick() {
+    let mut scene = Scene::new("");
+    scene.attempts(0, 5, Outcome::Failure);
+    assert_eq!(scene.conditions()[0], Condition::Ejected);
+}
+
+#[test]
+fn no_more_than_the_share_is_ejected_and_what_speaks_against_others_is_told() {
+    let mut scene = Scene::new("max_ejected = \"40%\"");
+    scene.attempts(0, 5, Outcome::Failure);
+    scene.attempts(1, 5, Outcome::Failure);
+    let healthy = Condition::Healthy;
+    assert_eq!(scene.conditions(), [Condition::Ejected, healthy, healthy]);
+    let findings = scene.backends()[1].findings.counts();
+    assert_eq!(findings, [(("withheld", "consecutive_failures"), 1)]);
+}
+
+#[test]
+fn a_reload_keeps_what_is_known_of_those_who_stay() {
+    let mut scene = Scene::new("");
+    (0..2).for_each(|backend| scene.attempts(backend, 100, WELL));
+    scene.attempts(2, 15, ERROR);
+    scene.outliers.tick();
+    scene.load(&[1, 2, 3, 4], "");
+    scene.attempts(2, 15, ERROR);
+    scene.outliers.tick();
+    assert_eq!(scene.conditions()[2], Condition::Ejected);
+}
+
+#[test]
+fn workers_measure_by_what_is_configured_and_found() {
+    let mut scene = Scene::new("consecutive_failures = 2\nstall = \"700ms\"");
+    let backend = Arc::clone(&scene.backends()[0]);
+    assert_eq!(backend.yardstick.patience(), Duration::from_millis(700));
+    (0..2).for_each(|at| scene.attempts(at, 30, ERROR));
+    scene.attempts(2, 30, WELL);
+    scene.outliers.tick();
+    assert!(!scene.backends()[2].yardstick.siblings_well.load(Ordering::Relaxed));
+}
+
+#[test]
+fn switched_off_nothing_follows() {
+    let mut scene = Scene::new("mode = \"off\"");
+    (0..2).for_each(|backend| scene.attempts(backend, 100, WELL));
+    scene.attempts(2, 100, Outcome::Failure);
+    scene.outliers.tick();
+    assert_eq!(scene.conditions(), [Condition::Healthy; 3]);
+    assert!(scene.backends()[2].findings.counts().is_empty());
+}
