@@ -16,6 +16,7 @@
 //! | `POST /api/pools/{pool}/rollback` | 202 with the number of the swap that goes back; 404; 409 |
 //! | `GET /api/pools/{pool}/backends/{address}` | one backend of it; 404 |
 //! | `POST /api/pools/{pool}/backends/{address}/{action}` | 200 with the state now; `drain` (`{"close_tunnels": true}` if they are to be), `undrain`, `disable`, `enable`; 404, 409 if another decision stands |
+//! | `GET /api/explain?url=`, `?backend=` | the live way of a request; the history of a backend; 400, 404 |
 //! | `POST /api/check` | what a reload would do; the errors of a reload |
 //! | `POST /api/reload` | 200 with what changed; 422 if the configuration is wrong, 500 if it cannot be read, 503 while stopping: then nothing changed |
 //!
@@ -25,6 +26,7 @@
 mod backends;
 mod bind;
 mod events;
+mod explain;
 mod guard;
 mod page;
 mod routes;

@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 
 use super::bind::Address;
 use super::guard::{self, Guard};
-use super::{AdminState, backends, events, page, swaps};
+use super::{AdminState, backends, events, explain, page, swaps};
 use crate::control::plan::{Draft, ReloadPlan};
 use crate::control::{Readiness, ReloadError, ReloadReport, Status};
 use crate::telemetry::{AccessLog, metrics};
@@ -42,6 +42,7 @@ pub(super) fn router(state: AdminState, address: Address) -> Router {
         .route("/api/events", get(events::stream))
         .route("/api/reload", post(reload))
         .route("/api/check", post(check))
+        .route("/api/explain", get(explain::explain))
         .route("/api/reports", get(swaps::reports))
         .route("/api/reports/{id}", get(swaps::report))
         .route("/api/pools/{pool}/swap", post(swaps::swap))

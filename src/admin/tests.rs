@@ -214,6 +214,48 @@ async fn a_draft_is_checked_in_place_of_the_file() {
 }
 
 #[tokio::test]
+async fn the_way_of_a_request_is_told_as_it_would_be_taken() {
+    let house =
+        House::new(&format!("{GOOD}\n[[routes]]\npath = \"/old\"\nredirect = {{ path = \"/\" }}"))
+            .await;
+    let explain = async |query: &str| house.get(&format!("/api/explain?{query}")).await;
+    let told = explain("url=http://any.test/x").await.json();
+    assert_eq!((&told["listener"], &told["pool"]), (&"http".into(), &"app".into()));
+    let version = &told["versions"][0];
+    assert_eq!(version["share"], 1.0);
+    assert_eq!(version["candidates"][0]["backend"], "127.0.0.1:1");
+    assert_eq!(
+        version["candidates"][0]["part"], 1.0,
+        "the only one, though nobody knows it: {told}"
+    );
+    let backends = house.state.shared.requests.load(std::sync::atomic::Ordering::Relaxed);
+    assert_eq!(
+        (backends, &version["candidates"][0]["in_flight"]),
+        (0, &0.into()),
+        "no slot is taken"
+    );
+    let told = explain("url=http://any.test/old/x").await.json();
+    assert_eq!(
+        (&told["answer"], &told["route"]),
+        (&"308 Permanent Redirect".into(), &"routes[1]".into())
+    );
+    for wrong in
+        ["", "url=x", "url=https://any.test/", "url=http://a/&client=me", "url=http://a/&header=x"]
+    {
+        assert_eq!(explain(wrong).await.refusal(), 400, "{wrong}");
+    }
+}
+
+#[tokio::test]
+async fn a_backend_is_told_with_what_happened_to_it() {
+    let house = House::new(GOOD).await;
+    let told = house.get("/api/explain?backend=127.0.0.1:1").await.json();
+    assert_eq!(told["backends"][0]["pool"], "app");
+    assert!(told["text"].as_str().unwrap().starts_with("127.0.0.1:1 in pool app\n"));
+    assert_eq!(house.get("/api/explain?backend=127.0.0.1:9").await.refusal(), 404);
+}
+
+#[tokio::test]
 async fn a_refused_reload_tells_where_the_error_is_and_changes_nothing() {
     let house = House::new(GOOD).await;
     house.write_config(&GOOD.replace("[[routes]]", "[[roots]]"));

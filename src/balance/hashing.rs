@@ -125,6 +125,12 @@ impl Maglev {
     }
 }
 
+/// The hash by which a client is recognised under [`Policy::IpHash`](super::Policy::IpHash).
+#[must_use]
+pub fn client_hash(client: std::net::IpAddr) -> u64 {
+    stable_hash(client.to_string().as_bytes())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -15,6 +15,6 @@ mod rotation;
 pub mod slow_start;
 mod usable;
 
-pub use hashing::stable_hash;
-pub use policy::{Candidates, Draw, Member, Policy};
+pub use hashing::{client_hash, stable_hash};
+pub use policy::{Candidates, Draw, Member, Policy, score};
 pub use usable::{AllDown, Condition, MemberView, Tier, Usable, usable};

@@ -34,6 +34,19 @@ pub enum Policy {
     IpHash,
 }
 
+impl Policy {
+    /// The word for it in configuration and answers.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::LeastConnections => "least_connections",
+            Self::RoundRobin => "round_robin",
+            Self::RandomTwo => "random_two",
+            Self::IpHash => "ip_hash",
+        }
+    }
+}
+
 /// One member of a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Member {
@@ -198,6 +211,14 @@ impl Candidates {
     fn loaded(&self, index: usize, load: impl Fn(usize) -> u32) -> Loaded {
         Loaded { index, load: load(index), weight: u64::from(self.members[index].weight) }
     }
+}
+
+/// What least connections and random of two compare members by: the lowest is picked. The load that
+/// one more request would make, for the weight; 0 if it is idle.
+#[must_use]
+pub fn score(load: u32, weight: u32) -> f64 {
+    let weight = u64::from(weight.max(1));
+    Loaded { index: 0, load, weight }.next() as f64 / weight as f64
 }
 
 /// A member as it compares with others.

@@ -7,6 +7,7 @@ mod backend;
 mod check;
 mod client;
 mod endpoint;
+mod explain;
 mod reload;
 mod status;
 mod swap;
@@ -72,6 +73,11 @@ enum Command {
         /// Print what the admin API answers
         #[arg(long)]
         json: bool,
+    },
+    /// Tell why: the way that a request takes now, or what happened to a backend
+    Explain {
+        #[command(subcommand)]
+        what: explain::What,
     },
     /// Show pools, versions and backends, and why each is as it is
     Status {
@@ -167,6 +173,7 @@ pub fn main() -> ExitCode {
         Command::Swap(arguments) => swap::swap(&arguments),
         Command::Rollback(arguments) => swap::rollback(&arguments),
         Command::Report { id, admin, json } => swap::report(&admin, id, json),
+        Command::Explain { what } => explain::explain(&what),
         Command::Status { admin, json } => status::status(&admin, json),
         Command::Drain { backend, timeout, close_tunnels, no_wait } => {
             backend::drain(&backend, close_tunnels, (!no_wait).then_some(timeout))

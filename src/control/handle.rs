@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::by_hand::{Action, HandError, HandReport, Hands};
 use super::compile::{AdminAccess, Generation};
+use super::explain::{self, Ask, AskError, BackendExplanation, RequestExplanation};
 use super::files::reason;
 use super::notify::Webhook;
 use super::plan::{Draft, ReloadPlan};
@@ -251,6 +252,22 @@ impl Handle {
     /// What is going on now.
     pub fn status(&self) -> Status {
         Status::of(&self.0.shared, &self.0.swaps)
+    }
+
+    /// The live way of a request.
+    ///
+    /// # Errors
+    /// If it cannot be said what the request is.
+    pub fn explain_request(&self, ask: &Ask) -> Result<RequestExplanation, AskError> {
+        explain::request(&self.0.shared, ask)
+    }
+
+    /// What happened to a backend lately, in every pool that has it.
+    ///
+    /// # Errors
+    /// If none has.
+    pub fn explain_backend(&self, address: &str) -> Result<Vec<BackendExplanation>, AskError> {
+        explain::backend(&self.0.shared, address)
     }
 
     /// Whether clients should be sent here: once every listener is bound and every pool has had a

@@ -7,6 +7,7 @@
 pub mod by_hand;
 mod changes;
 pub mod compile;
+pub mod explain;
 mod files;
 pub mod governor;
 pub mod handle;

@@ -8,7 +8,6 @@ use serde::Serialize;
 
 use super::swaps::view::HeldView;
 use super::swaps::{Board, PoolSwaps, held};
-use crate::balance::Policy;
 use crate::state::{Backend, Listener, Member, Pool, Shared, Version};
 
 /// The whole process.
@@ -163,7 +162,7 @@ fn of_pool(pool: &Pool, shared: &Shared, swaps: &Board) -> PoolStatus {
     });
     PoolStatus {
         active: serving.map_or_else(|| "".into(), |version| Arc::clone(&version.name)),
-        policy: policy(pool.policy),
+        policy: pool.policy.label(),
         versions: versions.collect(),
         waiting: pool.state.line.len(),
         circuit_breaker: circuit_breaker(pool, shared),
@@ -232,14 +231,5 @@ fn of_member(member: &Member, backend: &Backend, shared: &Shared) -> BackendStat
         tunnels: backend.tunnels(),
         suspected: backend.suspected.load(Ordering::Relaxed),
         finding: backend.findings.latest(shared.uptime()),
-    }
-}
-
-fn policy(policy: Policy) -> &'static str {
-    match policy {
-        Policy::LeastConnections => "least_connections",
-        Policy::RoundRobin => "round_robin",
-        Policy::RandomTwo => "random_two",
-        Policy::IpHash => "ip_hash",
     }
 }

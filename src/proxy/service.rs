@@ -31,7 +31,7 @@ use super::outgoing::Outgoing;
 use super::record::RequestRecord;
 use super::upgrade::{self, Wish};
 use super::{host, retry};
-use crate::balance::{Policy, stable_hash};
+use crate::balance::{self, Policy};
 use crate::state::pool::Protocol;
 use crate::state::{Pool, Redirect, Route, Snapshot, Target};
 use crate::upstream::RequestHead;
@@ -296,8 +296,7 @@ fn client_hash(
 ) -> u64 {
     match (pool.policy, peer) {
         (Policy::IpHash, Some(peer)) => {
-            let client = client_address(&snapshot.trusted_proxies, peer, headers);
-            stable_hash(client.to_string().as_bytes())
+            balance::client_hash(client_address(&snapshot.trusted_proxies, peer, headers))
         }
         _ => 0,
     }

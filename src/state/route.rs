@@ -48,6 +48,26 @@ pub struct DuplicateRoute {
     pub path: String,
 }
 
+/// Which kind of host decided about a request: the most specific that has any route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HostMatch {
+    /// The host itself.
+    Exact,
+    /// The longest wildcard that stands for it.
+    Wildcard,
+    /// None: the routes for any host.
+    Any,
+}
+
+/// Why a request has no route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoRoute {
+    /// No route on the listener is for its host.
+    Host,
+    /// Routes are for its host, by this kind of match, and none for its path.
+    Path(HostMatch),
+}
+
 /// Routes, ready to be looked up.
 #[derive(Debug)]
 pub struct RouteTable<T> {
@@ -98,11 +118,26 @@ impl<T> RouteTable<T> {
     /// none; one of more than 255 bytes has no route. `path` is without the query. One that does not
     /// begin with a slash (`OPTIONS *`, `CONNECT`) is taken by `/` alone.
     pub fn lookup(&self, listener: u16, host: &str, path: &str) -> Option<&T> {
+        self.explain(listener, host, path).ok().map(|(value, _)| value)
+    }
+
+    /// The route of a request, and which host decided.
+    ///
+    /// # Errors
+    /// Why there is no route.
+    pub fn explain(
+        &self,
+        listener: u16,
+        host: &str,
+        path: &str,
+    ) -> Result<(&T, HostMatch), NoRoute> {
         let mut buffer = [0; MAX_HOST_BYTES];
-        let host = normalised(host, &mut buffer)?;
+        let host = normalised(host, &mut buffer).ok_or(NoRoute::Host)?;
         let hosts = self.named.get(&listener).unwrap_or(&self.others);
-        let slot = hosts.find(host)?.find(path.as_bytes())?;
-        self.values.get(slot.index as usize)
+        let (paths, by) = hosts.find(host).ok_or(NoRoute::Host)?;
+        let slot = paths.find(path.as_bytes()).ok_or(NoRoute::Path(by))?;
+        let value = self.values.get(slot.index as usize).ok_or(NoRoute::Path(by))?;
+        Ok((value, by))
     }
 }
 
@@ -165,8 +200,11 @@ impl Hosts {
     }
 
     /// The paths of the most specific host that has any.
-    fn find(&self, host: &[u8]) -> Option<&Paths> {
-        self.exact.get(host).or_else(|| self.find_wildcard(host)).or(self.any.as_ref())
+    fn find(&self, host: &[u8]) -> Option<(&Paths, HostMatch)> {
+        let exact = self.exact.get(host).map(|paths| (paths, HostMatch::Exact));
+        exact
+            .or_else(|| self.find_wildcard(host).map(|paths| (paths, HostMatch::Wildcard)))
+            .or_else(|| self.any.as_ref().map(|paths| (paths, HostMatch::Any)))
     }
 
     fn find_wildcard(&self, host: &[u8]) -> Option<&Paths> {

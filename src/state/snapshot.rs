@@ -173,6 +173,8 @@ pub struct ListenerCells {
 pub struct Route {
     /// Its name, or what stands for it in logs: `routes[3]`.
     pub name: Arc<str>,
+    /// What it takes, in words: hosts, path and listeners as the configuration has them.
+    pub takes: Box<str>,
     /// Where it leads.
     pub target: Target,
     /// What answers when its pool has nobody to do it.

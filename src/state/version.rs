@@ -98,6 +98,11 @@ impl UsableSet {
         }
     }
 
+    /// Whether this member, by its index in the version, may be picked.
+    pub fn contains(&self, member: usize) -> bool {
+        u32::try_from(member).is_ok_and(|member| self.members.binary_search(&member).is_ok())
+    }
+
     /// How many members may be picked.
     pub fn len(&self) -> usize {
         self.members.len()
@@ -181,6 +186,25 @@ impl Version {
                 return Ok(Picked { slot, choice });
             }
         }
+    }
+
+    /// Whom [`pick`](Self::pick) would choose, by index, for one request that comes now and for
+    /// `ahead` of them. Takes no slot and no turn.
+    ///
+    /// # Errors
+    /// As [`pick`](Self::pick).
+    pub fn rehearse(
+        &self,
+        wish: &PickWish<'_>,
+        ahead: u64,
+        rng: &mut fastrand::Rng,
+    ) -> Result<usize, NotPicked> {
+        let usable = self.usable.load();
+        if usable.is_empty() {
+            return Err(NotPicked::Nobody);
+        }
+        let turn = self.turn.load(Ordering::Relaxed).wrapping_add(ahead);
+        self.choose(&usable, wish, turn, rng)
     }
 
     /// The index of a member that had a slot a moment ago.

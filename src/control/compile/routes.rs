@@ -38,6 +38,18 @@ pub(super) fn compile(
     })
 }
 
+/// What a route takes, in words.
+fn takes(route: &model::Route) -> String {
+    let hosts: Vec<String> = route.hosts.iter().map(|host| host.to_string()).collect();
+    let listeners: Vec<&str> = route.listeners.iter().map(|name| name.as_str()).collect();
+    let host = if hosts.is_empty() { "any host".to_owned() } else { hosts.join(", ") };
+    let on = match listeners.as_slice() {
+        [] => String::new(),
+        listeners => format!(" on {}", listeners.join(", ")),
+    };
+    format!("{host}, path {}{on}", route.path.as_str())
+}
+
 fn entry(
     config: &Config,
     pools: &BTreeMap<Arc<str>, Arc<Pool>>,
@@ -60,6 +72,7 @@ fn entry(
         path: route.path.value.clone(),
         value: Arc::new(Route {
             name: route.name.clone().unwrap_or_else(|| format!("routes[{index}]")).into(),
+            takes: takes(route).into(),
             target,
             fallback,
             timeout: route.timeout,

@@ -1,0 +1,107 @@
+//! Explanations as text.
+
+use std::fmt::{self, Write};
+
+use super::{BackendExplanation, RequestExplanation, VersionExplanation};
+
+impl RequestExplanation {
+    /// The explanation as lines for people.
+    pub(super) fn render(&self) -> String {
+        let mut out = String::new();
+        // Writing into a string cannot fail.
+        let _ = self.write(&mut out);
+        out
+    }
+
+    fn write(&self, f: &mut String) -> fmt::Result {
+        writeln!(f, "{}", self.url)?;
+        writeln!(f, "listener  {}", self.listener)?;
+        match &self.route {
+            Some(route) => writeln!(f, "route     {route}: {}", self.route_why)?,
+            None => writeln!(f, "route     none: {}", self.route_why)?,
+        }
+        if let Some(answer) = &self.answer {
+            writeln!(f, "answer    {answer}, without a backend")?;
+        }
+        if let (Some(pool), Some(policy)) = (&self.pool, self.policy) {
+            writeln!(f, "pool      {pool}, {policy}")?;
+        }
+        self.versions.iter().try_for_each(|version| write_version(f, version))
+    }
+}
+
+fn write_version(f: &mut String, version: &VersionExplanation) -> fmt::Result {
+    let share = version.share * 100.0;
+    if !version.name.is_empty() {
+        writeln!(f, "version   {}, {share:.0}% of new requests", version.name)?;
+    }
+    writeln!(f, "usable    {}", version.usable)?;
+    if let Some(bound) = &version.bound_to {
+        writeln!(f, "cookie    stands for {bound}")?;
+    }
+    if let Some(nobody) = version.nobody {
+        writeln!(f, "now       {nobody}")?;
+    }
+    let rows = version.candidates.iter().map(|candidate| {
+        let part = match candidate.part {
+            0.0 => "-".to_owned(),
+            part => format!("{:.0}%", part * 100.0),
+        };
+        [
+            candidate.backend.clone(),
+            part,
+            format!("{:.2}", candidate.score),
+            candidate.in_flight.to_string(),
+            candidate.weight.to_string(),
+            candidate.state.to_owned(),
+            candidate.why.clone(),
+        ]
+    });
+    let head = ["BACKEND", "WOULD GET", "SCORE", "IN FLIGHT", "WEIGHT", "STATE", "WHY"];
+    write_table(f, head, rows.collect())
+}
+
+fn write_table<const N: usize>(
+    f: &mut String,
+    head: [&str; N],
+    rows: Vec<[String; N]>,
+) -> fmt::Result {
+    let head = head.map(str::to_owned);
+    let width = |column: usize| {
+        rows.iter().chain([&head]).map(|row| row[column].chars().count()).max().unwrap_or(0)
+    };
+    let widths: [usize; N] = std::array::from_fn(width);
+    for row in std::iter::once(&head).chain(&rows) {
+        let mut line = String::new();
+        for (cell, width) in row.iter().zip(widths) {
+            write!(line, "  {cell:<width$}")?;
+        }
+        writeln!(f, "{}", line.trim_end())?;
+    }
+    Ok(())
+}
+
+/// A backend as lines for people.
+pub(super) fn backend(told: &BackendExplanation) -> String {
+    let mut out = String::new();
+    let _ = write_backend(&mut out, told);
+    out
+}
+
+fn write_backend(f: &mut String, told: &BackendExplanation) -> fmt::Result {
+    let BackendExplanation { backend, pool, version, state, since_seconds, in_flight, .. } = told;
+    let version = if version.is_empty() { String::new() } else { format!(", version {version}") };
+    writeln!(f, "{backend} in pool {pool}{version}")?;
+    writeln!(f, "{state} for {since_seconds:.0} s, {in_flight} requests in flight")?;
+    if told.suspected {
+        writeln!(f, "under suspicion: it is being probed, and others are preferred")?;
+    }
+    if let Some(comes_back) = &told.comes_back {
+        writeln!(f, "comes back {comes_back}")?;
+    }
+    for transition in &told.transitions {
+        let super::TransitionView { ago_seconds, from, to, reason } = transition;
+        writeln!(f, "  {ago_seconds:.0} s ago: {from} -> {to}: {reason}")?;
+    }
+    Ok(())
+}
