@@ -197,6 +197,7 @@ mod tests {
             backup: false,
             in_flight: 0,
             tunnels: 0,
+            circuit_breaker: "closed",
             suspected: false,
             finding: None,
         };

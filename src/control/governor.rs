@@ -311,7 +311,7 @@ impl Governor {
             self.handle.hands().restore(&snapshot);
         }
         for (pool, split) in effects.splits {
-            pool.split.store(Arc::new(split));
+            pool.set_split(split);
         }
         for (backend, settings) in effects.reverify {
             backend.health().reverify(settings);

@@ -27,6 +27,7 @@ pub mod status;
 pub mod store;
 pub mod swaps;
 mod transition;
+mod trial;
 
 pub use compile::AdminAccess;
 pub use governor::{Governor, Prepared};

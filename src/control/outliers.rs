@@ -14,6 +14,7 @@ use tokio::time::MissedTickBehavior;
 
 use super::publisher::Publisher;
 use super::transition::publish;
+use super::trial::Trial;
 use crate::balance::Condition;
 use crate::health::outliers::{Action, Alarm, Finding, Peer, Totals, Traffic, judge, judge_alarm};
 use crate::health::suspicion::patience;
@@ -53,6 +54,7 @@ struct Watched {
     /// `None` until it has some: most backends of large configurations never do.
     seen: Option<Box<Seen>>,
     in_service: bool,
+    trial: Trial,
 }
 
 #[derive(Debug)]
@@ -147,6 +149,7 @@ impl Outliers {
         }
         set.observe(now, pool.outliers.window);
         let found = set.judged(|peers| judge(now, &pool.outliers, peers));
+        set.try_out(pool.outliers.consecutive_failures);
         if set.pass_on(pool) {
             self.publisher.changed(&pool.name);
         }
@@ -259,6 +262,14 @@ impl Set {
         }
     }
 
+    /// Begins the trials of those who are back from an ejection, and ends them.
+    fn try_out(&mut self, consecutive_failures: u32) {
+        for watched in &mut self.watched {
+            let Some(seen) = &watched.seen else { continue };
+            watched.trial.look(&watched.backend, &seen.totals, consecutive_failures);
+        }
+    }
+
     fn judged<T>(&mut self, judge: impl FnOnce(&mut [Peer<'_>]) -> T) -> T {
         let peers = self.watched.iter_mut().filter_map(|watched| {
             let in_service = watched.in_service;
@@ -289,7 +300,7 @@ impl Set {
 
 impl Watched {
     fn new(backend: Arc<Backend>) -> Self {
-        Watched { backend, seen: None, in_service: false }
+        Watched { backend, seen: None, in_service: false, trial: Trial::default() }
     }
 }
 

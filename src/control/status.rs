@@ -102,6 +102,8 @@ pub struct BackendStatus {
     pub in_flight: u32,
     /// Tunnels: WebSockets, event streams, gRPC streams.
     pub tunnels: u64,
+    /// Its circuit breaker: `open` while it is ejected, `half_open` on trial after that, `closed`.
+    pub circuit_breaker: &'static str,
     /// It may be ill: it is asked without pause, and others are preferred until it has answered.
     pub suspected: bool,
     /// What speaks against it and led to nothing, in words; absent if nothing does.
@@ -229,6 +231,7 @@ fn of_member(member: &Member, backend: &Backend, shared: &Shared) -> BackendStat
         backup: member.backup,
         in_flight: backend.in_flight(),
         tunnels: backend.tunnels(),
+        circuit_breaker: backend.circuit(),
         suspected: backend.suspected.load(Ordering::Relaxed),
         finding: backend.findings.latest(shared.uptime()),
     }

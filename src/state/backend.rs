@@ -48,6 +48,9 @@ pub struct Backend {
     pub transitions: TransitionCounters,
     /// It may be ill: set by a worker, cleared by the probe that it causes. Others are preferred.
     pub suspected: AtomicBool,
+    /// It is back from an ejection and has to show that it is well: one request at a time, as long as
+    /// others can serve. Set by outlier detection.
+    pub on_trial: AtomicBool,
     /// What happened to it last.
     pub history: History,
     /// What speaks against it and led to nothing.
@@ -151,6 +154,7 @@ impl Backend {
             probes: ProbeCounters::default(),
             transitions: TransitionCounters::default(),
             suspected: AtomicBool::new(false),
+            on_trial: AtomicBool::new(false),
             history: History::default(),
             findings: Findings::default(),
             slow_start: Ratio::new(1.0),
@@ -173,6 +177,22 @@ impl Backend {
     pub fn condition(&self) -> Condition {
         let index = usize::from(self.condition.load(Ordering::Relaxed));
         CONDITIONS[index.min(CONDITIONS.len() - 1)]
+    }
+
+    /// What its circuit breaker does, as a word for metrics and answers.
+    pub fn circuit(&self) -> &'static str {
+        match self.condition() {
+            Condition::Ejected => "open",
+            _ if self.on_trial.load(Ordering::Relaxed) => "half_open",
+            _ => "closed",
+        }
+    }
+
+    /// Whether others are to be preferred as long as there are any: under suspicion, or on trial with
+    /// as much as it may have meanwhile.
+    pub fn is_to_be_avoided(&self) -> bool {
+        self.suspected.load(Ordering::Relaxed)
+            || (self.on_trial.load(Ordering::Relaxed) && self.in_flight() > 0)
     }
 
     /// Publishes a new condition. The caller rebuilds the usable sets of the backend's versions.

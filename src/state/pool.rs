@@ -171,6 +171,13 @@ impl PoolState {
             cells: PerWorker::new(workers),
         }
     }
+
+    /// Puts another split in force. Who waits for a version that serves no more waits for another from
+    /// now on, which may have room.
+    pub fn set_split(&self, split: Split) {
+        self.split.store(Arc::new(split));
+        self.line.hand_over();
+    }
 }
 
 /// What one worker counts for one pool. Totals stay here when a backend goes.

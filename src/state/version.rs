@@ -235,7 +235,7 @@ impl Version {
         // rather wait for it: what fails at once always has a slot.
         let tried = |backend: &Backend| wish.tried.contains(&backend.id);
         let untried = (0..usable.len()).any(|place| !tried(backend(place)));
-        draw(&|backend| tried(backend) || backend.suspected.load(Ordering::Relaxed))
+        draw(&|backend| tried(backend) || backend.is_to_be_avoided())
             .or_else(|| draw(&tried))
             .or_else(|| if untried { None } else { draw(&|_| false) })
             .map(|place| usable.members[place] as usize)

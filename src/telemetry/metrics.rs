@@ -84,6 +84,11 @@ const BACKEND_STATE: Family = gauge(
     &["pool", "version", "backend", "state"],
     "What the backend is fit for: 1 for the state it is in, 0 for the others.",
 );
+const BACKEND_BREAKER: Family = gauge(
+    "tidegate_backend_circuit_breaker_state",
+    &["pool", "version", "backend", "state"],
+    "The backend's circuit breaker: open while it is ejected, half_open while on trial after that.",
+);
 const BACKEND_WEIGHT_RATIO: Family = gauge(
     "tidegate_backend_weight_ratio",
     BACKEND,

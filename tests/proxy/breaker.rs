@@ -167,3 +167,41 @@ async fn without_settings_there_is_none() {
     }
     assert_eq!(state(&proxy), "absent");
 }
+
+/// The circuit breaker of one backend, as `status` has it.
+fn of_backend(proxy: &Proxy, backend: &Backend) -> String {
+    let status = serde_json::to_value(proxy.running().handle().status()).unwrap();
+    let backends = &status["pools"]["app"]["versions"][""]["backends"];
+    backends[backend.address.to_string()]["circuit_breaker"].as_str().unwrap().to_owned()
+}
+
+/// Sends requests until the circuit breaker of a backend is in this state.
+async fn ask_until(proxy: &Proxy, backend: &Backend, state: &str) {
+    eventually(state, async || {
+        get(proxy).await;
+        of_backend(proxy, backend) == state
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_backend_that_is_back_from_an_ejection_is_on_trial() {
+    let status = Arc::new(AtomicU16::new(503));
+    let (sick, well) = (told(Arc::clone(&status)).await, Backend::named("well").await);
+    let outliers = "[pools.app.outliers]\nbase_ejection = \"1s\"\n";
+    let sections = format!("{HEALTH}{outliers}");
+    let keys = "policy = \"round_robin\"\nslow_start = \"0s\"";
+    let proxy = Proxy::start(&app(&[&sick, &well], keys, &sections)).await;
+    proxy.all_serve(&[&sick, &well]).await;
+    ask_until(&proxy, &sick, "open").await;
+    assert_eq!(proxy.state_of(&sick), "ejected");
+    eventually("on trial", async || of_backend(&proxy, &sick) == "half_open").await;
+    // One failure is enough now; a few more requests may come before that is known.
+    let asked = sick.requests().len();
+    ask_until(&proxy, &sick, "open").await;
+    assert!(sick.requests().len() < asked + 5);
+    status.store(200, Ordering::SeqCst);
+    eventually("on trial again", async || of_backend(&proxy, &sick) == "half_open").await;
+    ask_until(&proxy, &sick, "closed").await;
+    assert_eq!(proxy.state_of(&sick), "healthy");
+}

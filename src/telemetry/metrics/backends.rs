@@ -85,6 +85,10 @@ fn health(rows: &[Row], text: &mut Text) {
         let condition = backend.condition();
         Condition::ALL.map(|each| (each.label(), u64::from(each == condition)))
     });
+    each_by(rows, text, &metric::BACKEND_BREAKER, |backend| {
+        let state = backend.circuit();
+        ["closed", "open", "half_open"].map(|each| (each, u64::from(each == state)))
+    });
     each(rows, text, &metric::BACKEND_WEIGHT_RATIO, Backend::weight_ratio);
     each_by(rows, text, &metric::BACKEND_CHECKS, |backend| {
         [("pass", backend.probes.passed.get()), ("fail", backend.probes.failed.get())]
