@@ -112,6 +112,12 @@ impl Page {
             let percent = backend.weight_ratio * 100.0;
             self.raw(format_args!(" <small>{percent:.0}% of its share</small>"));
         }
+        if backend.suspected {
+            self.0.push_str(" <small>suspected</small>");
+        }
+        if let Some(finding) = &backend.finding {
+            self.raw(format_args!(" <small>{}</small>", Text(finding)));
+        }
         if backend.backup {
             self.0.push_str(" <small>backup</small>");
         }

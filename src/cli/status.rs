@@ -51,6 +51,10 @@ fn table(status: &Value) -> String {
         let spared = backend["weight_ratio"].as_f64().filter(|ratio| *ratio < 1.0);
         let share =
             spared.map_or(String::new(), |ratio| format!("; {:.0}% of its share", ratio * 100.0));
+        let suspected =
+            if backend["suspected"] == true { "; suspected, being checked" } else { "" };
+        let finding = backend["finding"].as_str().map(|_| text(&backend["finding"]));
+        let finding = finding.map_or(String::new(), |words| format!("; {words}"));
         backends.row([
             pool.clone(),
             version,
@@ -58,7 +62,7 @@ fn table(status: &Value) -> String {
             text(&backend["state"]),
             duration(&backend["since_seconds"]),
             text(&backend["in_flight"]),
-            text(&backend["reason"]) + &share,
+            text(&backend["reason"]) + &share + suspected + &finding,
         ]);
     }
     listeners.write(&mut out);
@@ -201,6 +205,17 @@ app   10.0.0.2:80  unhealthy  1m 15s  0          refused by  [2Jpeer
         let pool = json!({ "versions": { "": { "share": 1.0, "backends": { "a:1": spared } } } });
         let table = table(&status(pool));
         assert!(table.contains("2 checks passed; 35% of its share"), "{table}");
+    }
+
+    #[test]
+    fn what_speaks_against_a_backend_is_told() {
+        let mut backend = backend("healthy", 0, "2 checks passed");
+        backend["suspected"] = json!(true);
+        backend["finding"] = json!("would be ejected: it is slow");
+        let pool = json!({ "versions": { "": { "share": 1.0, "backends": { "a:1": backend } } } });
+        let table = table(&status(pool));
+        let why = "2 checks passed; suspected, being checked; would be ejected: it is slow";
+        assert!(table.contains(why), "{table}");
     }
 
     #[test]

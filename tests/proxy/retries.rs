@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::support::backend::{Backend, Reply, Step};
+use crate::support::eventually;
 use crate::support::proxy::{HEALTH, Proxy, app};
 use crate::support::wire::Message;
 
@@ -126,6 +127,60 @@ async fn a_503_for_a_post_is_the_answer() {
     let answer = send(&proxy, "POST", "pay").await;
     assert_eq!((answer.status(), answer.text()), (503, "busy".to_owned()));
     assert_eq!(well.requests().len(), 0);
+}
+
+#[tokio::test]
+async fn a_500_for_a_get_is_asked_of_a_sibling_once() {
+    let (one, well) = (sick(|| Reply::status(500, "")).await, Backend::named("well").await);
+    let proxy = in_order(&[&one, &well], "").await;
+    assert_eq!(meet(&proxy, &one, "GET", b"").await.text(), "well");
+    let backends = [
+        sick(|| Reply::status(500, "a")).await,
+        sick(|| Reply::status(500, "b")).await,
+        sick(|| Reply::status(500, "c")).await,
+    ];
+    let proxy = in_order(&backends.each_ref(), "").await;
+    assert_eq!(send(&proxy, "GET", "").await.status(), 500);
+    let asked: usize = backends.iter().map(|backend| backend.requests().len()).sum();
+    assert_eq!(asked, 2);
+}
+
+#[tokio::test]
+async fn a_500_for_other_methods_is_the_answer() {
+    for method in ["PUT", "DELETE", "POST"] {
+        let (one, well) = (sick(|| Reply::status(500, "no")).await, Backend::named("well").await);
+        let proxy = in_order(&[&one, &well], "").await;
+        let answer = meet(&proxy, &one, method, b"").await;
+        assert_eq!((answer.status(), answer.text()), (500, "no".to_owned()), "{method}");
+    }
+}
+
+#[tokio::test]
+async fn a_500_is_hidden_within_the_budget() {
+    let (one, well) = (sick(|| Reply::status(500, "no")).await, Backend::named("well").await);
+    let proxy = in_order(&[&one, &well], &budget(1)).await;
+    assert_eq!(meet(&proxy, &one, "GET", b"").await.text(), "well");
+    assert_eq!(meet(&proxy, &one, "GET", b"").await.text(), "no");
+}
+
+#[tokio::test]
+async fn the_access_log_tells_of_attempts_and_their_reasons() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("access.log");
+    let (one, well) = (sick(|| Reply::status(503, "")).await, Backend::named("well").await);
+    let log = format!("[log]\naccess = \"json\"\naccess_path = \"{}\"\n", path.display());
+    let config = app(&[&one, &well], "policy = \"round_robin\"", HEALTH);
+    let proxy = Proxy::start(&format!("{log}{config}")).await;
+    proxy.all_serve(&[&one, &well]).await;
+    meet(&proxy, &one, "GET", b"").await;
+    eventually("it is logged", async || {
+        let log = std::fs::read_to_string(&path).unwrap();
+        log.lines().any(|line| {
+            let entry: serde_json::Value = serde_json::from_str(line).unwrap();
+            entry["attempts"] == 2 && entry["retry_reasons"] == "503" && entry["status"] == 200
+        })
+    })
+    .await;
 }
 
 #[tokio::test]
