@@ -19,7 +19,7 @@ struct Inner {
 }
 
 impl Findings {
-    /// Counts one by what was done (`withheld`, `observed`) and by its reason, as words from small
+    /// Counts one by what was done (`withheld`, `observed`, `spared`) and by its reason, as words from small
     /// fixed sets, and keeps what it says to people. `at` is the time since the process started.
     pub fn record(&self, at: Duration, done: &'static str, reason: &'static str, words: String) {
         let mut inner = self.lock();

@@ -44,6 +44,7 @@ pub fn outlier_found(
 ) {
     let (done, words) = match action {
         Action::Observed => ("observed", format!("would be ejected: {reason}")),
+        Action::Spared => ("spared", format!("gets less of its share: {reason}")),
         Action::Eject | Action::Withheld => (
             "withheld",
             format!("not ejected, since too many are out already or nobody is left: {reason}"),

@@ -169,7 +169,7 @@ const BACKEND_EJECTIONS: Family = counter(
 const BACKEND_FINDINGS: Family = counter(
     "tidegate_backend_findings_total",
     &["pool", "version", "backend", "action", "reason"],
-    "How often the backend's traffic spoke against it without an ejection: withheld, or observed only.",
+    "How often the backend's traffic spoke against it without an ejection: withheld, observed only, or spared for being slow.",
 );
 const BACKEND_BYTES: Family = counter(
     "tidegate_backend_bytes_total",

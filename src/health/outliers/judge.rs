@@ -22,8 +22,6 @@ const HEADS: u64 = 5;
 const CERTAINTY: f64 = 13.8;
 /// The same for broken-off responses, which are looked at only when there is one more.
 const CERTAINTY_BROKEN_OFF: f64 = 9.0;
-/// How long a finding that led to nothing is not reported again.
-const QUIET: Duration = Duration::from_secs(10);
 
 /// A backend before its judges.
 #[derive(Debug)]
@@ -55,6 +53,8 @@ pub enum Action {
     Withheld,
     /// It would have been ejected, but the mode is to observe: to be reported only.
     Observed,
+    /// It is slow, and gets less of its share for that: to be reported only.
+    Spared,
 }
 
 /// Whether one more backend may be ejected, of a set of `total` in which `already_out` take no
@@ -81,7 +81,7 @@ pub fn judge(now: Duration, settings: &Settings, peers: &mut [Peer<'_>]) -> Vec<
     }
     let court = Court::new(now, settings, peers);
     let late_after = peers.iter().filter_map(|peer| court.limit(peer)).min();
-    let mut found = Vec::new();
+    let (mut found, mut spared) = (Vec::new(), Vec::new());
     for (member, peer) in peers.iter_mut().enumerate().filter(|(_, peer)| peer.in_service) {
         peer.traffic.siblings_well = court.rest_fails(peer.traffic) < settings.failure_rate;
         peer.traffic.late_after = late_after;
@@ -90,14 +90,26 @@ pub fn judge(now: Duration, settings: &Settings, peers: &mut [Peer<'_>]) -> Vec<
         }
         let slow = court.slow(now, peer.traffic);
         let sign = court.failing(peer.traffic).or_else(|| court.breaking_off(peer.traffic));
-        found.extend(sign.or(slow).map(|(badness, reason)| (badness, member, reason)));
+        match (sign, slow) {
+            (None, Some(((_, reason), false))) => spared.push((member, reason)),
+            (sign, slow) => {
+                let sign = sign.or(slow.map(|(sign, _)| sign));
+                found.extend(sign.map(|(badness, reason)| (badness, member, reason)));
+            }
+        }
     }
     found.sort_by(|a, b| b.0.total_cmp(&a.0));
     let mut docket = Docket::new(peers);
-    found
+    let mut findings: Vec<Finding> = found
         .into_iter()
         .filter_map(|(_, member, reason)| docket.decide(now, settings, peers, member, reason))
-        .collect()
+        .collect();
+    if settings.mode == Mode::Enforce {
+        let spared = spared.into_iter().filter(|(member, _)| peers[*member].traffic.speaks(now));
+        let action = Action::Spared;
+        findings.extend(spared.map(|(member, reason)| Finding { member, reason, action }));
+    }
+    findings
 }
 
 /// Judges one backend for what a worker has told at once. [`Alarm::BrokeOff`] is judged by the
@@ -155,10 +167,9 @@ impl Docket {
             self.out += 1;
             traffic.pace.on_ejected(matches!(reason, EjectionReason::Slow { .. }));
         } else {
-            if now < traffic.quiet_until {
+            if !traffic.speaks(now) {
                 return None;
             }
-            traffic.quiet_until = now + QUIET;
         }
         Some(Finding { member, reason, action })
     }
@@ -275,12 +286,12 @@ impl<'a> Court<'a> {
         ))
     }
 
-    /// Finds out whether it is slow, has that cost it its share, and says when that is not enough.
-    fn slow(&self, now: Duration, own: &mut Traffic) -> Option<Sign> {
+    /// Finds out whether it is slow, has that cost it its share, and says whether that is not enough.
+    fn slow(&self, now: Duration, own: &mut Traffic) -> Option<(Sign, bool)> {
         let found = self.slowness(own);
         let slowness = found.as_ref().map(|(slowness, _)| *slowness);
         let ejected = own.pace.on_tick(now, slowness, &mut own.trial);
-        found.filter(|_| ejected).map(|(slowness, reason)| (1.0 - 1.0 / slowness, reason))
+        found.map(|(slowness, reason)| ((1.0 - 1.0 / slowness, reason), ejected))
     }
 
     fn slowness(&self, own: &Traffic) -> Option<Sign> {

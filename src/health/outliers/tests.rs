@@ -319,6 +319,8 @@ fn honest_differences_are_no_illness() {
             1..6 => Answer::After(ms(rng.u64(500..3_000))),
             _ => Answer::After(ms(rng.u64(1..200) * if at == 1 { 3 } else { 1 })),
         });
+        // The slower one may lose of its share for a moment.
+        story.findings.retain(|(_, finding)| finding.action != Action::Spared);
         assert_eq!(story.findings, [], "seed {seed}");
         assert!(story.members.iter().all(|member| member.traffic.share() == 1.0));
     }
@@ -356,6 +358,17 @@ fn not_more_than_the_allowed_share_goes_and_never_the_last() {
         let reports = story.findings.iter().filter(withheld).count();
         assert!(reports <= 8, "{reports} reports: it is told every ten seconds, not every tick");
     }
+}
+
+#[test]
+fn who_loses_its_share_for_being_slow_is_told_of_every_ten_seconds() {
+    let story = one_sick(200.0, 3, |_| Answer::After(ms(2_000)));
+    let spared = story.findings.iter().find(|(_, finding)| finding.action == Action::Spared);
+    let (_, finding) = spared.expect("it is told");
+    assert!(matches!(finding.reason, EjectionReason::Slow { .. }), "{finding:?}");
+    let times = story.findings.iter().filter(|(_, it)| it.action == Action::Spared);
+    let times: Vec<Duration> = times.map(|(at, _)| *at).collect();
+    assert!(times.windows(2).all(|pair| pair[1] - pair[0] >= ms(10_000)), "{times:?}");
 }
 
 #[test]

@@ -14,6 +14,9 @@ use super::pace::{Pace, Trial};
 /// Into so many slices the window is cut.
 pub(super) const SLICES: u64 = 16;
 
+/// How long a finding that led to nothing is not reported again.
+const QUIET: Duration = Duration::from_secs(10);
+
 /// What a backend's attempts came to since the process started, summed over all workers.
 ///
 /// Attempts count when they have ended, by the rules of [`Outcome`](super::Outcome); times to the
@@ -156,6 +159,15 @@ impl Traffic {
             }
             _ => self.slices.push_back(Slice { slot, tally, latencies }),
         }
+    }
+
+    /// Whether something that leads to nothing is to be reported at `now`; then not again for a while.
+    pub(super) fn speaks(&mut self, now: Duration) -> bool {
+        let speaks = now >= self.quiet_until;
+        if speaks {
+            self.quiet_until = now + QUIET;
+        }
+        speaks
     }
 
     /// The part of its share that its slowness leaves it, 0.05 to 1.0: to be multiplied with that
