@@ -112,6 +112,9 @@ impl Page {
             let percent = backend.weight_ratio * 100.0;
             self.raw(format_args!(" <small>{percent:.0}% of its share</small>"));
         }
+        if backend.circuit_breaker == "half_open" {
+            self.0.push_str(" <small>on trial</small>");
+        }
         if backend.suspected {
             self.0.push_str(" <small>suspected</small>");
         }

@@ -48,13 +48,6 @@ fn table(status: &Value) -> String {
             (name, share) => format!("{name} {:.0}%", share * 100.0),
         };
         let backup = if backend["backup"] == true { " (backup)" } else { "" };
-        let spared = backend["weight_ratio"].as_f64().filter(|ratio| *ratio < 1.0);
-        let share =
-            spared.map_or(String::new(), |ratio| format!("; {:.0}% of its share", ratio * 100.0));
-        let suspected =
-            if backend["suspected"] == true { "; suspected, being checked" } else { "" };
-        let finding = backend["finding"].as_str().map(|_| text(&backend["finding"]));
-        let finding = finding.map_or(String::new(), |words| format!("; {words}"));
         backends.row([
             pool.clone(),
             version,
@@ -62,7 +55,7 @@ fn table(status: &Value) -> String {
             text(&backend["state"]),
             duration(&backend["since_seconds"]),
             text(&backend["in_flight"]),
-            text(&backend["reason"]) + &share + suspected + &finding,
+            text(&backend["reason"]) + &remarks(backend),
         ]);
     }
     listeners.write(&mut out);
@@ -75,6 +68,20 @@ fn table(status: &Value) -> String {
         }
     }
     out
+}
+
+/// What else there is to say about a backend, behind the reason for its state.
+fn remarks(backend: &Value) -> String {
+    let spared = backend["weight_ratio"].as_f64().filter(|ratio| *ratio < 1.0);
+    let on_trial = backend["circuit_breaker"] == "half_open";
+    let suspected = backend["suspected"] == true;
+    let remarks = [
+        on_trial.then(|| "on trial".to_owned()),
+        spared.map(|ratio| format!("{:.0}% of its share", ratio * 100.0)),
+        suspected.then(|| "suspected, being checked".to_owned()),
+        backend["finding"].as_str().map(|_| text(&backend["finding"])),
+    ];
+    remarks.into_iter().flatten().map(|remark| format!("; {remark}")).collect()
 }
 
 /// Pool, version, the version's share, address, and what there is to say about the backend.
@@ -202,9 +209,10 @@ app   10.0.0.2:80  unhealthy  1m 15s  0          refused by  [2Jpeer
     fn a_backend_in_slow_start_is_told_with_its_share() {
         let mut spared = backend("healthy", 0, "2 checks passed");
         spared["weight_ratio"] = json!(0.35);
+        spared["circuit_breaker"] = json!("half_open");
         let pool = json!({ "versions": { "": { "share": 1.0, "backends": { "a:1": spared } } } });
         let table = table(&status(pool));
-        assert!(table.contains("2 checks passed; 35% of its share"), "{table}");
+        assert!(table.contains("2 checks passed; on trial; 35% of its share"), "{table}");
     }
 
     #[test]
