@@ -12,7 +12,7 @@ use crate::support::h2_wire::{
 };
 
 /// Attackers at once.
-const CONNECTIONS: usize = 16;
+const CONNECTIONS: usize = 20;
 /// Streams of one connection, below its limit.
 const STREAMS: u32 = 120;
 /// Between two rounds: as fast as it is taken would measure this machine.
@@ -82,7 +82,7 @@ impl Attack {
 async fn flood(name: &'static str, attack: Attack) {
     Flood::new(name)
         .over_http2()
-        .memory_each(16 + STREAMS as u64 * 28)
+        .memory_each(16 + 1024 + STREAMS as u64 * 18)
         .run(CONNECTIONS, move |target, _| attack.clone().go_on(target))
         .await;
 }

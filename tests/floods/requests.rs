@@ -11,8 +11,8 @@ use crate::support::h2_client::{H2Client, get};
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn slow_bodies() {
     Flood::new("slow_bodies")
-        .memory_each(56)
-        .run(1000, |target, _| async move {
+        .memory_each(40)
+        .run(1500, |target, _| async move {
             let Ok(mut stream) = TcpStream::connect(target.http).await else { return };
             target.count();
             let head = b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n\r\n";
@@ -27,8 +27,8 @@ async fn slow_bodies() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn slow_readers() {
     Flood::new("slow_readers")
-        .memory_each(160)
-        .run(400, |target, _| async move {
+        .memory_each(104)
+        .run(600, |target, _| async move {
             let socket = TcpSocket::new_v4().unwrap();
             socket.set_recv_buffer_size(16 * 1024).unwrap();
             let Ok(mut stream) = socket.connect(target.http).await else { return };

@@ -16,6 +16,7 @@ async fn with_small_bodies(backend: &Backend) -> Proxy {
     Proxy::start(&config).await
 }
 
+/// RFC 9110 section 15.5.14.
 #[tokio::test]
 async fn a_body_that_is_announced_too_large_is_refused_at_once() {
     let backend = Backend::named("one").await;
@@ -28,6 +29,7 @@ async fn a_body_that_is_announced_too_large_is_refused_at_once() {
     assert_eq!(backend.requests().len(), 0);
 }
 
+/// RFC 9110 section 15.5.14.
 #[tokio::test]
 async fn a_chunked_body_is_refused_when_it_grows_too_large() {
     let backend = Backend::at_head(|_| Reply::default().then(Step::Swallow)).await;
@@ -66,6 +68,7 @@ async fn refusal(limits: &str, bytes: &str) -> u16 {
     response.status()
 }
 
+/// RFC 9110 section 15.5.15.
 #[tokio::test]
 async fn a_request_line_over_the_limit_is_414() {
     let target = "x".repeat(10_000);
@@ -73,6 +76,7 @@ async fn a_request_line_over_the_limit_is_414() {
     assert_eq!(refusal("max_header_bytes = \"8KiB\"", &request).await, 414);
 }
 
+/// RFC 6585 section 5.
 #[tokio::test]
 async fn a_head_over_the_limit_is_431() {
     let padding = "x".repeat(10_000);
@@ -101,22 +105,26 @@ async fn a_head_beyond_hypers_own_buffer_passes_where_the_limit_allows_it() {
     assert_eq!(client.response().await.unwrap().status(), 200);
 }
 
+/// RFC 6585 section 5.
 #[tokio::test]
 async fn too_many_fields_are_431() {
     let request = format!("GET / HTTP/1.1\r\nHost: test\r\n{}\r\n", "A: b\r\n".repeat(10));
     assert_eq!(refusal("max_headers = 10", &request).await, 431);
 }
 
+/// RFC 9112 section 3.
 #[tokio::test]
 async fn what_is_no_request_is_400() {
     assert_eq!(refusal("", "hello there\r\n\r\n").await, 400);
 }
 
+/// RFC 9112 section 3.2.
 #[tokio::test]
 async fn a_request_without_a_host_is_400() {
     assert_eq!(refusal("", "GET / HTTP/1.1\r\n\r\n").await, 400);
 }
 
+/// RFC 9112 section 6.1.
 #[tokio::test]
 async fn two_framings_in_one_head_are_400() {
     let request = "POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 5\r\n\
@@ -124,11 +132,13 @@ async fn two_framings_in_one_head_are_400() {
     assert_eq!(refusal("", request).await, 400);
 }
 
+/// RFC 3986 section 3.3.
 #[tokio::test]
 async fn a_path_with_dot_segments_is_400() {
     assert_eq!(refusal("", "GET /a/../b HTTP/1.1\r\nHost: test\r\n\r\n").await, 400);
 }
 
+/// RFC 9112 section 9.3.2.
 #[tokio::test]
 async fn a_malformed_request_behind_a_good_one_does_not_spoil_its_answer() {
     let backend = Backend::named("one").await;
@@ -140,6 +150,7 @@ async fn a_malformed_request_behind_a_good_one_does_not_spoil_its_answer() {
     assert_eq!(client.rest().await, b"");
 }
 
+/// RFC 9112 section 7.1.
 #[tokio::test]
 async fn a_broken_chunk_is_an_answer_of_400_and_a_close() {
     let backend = Backend::at_head(|_| Reply::default().then(Step::Swallow)).await;
@@ -198,6 +209,7 @@ async fn one_address_may_not_take_all_connections() {
     assert_eq!(elsewhere.get("/").await.status(), 200, "another address has its own");
 }
 
+/// RFC 9110 section 15.6.4.
 #[tokio::test]
 async fn a_request_over_the_processs_limit_is_unavailable_for_now() {
     let backend = Backend::start(|_| Reply::ok("done").after(Step::Hold)).await;

@@ -19,6 +19,7 @@ async fn with_upstream(backend: &Backend, settings: &str) -> Proxy {
     Proxy::start(&format!("{pool}[pools.app.upstream]\n{settings}\n{once}")).await
 }
 
+/// RFC 9110 section 15.5.9.
 #[tokio::test]
 async fn a_head_that_stops_halfway_is_408() {
     let backend = Backend::named("one").await;
@@ -31,6 +32,7 @@ async fn a_head_that_stops_halfway_is_408() {
     assert_eq!(client.rest().await, b"");
 }
 
+/// RFC 9110 section 15.5.9.
 #[tokio::test]
 async fn a_head_that_drips_in_is_408() {
     let backend = Backend::named("one").await;
@@ -50,6 +52,7 @@ async fn a_head_that_drips_in_is_408() {
     dripping.abort();
 }
 
+/// RFC 9110 section 15.5.9.
 #[tokio::test]
 async fn a_second_head_has_its_time_from_its_own_first_byte() {
     let backend = Backend::named("one").await;
@@ -62,6 +65,7 @@ async fn a_second_head_has_its_time_from_its_own_first_byte() {
     assert_eq!(client.response().await.unwrap().status(), 408);
 }
 
+/// RFC 9112 section 9.5.
 #[tokio::test]
 async fn a_connection_that_says_nothing_is_closed_without_an_answer() {
     let backend = Backend::named("one").await;
@@ -69,6 +73,7 @@ async fn a_connection_that_says_nothing_is_closed_without_an_answer() {
     assert_eq!(proxy.connect().await.rest().await, b"");
 }
 
+/// RFC 9110 section 15.5.9.
 #[tokio::test]
 async fn a_body_that_stops_halfway_is_408() {
     let backend = Backend::at_head(|_| Reply::default().then(Step::Swallow)).await;
@@ -94,6 +99,7 @@ async fn a_slow_body_that_keeps_coming_is_waited_for() {
     assert_eq!(client.response().await.unwrap().status(), 200);
 }
 
+/// RFC 9112 section 9.5.
 #[tokio::test]
 async fn an_idle_connection_is_closed_in_time() {
     let backend = Backend::named("one").await;
@@ -112,6 +118,7 @@ async fn a_connection_that_waits_for_its_answer_is_not_idle() {
     assert_eq!(proxy.connect().await.get("/").await.text(), "late");
 }
 
+/// RFC 9112 section 9.6.
 #[tokio::test]
 async fn without_keep_alive_every_answer_is_the_last() {
     let backend = Backend::named("one").await;
@@ -121,6 +128,7 @@ async fn without_keep_alive_every_answer_is_the_last() {
     assert_eq!(client.rest().await, b"");
 }
 
+/// RFC 9112 section 9.6.
 #[tokio::test]
 async fn an_old_connection_ends_with_an_answer() {
     let backend = Backend::named("one").await;
@@ -170,6 +178,7 @@ async fn a_client_that_takes_a_little_now_and_then_is_not_cut() {
     }
 }
 
+/// RFC 9110 section 15.6.5.
 #[tokio::test]
 async fn a_backend_that_does_not_answer_in_time_is_504() {
     let backend = Backend::at_head(|_| Reply::default().then(Step::Swallow)).await;
@@ -193,6 +202,7 @@ async fn the_time_to_answer_begins_when_the_request_is_sent() {
     assert_eq!(client.response().await.unwrap().status(), 200);
 }
 
+/// RFC 9110 section 15.6.5.
 #[tokio::test]
 async fn a_backend_that_does_not_take_the_upload_is_504() {
     let backend = Backend::at_head(|_| Reply::default().then(Step::Hang)).await;
@@ -211,6 +221,7 @@ async fn a_backend_that_does_not_take_the_upload_is_504() {
     sending.abort();
 }
 
+/// RFC 9112 section 8.
 #[tokio::test]
 async fn a_backend_that_stops_in_the_middle_of_its_answer_is_cut() {
     let backend = Backend::start(|_| {
@@ -246,6 +257,7 @@ async fn with_route_timeout(backend: &Backend, timeout: &str) -> Proxy {
     Proxy::start(&pool_of(&[backend]).replace("pool = \"app\"", &with)).await
 }
 
+/// RFC 9110 section 15.6.5.
 #[tokio::test]
 async fn a_request_over_its_routes_time_is_504() {
     let backend = Backend::at_head(|_| Reply::default().then(Step::Swallow)).await;
@@ -254,6 +266,7 @@ async fn a_request_over_its_routes_time_is_504() {
     assert_eq!(backend.requests().len(), 1, "there is no time for another attempt");
 }
 
+/// RFC 9112 section 8.
 #[tokio::test]
 async fn an_answer_over_its_routes_time_is_cut_however_busy_it_is() {
     let piece = Step::Send(b"1\r\nx\r\n".to_vec());
@@ -271,6 +284,7 @@ async fn an_answer_over_its_routes_time_is_cut_however_busy_it_is() {
     assert!(response.len() < 2000 * 6, "long before its end");
 }
 
+/// RFC 9110 section 15.6.5.
 #[tokio::test]
 async fn a_backend_that_does_not_accept_in_time_is_504() {
     let full = FullBacklog::new().await;
