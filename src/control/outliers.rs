@@ -157,6 +157,10 @@ impl Outliers {
     }
 
     fn heed(&mut self, backend: &Arc<Backend>, alarm: Alarm) {
+        if !is_in_service(backend) {
+            // Of those who waited on it when it was judged, every few end with an alarm.
+            return;
+        }
         let snapshot = self.shared.snapshot.load_full();
         let Some(pool) = snapshot.pools.get(&backend.pool) else { return };
         let split = pool.state.split.load();
