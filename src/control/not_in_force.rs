@@ -1,6 +1,6 @@
 //! What a configuration asks for and this version does not do yet: told instead of passed over.
 
-use crate::config::model::{Pool, ProbeKind};
+use crate::config::model::Pool;
 use crate::config::{Diagnostic, Parsed};
 
 /// A warning for every setting that the file gives, that is checked, and that nothing acts on.
@@ -17,20 +17,12 @@ fn not_done(key: &str) -> String {
 fn of_pool(parsed: &Parsed, name: &str, pool: &Pool) -> Vec<Diagnostic> {
     let waiting = [
         ("swap", pool.versions.len() > 1),
-        ("health.drain_header", true),
-        ("health.drain_body", true),
         ("upstream.min_idle", pool.upstream.min_idle > 0),
         ("upstream.keepalive_request", true),
     ];
     let mut warnings = Vec::new();
     for (key, asked) in waiting {
         warnings.extend(asked.then(|| warning(parsed, &format!("pools.{name}.{key}"), not_done)));
-    }
-    if pool.health.probe == ProbeKind::Grpc {
-        let message = |key: &str| {
-            format!("`{key}`: this version does not ask by gRPC yet, it only opens a connection")
-        };
-        warnings.push(warning(parsed, &format!("pools.{name}.health.type"), message));
     }
     if pool.versions.len() > 1 {
         let message = |key: &str| {
@@ -73,8 +65,8 @@ mod tests {
     fn what_is_written_and_not_done_is_told() {
         let text = "backends = [\"127.0.0.1:1\"]\n\
                     upstream.min_idle = 2\n\
-                    [pools.app.health]\ntype = \"grpc\"";
-        let keys = ["pools.app.upstream.min_idle", "pools.app.health.type"];
+                    [pools.app.health]\ndrain_body = \"bye\"";
+        let keys = ["pools.app.upstream.min_idle"];
         assert_eq!(warnings(text), keys);
     }
 

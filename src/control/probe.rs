@@ -2,6 +2,7 @@
 //!
 //! When to ask, and what follows from the answer, is in `prober`.
 
+mod grpc;
 mod http;
 
 use std::io;
@@ -14,7 +15,7 @@ use ::http::{HeaderMap, HeaderValue};
 use rustix::io::Errno;
 use tokio::net::{TcpStream, UnixStream};
 
-use crate::health::{Expect, ProbeFailure, Settings};
+use crate::health::{DrainWish, Expect, ProbeFailure, Settings};
 use crate::state::pool::UpstreamSettings;
 use crate::state::tls::upstream_hint;
 use crate::state::{Address, Backend};
@@ -25,6 +26,8 @@ use crate::upstream::{self, dial};
 pub struct Check {
     /// What is asked.
     pub question: Question,
+    /// How a backend says in its answer that it is to be drained.
+    pub wish: DrainWish,
     /// From the start of one probe to the start of the next.
     pub interval: Duration,
     /// For one whole probe.
@@ -44,6 +47,18 @@ pub enum Question {
     Http(Box<HttpCheck>),
     /// Does a connection open?
     Connect,
+    /// Does `grpc.health.v1.Health/Check` say SERVING?
+    Grpc {
+        /// Of which service; empty: of the server as a whole.
+        service: Arc<str>,
+    },
+}
+
+/// What a sound backend said.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Answer {
+    /// It asks to be drained.
+    pub leaving: bool,
 }
 
 /// A GET and what must come back.
@@ -63,25 +78,33 @@ pub struct HttpCheck {
 ///
 /// # Errors
 /// What was found instead of a sound backend.
-pub async fn probe(check: &Check, backend: &Backend) -> Result<(), ProbeFailure> {
+pub async fn probe(check: &Check, backend: &Backend) -> Result<Answer, ProbeFailure> {
     match tokio::time::timeout(check.timeout, ask(check, backend)).await {
         Ok(outcome) => outcome,
         Err(_elapsed) => Err(ProbeFailure::TimedOut(check.timeout)),
     }
 }
 
-async fn ask(check: &Check, backend: &Backend) -> Result<(), ProbeFailure> {
+async fn ask(check: &Check, backend: &Backend) -> Result<Answer, ProbeFailure> {
     let resolved = backend.resolved.load().as_deref().copied();
     let target = resolved.map(|mut address| {
         address.set_port(check.port.unwrap_or(address.port()));
         address
     });
+    let (address, tls) = (&backend.address, check.upstream.tls.is_some());
+    let dial = async || {
+        let dialled = dial::connect(address, target, &check.upstream, false).await;
+        dialled.map_err(|error| not_connected(&error))
+    };
     match &check.question {
-        Question::Connect => connect(&backend.address, target).await.map_err(|e| connecting(&e)),
-        Question::Http(http) => {
-            let dialled = dial::connect(&backend.address, target, &check.upstream, false).await;
-            let dialled = dialled.map_err(|error| not_connected(&error))?;
-            http::ask(http, dialled, &backend.address, check.upstream.tls.is_some()).await
+        Question::Connect => {
+            connect(address, target).await.map_err(|error| connecting(&error))?;
+            Ok(Answer::default())
+        }
+        Question::Http(http) => http::ask(http, &check.wish, dial().await?, address, tls).await,
+        Question::Grpc { service } => {
+            grpc::ask(service, dial().await?, address, tls).await?;
+            Ok(Answer::default())
         }
     }
 }

@@ -9,10 +9,10 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
-use super::probe::{Check, probe};
+use super::probe::{Answer, Check, probe};
 use super::publisher::Publisher;
 use super::transition::publish;
-use crate::health::{ProbeFailure, State};
+use crate::health::{ProbeFailure, State, Transition};
 use crate::state::{Address, Backend, Mail, Shared};
 
 /// Between two probes of a backend under suspicion; no two follow each other sooner.
@@ -96,7 +96,7 @@ impl Prober {
     }
 
     /// Takes in the outcome of a probe that began then.
-    fn take(&self, outcome: Result<(), ProbeFailure>, started: Instant) {
+    fn take(&self, outcome: Result<Answer, ProbeFailure>, started: Instant) {
         if let Err(ProbeFailure::NotAsked(reason)) = &outcome {
             tracing::debug!(backend = &*self.backend.label, "cannot probe: {reason}");
         } else {
@@ -127,7 +127,7 @@ impl Prober {
         &self,
         check: &Check,
         addresses: &mut Vec<SocketAddr>,
-    ) -> Result<(), ProbeFailure> {
+    ) -> Result<Answer, ProbeFailure> {
         if let Address::Name { host, port } = &self.backend.address {
             self.resolve((host, *port), check.timeout, addresses).await?;
         }
@@ -189,20 +189,26 @@ impl Prober {
         }
     }
 
-    fn count(&self, outcome: &Result<(), ProbeFailure>, elapsed: Duration) {
+    fn count(&self, outcome: &Result<Answer, ProbeFailure>, elapsed: Duration) {
         let probes = &self.backend.probes;
         let counter = if outcome.is_ok() { &probes.passed } else { &probes.failed };
         counter.add(1);
         probes.duration.observe(elapsed);
     }
 
-    fn judge(&self, outcome: Result<(), ProbeFailure>) {
+    fn judge(&self, outcome: Result<Answer, ProbeFailure>) {
         let now = self.shared.uptime();
         if outcome.is_ok() {
             self.backend.yardstick.set_cleared(now);
             self.backend.suspected.store(false, Ordering::Relaxed);
         }
-        let transition = self.backend.health().on_probe(now, outcome);
-        publish(&self.shared, &self.publisher, &self.backend, transition.as_slice());
+        let wish = outcome.as_ref().ok().map(|answer| answer.leaving);
+        let transitions: Vec<Transition> = {
+            let mut health = self.backend.health();
+            let verdict = health.on_probe(now, outcome.map(drop));
+            let wish = wish.and_then(|leaving| health.on_wish(now, leaving));
+            verdict.into_iter().chain(wish).collect()
+        };
+        publish(&self.shared, &self.publisher, &self.backend, &transitions);
     }
 }

@@ -10,6 +10,7 @@
 mod support;
 
 mod affinity;
+mod asked_health;
 mod balancing;
 mod bodies;
 mod breaker;

@@ -34,11 +34,15 @@ pub(super) fn health(s: &mut Section) -> Health {
         s.forbid(&HTTP_PROBE_KEYS, &reason);
         s.forbid(&["drain_header", "drain_body"], &reason);
     }
+    let service = s.get("service", text).unwrap_or_default();
+    if kind != ProbeType::Grpc {
+        s.forbid(&["service"], &format!("has no meaning with `type = \"{kind}\"`"));
+    }
     Health {
         probe: match kind {
             ProbeType::Http => ProbeKind::Http(http),
             ProbeType::Tcp => ProbeKind::Tcp,
-            ProbeType::Grpc => ProbeKind::Grpc,
+            ProbeType::Grpc => ProbeKind::Grpc { service },
         },
         interval: s.get_or("interval", default.interval, positive_duration),
         timeout: s.get_or("timeout", default.timeout, positive_duration),

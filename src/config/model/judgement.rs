@@ -96,7 +96,10 @@ pub enum ProbeKind {
     /// A TCP connection that must open.
     Tcp,
     /// `grpc.health.v1.Health/Check`, which must say SERVING.
-    Grpc,
+    Grpc {
+        /// Of which service; empty: of the server as a whole.
+        service: String,
+    },
 }
 
 /// A GET and what must come back; for health checks and for smoke tests.

@@ -366,8 +366,9 @@ fn a_full_file_becomes_values() {
 #[test]
 fn without_a_section_health_is_a_connection() {
     assert_eq!(config_of(&with("")).pools["app"].health.probe, ProbeKind::Tcp);
-    let config = config_of(&with("health = { type = \"grpc\", port = 9 }"));
-    assert_eq!(config.pools["app"].health.probe, ProbeKind::Grpc);
+    let config = config_of(&with("health = { type = \"grpc\", port = 9, service = \"a.B\" }"));
+    let probe = ProbeKind::Grpc { service: "a.B".to_owned() };
+    assert_eq!(config.pools["app"].health.probe, probe);
 }
 
 #[test]
@@ -393,6 +394,10 @@ fn what_protects_a_pool() {
         (
             "health = { type = \"tcp\", drain_header = \"X\" }",
             "pools.app.health.drain_header: `drain_header` has no meaning with `type = \"tcp\"`",
+        ),
+        (
+            "health.service = \"a.B\"",
+            "pools.app.health.service: `service` has no meaning with `type = \"http\"`",
         ),
         (
             "health.drain_header = \"X Y\"",

@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use crate::config::{Diagnostic, model};
 use crate::control::probe::{Check, HttpCheck, Question};
-use crate::health::{Expect, FlapSettings, Settings, StatusRanges};
+use crate::health::{DrainWish, Expect, FlapSettings, Settings, StatusRanges};
 use crate::state::pool::UpstreamSettings;
 
 pub(super) fn settings(pool: &model::Pool) -> Settings {
@@ -39,8 +39,14 @@ pub(super) fn check(
                 })?;
                 Question::Http(Box::new(check))
             }
-            // Until the gRPC health protocol is spoken, a connection is what can be asked for.
-            model::ProbeKind::Tcp | model::ProbeKind::Grpc => Question::Connect,
+            model::ProbeKind::Tcp => Question::Connect,
+            model::ProbeKind::Grpc { service } => {
+                Question::Grpc { service: service.as_str().into() }
+            }
+        },
+        wish: DrainWish {
+            header: health.drain_header.as_deref().map(Arc::from),
+            body: health.drain_body.as_deref().map(Arc::from),
         },
         interval: health.interval,
         timeout: health.timeout,

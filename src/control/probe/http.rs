@@ -12,22 +12,23 @@ use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::task::JoinSet;
 
-use super::HttpCheck;
-use crate::health::{Expect, ProbeFailure};
+use super::{Answer, HttpCheck};
+use crate::health::{DrainWish, Expect, ProbeFailure};
 use crate::state::Address;
 use crate::upstream::dial::Dialled;
 
 /// As much of a body as is looked at.
 const MAX_BODY_BYTES: usize = 64 * 1024;
 
-const USER_AGENT: HeaderValue = HeaderValue::from_static("tidegate-probe");
+pub(super) const USER_AGENT: HeaderValue = HeaderValue::from_static("tidegate-probe");
 
 pub(super) async fn ask(
     check: &HttpCheck,
+    wish: &DrainWish,
     dialled: Dialled,
     address: &Address,
     tls: bool,
-) -> Result<(), ProbeFailure> {
+) -> Result<Answer, ProbeFailure> {
     let request = request(check, address, tls, dialled.h2)?;
     let io = TokioIo::new(dialled.stream);
     // Ends the connection when the answer is judged or the time is up.
@@ -43,15 +44,35 @@ pub(super) async fn ask(
         driver.spawn(async { drop(connection.await) });
         sender.send_request(request).await
     };
-    judge(&check.expect, response.map_err(|error| broken(&error))?).await
+    judge(&check.expect, wish, response.map_err(|error| broken(&error))?).await
 }
 
-async fn judge(expect: &Expect, response: Response<Incoming>) -> Result<(), ProbeFailure> {
-    expect.head(response.status().as_u16())?;
-    if !expect.needs_body() {
-        return Ok(());
+async fn judge(
+    expect: &Expect,
+    wish: &DrainWish,
+    response: Response<Incoming>,
+) -> Result<Answer, ProbeFailure> {
+    const LEAVING: Answer = Answer { leaving: true };
+    let status = response.status().as_u16();
+    if wish.in_head(|name| response.headers().contains_key(name)) {
+        return Ok(LEAVING);
     }
-    let mut body = response.into_body();
+    let expected = expect.head(status);
+    let wish_in_body = wish.needs_body(status);
+    if !wish_in_body && (expected.is_err() || !expect.needs_body()) {
+        return expected.map(|()| Answer::default());
+    }
+    let body = read(response.into_body()).await?;
+    if wish_in_body && wish.in_body(&body) {
+        return Ok(LEAVING);
+    }
+    expected?;
+    expect.body(&body)?;
+    Ok(Answer::default())
+}
+
+/// As much of a body as is looked at.
+async fn read(mut body: Incoming) -> Result<Vec<u8>, ProbeFailure> {
     let mut read = Vec::new();
     while read.len() < MAX_BODY_BYTES
         && let Some(frame) = body.frame().await
@@ -61,7 +82,7 @@ async fn judge(expect: &Expect, response: Response<Incoming>) -> Result<(), Prob
             read.extend_from_slice(&data[..data.len().min(room)]);
         }
     }
-    expect.body(&read)
+    Ok(read)
 }
 
 fn request(
@@ -70,11 +91,7 @@ fn request(
     tls: bool,
     h2: bool,
 ) -> Result<Request<Empty<Bytes>>, ProbeFailure> {
-    let host = match (&check.host, address) {
-        (Some(host), _) => host.clone(),
-        (None, Address::Unix(_)) => HeaderValue::from_static("localhost"),
-        (None, address) => HeaderValue::try_from(address.to_string()).map_err(cannot_ask)?,
-    };
+    let host = check.host.clone().map_or_else(|| own_host(address), Ok)?;
     let mut request = Request::new(Empty::new());
     let mut uri = Parts::default();
     uri.path_and_query = Some(check.path.clone());
@@ -97,11 +114,19 @@ fn request(
     Ok(request)
 }
 
-fn cannot_ask(error: impl Into<http::Error>) -> ProbeFailure {
+/// The backend's own name for a Host field.
+pub(super) fn own_host(address: &Address) -> Result<HeaderValue, ProbeFailure> {
+    match address {
+        Address::Unix(_) => Ok(HeaderValue::from_static("localhost")),
+        address => HeaderValue::try_from(address.to_string()).map_err(cannot_ask),
+    }
+}
+
+pub(super) fn cannot_ask(error: impl Into<http::Error>) -> ProbeFailure {
     ProbeFailure::Other(format!("the check cannot be sent: {}", error.into()).into())
 }
 
-fn broken(error: &hyper::Error) -> ProbeFailure {
+pub(super) fn broken(error: &hyper::Error) -> ProbeFailure {
     if error.is_parse() || error.is_parse_status() || error.is_parse_too_large() {
         return ProbeFailure::Other(format!("not an HTTP answer: {error}").into());
     }

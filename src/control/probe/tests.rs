@@ -21,6 +21,7 @@ fn upstream(protocol: Protocol) -> Arc<UpstreamSettings> {
 fn check(question: Question) -> Check {
     Check {
         question,
+        wish: DrainWish::default(),
         interval: Duration::from_millis(20),
         timeout: Duration::from_secs(5),
         port: None,
@@ -72,9 +73,43 @@ async fn server(answer: &'static str) -> (SocketAddr, tokio::task::JoinHandle<St
 }
 
 async fn outcome(http: HttpCheck, answer: &'static str) -> Result<(), String> {
+    wished(http, DrainWish::default(), answer).await.map(drop)
+}
+
+async fn wished(http: HttpCheck, wish: DrainWish, answer: &'static str) -> Result<bool, String> {
     let (address, _served) = server(answer).await;
-    let check = check(Question::Http(Box::new(http)));
-    probe(&check, &backend(address)).await.map_err(|failure| failure.to_string())
+    let check = Check { wish, ..check(Question::Http(Box::new(http))) };
+    let answer = probe(&check, &backend(address)).await;
+    answer.map(|answer| answer.leaving).map_err(|failure| failure.to_string())
+}
+
+#[tokio::test]
+async fn a_wish_to_be_drained_is_no_failure() {
+    let wish = DrainWish { header: Some("X-Drain".into()), body: Some("bye".into()) };
+    let body = |body: &str| HttpCheck {
+        expect: Expect { body: Some(body.into()), ..Expect::default() },
+        ..get("/")
+    };
+    for (http, answer, expected) in [
+        (get("/"), "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", Ok(false)),
+        (get("/"), "HTTP/1.1 200 OK\r\nx-drain: 1\r\nContent-Length: 0\r\n\r\n", Ok(true)),
+        (get("/"), "HTTP/1.1 500 Oh\r\nX-Drain:\r\nContent-Length: 0\r\n\r\n", Ok(true)),
+        (get("/"), "HTTP/1.1 503 No\r\nContent-Length: 8\r\n\r\ngood bye", Ok(true)),
+        (body("ok"), "HTTP/1.1 503 No\r\nContent-Length: 3\r\n\r\nbye", Ok(true)),
+        (body("ok"), "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nok bye", Ok(false)),
+        (
+            get("/"),
+            "HTTP/1.1 503 No\r\nContent-Length: 2\r\n\r\nok",
+            Err("status 503, expected 200-399".to_owned()),
+        ),
+        (
+            get("/"),
+            "HTTP/1.1 500 No\r\nContent-Length: 3\r\n\r\nbye",
+            Err("status 500, expected 200-399".to_owned()),
+        ),
+    ] {
+        assert_eq!(wished(http, wish.clone(), answer).await, expected, "{answer}");
+    }
 }
 
 #[tokio::test]
@@ -83,7 +118,7 @@ async fn asks_as_told() {
     http.headers.insert("x-probe", HeaderValue::from_static("yes"));
     let (address, served) = server("HTTP/1.1 204 No Content\r\n\r\n").await;
     let passed = probe(&check(Question::Http(Box::new(http))), &backend(address)).await;
-    assert_eq!(passed, Ok(()));
+    assert_eq!(passed, Ok(Answer::default()));
     let asked = served.await.unwrap();
     assert!(asked.starts_with("GET /health?deep=1 HTTP/1.1\r\n"), "{asked}");
     let host = format!("host: {address}\r\n");
@@ -149,7 +184,7 @@ async fn a_connection_is_enough_where_no_more_is_asked() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let check = check(Question::Connect);
-    assert_eq!(probe(&check, &backend(address)).await, Ok(()));
+    assert_eq!(probe(&check, &backend(address)).await, Ok(Answer::default()));
     drop(listener);
     assert_eq!(probe(&check, &backend(address)).await, Err(ProbeFailure::Refused));
 }
@@ -160,7 +195,10 @@ async fn another_port_can_be_asked() {
     let address = listener.local_addr().unwrap();
     let mut check = check(Question::Connect);
     check.port = Some(address.port());
-    assert_eq!(probe(&check, &backend(SocketAddr::from(([127, 0, 0, 1], 1)))).await, Ok(()));
+    assert_eq!(
+        probe(&check, &backend(SocketAddr::from(([127, 0, 0, 1], 1)))).await,
+        Ok(Answer::default())
+    );
 }
 
 #[tokio::test]
@@ -177,6 +215,6 @@ async fn a_backend_that_speaks_http2_only_is_asked_so() {
     });
     let mut check = check(Question::Http(Box::new(get("/up"))));
     check.upstream = upstream(Protocol::H2);
-    assert_eq!(probe(&check, &backend(address)).await, Ok(()));
+    assert_eq!(probe(&check, &backend(address)).await, Ok(Answer::default()));
     assert_eq!(served.await.unwrap(), format!("http://{address}/up"));
 }
