@@ -18,8 +18,10 @@ use serde::Serialize;
 pub use backend::{BackendExplanation, TransitionView, backend};
 
 use crate::balance::{Condition, Policy, Tier, client_hash, score};
+use crate::health::BreakerState;
 use crate::state::pool::{NotPicked, PickWish, Share};
 use crate::state::route::{HostMatch, NoRoute};
+use crate::state::snapshot::Fallback;
 use crate::state::{Listener, Member, Pool, Shared, Snapshot, Target, Version};
 
 /// Requests that are sent through the pick in thought.
@@ -151,7 +153,10 @@ pub fn request(shared: &Shared, ask: &Ask) -> Result<RequestExplanation, AskErro
             told.route_why = format!("it takes {}; {}", route.takes, host_words(by));
             match &route.target {
                 Target::Redirect(redirect) => told.answer = Some(redirect.status.to_string()),
-                Target::Pool(pool) => explain_pool(pool, ask, &mut told),
+                Target::Pool(pool) => {
+                    explain_pool(pool, ask, &mut told);
+                    told.answer = refusal(pool, route.fallback.as_ref(), shared);
+                }
             }
         }
     }
@@ -198,6 +203,20 @@ fn no_route(why: NoRoute, host: &str, path: &str) -> String {
             format!("no route for the host takes the path {path}: {}", host_words(by))
         }
     }
+}
+
+/// What is answered without a pick, as long as the pool's circuit breaker is open.
+fn refusal(pool: &Pool, fallback: Option<&Fallback>, shared: &Shared) -> Option<String> {
+    pool.circuit_breaker?;
+    let BreakerState::Open { .. } = pool.state.breaker.look(shared.uptime()).state else {
+        return None;
+    };
+    let answer = match fallback {
+        None => "503".to_owned(),
+        Some(Fallback::Static(answer)) => format!("the fallback's file with {}", answer.status),
+        Some(Fallback::Pool(other)) => format!("what the fallback, pool {}, answers", other.name),
+    };
+    Some(format!("{answer} (the circuit breaker is open)"))
 }
 
 fn explain_pool(pool: &Pool, ask: &Ask, told: &mut RequestExplanation) {
@@ -271,6 +290,8 @@ fn candidate(version: &Version, index: usize, member: &Member, part: f64) -> Can
         "at the limit of its requests".to_owned()
     } else if backend.suspected.load(Ordering::Relaxed) {
         "under suspicion: others are preferred".to_owned()
+    } else if backend.on_trial.load(Ordering::Relaxed) {
+        "on trial after an ejection: one request at a time while others can serve".to_owned()
     } else if ratio < 1.0 {
         format!("gets {:.0}% of its share: it is new, has recovered, or is slow", ratio * 100.0)
     } else {
