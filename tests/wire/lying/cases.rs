@@ -27,6 +27,9 @@ async fn every_malformed_head() {
 const WELL: &[Case] = &[
     Case::new("content length", "9112 6.3", b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc", Passed(200, "abc")),
     Case::new("chunked", "9112 7.1", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n", Passed(200, "abc")),
+    Case::new("trailers in one piece", "9112 7.1.2", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nX-Sum: 1\r\n\r\n", Passed(200, "abc")),
+    Case::new("announced trailers in one piece", "9110 6.6.2", b"HTTP/1.1 200 OK\r\nTrailer: X-Sum\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nX-Sum: 1\r\n\r\n", Passed(200, "abc")),
+    Case::new("chunk extensions", "9112 7.1.1", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3;a=\"b;c\" ;d\r\nabc\r\n0;e\r\n\r\n", Passed(200, "abc")),
     Case::new("no reason", "9112 4", b"HTTP/1.1 200\r\nContent-Length: 0\r\n\r\n", Passed(200, "")),
     Case::new("until close", "9112 6.3", b"HTTP/1.1 200 OK\r\n\r\nabc", Last(200, "abc")).closing(),
     Case::new("until close without a body", "9112 6.3", b"HTTP/1.1 200 OK\r\n\r\n", Last(200, "")).closing(),
@@ -66,6 +69,8 @@ const LENGTH: &[Case] = &[
     Case::new("a chunk of 17 digits", "9112 7.1", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n00000000000000003\r\nabc\r\n", Refused),
     Case::new("a chunk longer than its size", "9112 7.1", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabcd\r\n0\r\n\r\n", Refused),
     Case::new("a chunk with a bare LF", "9112 2.2", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\nabc\n0\n\n", Refused),
+    Case::new("a chunk extension with a bare CR", "9112 7.1.1", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3;a\rb\r\nabc\r\n0\r\n\r\n", Refused),
+    Case::new("a chunk extension with an open quote", "9112 7.1.1", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3;a=\"b\r\nabc\r\n0\r\n\r\n", Refused),
     Case::new("a trailer with a bare LF", "9112 2.2", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nX: y\n\r\n", Refused),
 ];
 
