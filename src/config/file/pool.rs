@@ -22,18 +22,21 @@ pub(super) fn pool(s: &mut Section, name: Located<String>) -> Pool {
         let message = "`swap` has no effect: this pool has no versions to swap";
         s.warn_at("swap", message, "put the backends under `versions`, or remove it");
     }
+    let limit =
+        s.get_or("max_requests_per_backend", default.max_requests_per_backend, count_or_none);
+    let queue = s.table("queue", queue);
+    if limit.is_none() && queue != default.queue {
+        let message = "nobody waits in this `queue`: the backends have no limit";
+        s.warn_at("queue", message, "set `max_requests_per_backend`, or remove it");
+    }
     Pool {
         name,
         policy: s.get_or("policy", default.policy, choice::<Policy>),
         active: active(s, &versions),
         versions,
         affinity: s.optional_table("affinity", affinity).flatten(),
-        max_requests_per_backend: s.get_or(
-            "max_requests_per_backend",
-            default.max_requests_per_backend,
-            count_or_none,
-        ),
-        queue: s.table("queue", queue),
+        max_requests_per_backend: limit,
+        queue,
         slow_start: s.get_or("slow_start", default.slow_start, duration),
         panic_threshold: s.get_or("panic_threshold", default.panic_threshold, share),
         all_down: s.get_or("all_down", default.all_down, choice::<AllDown>),

@@ -175,6 +175,10 @@ fn warnings() {
         ),
         ("swap = {}", "pools.app.swap: `swap` has no effect: this pool has no versions to swap"),
         (
+            "queue = { size = 5 }",
+            "pools.app.queue: nobody waits in this `queue`: the backends have no limit",
+        ),
+        (
             "upstream.tls = { verify = false }",
             "pools.app.upstream.tls.verify: backends are not verified: anyone on the way can be one",
         ),
