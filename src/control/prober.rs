@@ -90,9 +90,11 @@ impl Prober {
         }
     }
 
+    /// It is under suspicion, and its probes have not confirmed that: by their own verdict, whatever
+    /// was decided by hand.
     fn is_suspect(&self) -> bool {
         self.backend.suspected.load(Ordering::Relaxed)
-            && self.backend.health().state() != State::Unhealthy
+            && self.backend.health().verdict() != Some(false)
     }
 
     /// Takes in the outcome of a probe that began then.
