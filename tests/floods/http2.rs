@@ -11,8 +11,10 @@ use crate::support::h2_wire::{
     RST_STREAM, SETTINGS, WHOLE, WINDOW_UPDATE, block, frame, request,
 };
 
-/// Attackers at once.
+/// Attackers at once,
 const CONNECTIONS: usize = 20;
+/// and those whose every stream reaches the backend, which is in this process.
+const ASKING: usize = 16;
 /// Streams of one connection, below its limit.
 const STREAMS: u32 = 120;
 /// Between two rounds: as fast as it is taken would measure this machine.
@@ -80,10 +82,14 @@ impl Attack {
 }
 
 async fn flood(name: &'static str, attack: Attack) {
+    flood_by(CONNECTIONS, name, attack).await;
+}
+
+async fn flood_by(connections: usize, name: &'static str, attack: Attack) {
     Flood::new(name)
         .over_http2()
         .memory_each(16 + 1024 + STREAMS as u64 * 18)
-        .run(CONNECTIONS, move |target, _| attack.clone().go_on(target))
+        .run(connections, move |target, _| attack.clone().go_on(target))
         .await;
 }
 
@@ -218,7 +224,7 @@ async fn hpack_bomb() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn stream_churn() {
     let attack = Attack::rounds(|round| each(ten(round), |stream| get(stream, "/slow")));
-    flood("stream_churn", attack).await;
+    flood_by(ASKING, "stream_churn", attack).await;
 }
 
 /// RFC 9113 section 5.2: uploads that begin, all that a connection's window takes, and never end.
