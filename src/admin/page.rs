@@ -1,27 +1,35 @@
-//! The status page: everything at a glance, without scripts and without anything from elsewhere.
+//! The status page: everything at a glance, without anything from elsewhere. A small script keeps it
+//! true by `/api/events`; without scripts it loads itself anew.
+
+mod swaps;
 
 use std::fmt::Write;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use aws_lc_rs::digest::{SHA256, digest};
 use axum::http::HeaderValue;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use serde_json::Value;
 
 use crate::control::Readiness;
 use crate::control::status::{BackendStatus, PoolStatus, Status};
+use crate::state::Event;
 
 const STYLE: &str = include_str!("page.css");
-/// Seconds after which the page loads itself anew.
+const SCRIPT: &str = include_str!("page.js");
+/// Seconds after which the page loads itself anew where scripts are off.
 const REFRESH: u32 = 2;
 
-/// Allows nothing but the page's own style, known by its hash.
+/// Allows nothing but the page's own style and script, known by their hashes, and asking us.
 pub(super) fn content_security_policy() -> HeaderValue {
     static POLICY: LazyLock<HeaderValue> = LazyLock::new(|| {
-        let hash = BASE64_STANDARD.encode(digest(&SHA256, STYLE.as_bytes()));
+        let hash = |text: &str| BASE64_STANDARD.encode(digest(&SHA256, text.as_bytes()));
         let policy = format!(
-            "default-src 'none'; style-src 'sha256-{hash}'; base-uri 'none'; form-action 'none'; \
-             frame-ancestors 'none'"
+            "default-src 'none'; style-src 'sha256-{}'; script-src 'sha256-{}'; \
+             connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+            hash(STYLE),
+            hash(SCRIPT),
         );
         // Base64 and the text above are visible ASCII; should that change, nothing is allowed.
         HeaderValue::from_str(&policy)
@@ -30,15 +38,22 @@ pub(super) fn content_security_policy() -> HeaderValue {
     POLICY.clone()
 }
 
-/// The page as HTML.
-pub(super) fn render(status: &Status, readiness: &Readiness) -> String {
+/// The page as HTML, with the reports of the last swaps and the last events.
+pub(super) fn render(
+    status: &Status,
+    readiness: &Readiness,
+    reports: &[Value],
+    events: &[Arc<Event>],
+) -> String {
     let mut page = Page::default();
     page.head(status, readiness);
     for (name, pool) in &status.pools {
-        page.pool(name, pool);
+        page.pool(name, pool, reports);
     }
+    page.reports(reports);
     page.listeners(status);
-    page.0.push_str("</main>\n");
+    page.events(events);
+    page.raw(format_args!("</main>\n<script>{SCRIPT}</script>\n"));
     page.0
 }
 
@@ -59,9 +74,9 @@ impl Page {
         };
         self.raw(format_args!(
             "<!doctype html>\n<html lang=\"en\"><meta charset=\"utf-8\">\
-             <meta http-equiv=\"refresh\" content=\"{REFRESH}\">\
+             <noscript><meta http-equiv=\"refresh\" content=\"{REFRESH}\"></noscript>\
              <meta name=\"viewport\" content=\"width=device-width\">\
-             <title>Tidegate</title><style>{STYLE}</style>\n<main>\
+             <title>Tidegate</title><style>{STYLE}</style>\n<body><main>\
              <header><h1>Tidegate</h1><p><b class=\"{class}\">{ready}</b>\
              <span>version {}</span><span>up {}</span><span>configuration {}</span></p></header>\n",
             Text(status.version),
@@ -70,22 +85,21 @@ impl Page {
         ));
     }
 
-    fn pool(&mut self, name: &str, pool: &PoolStatus) {
+    fn pool(&mut self, name: &str, pool: &PoolStatus, reports: &[Value]) {
         self.raw(format_args!(
             "<section><h2>{}</h2><p><span>{}</span>",
             Text(name),
             Text(pool.policy)
         ));
         let several = pool.versions.len() > 1 || !pool.active.is_empty();
-        for (version, facts) in pool.versions.iter().filter(|_| several) {
-            let share = facts.share * 100.0;
-            self.raw(format_args!("<span>{} takes {share:.0}%</span>", Text(version)));
-        }
         self.0.push_str("</p>\n");
+        if several {
+            self.versions(pool, reports);
+        }
         for note in &pool.notes {
             self.raw(format_args!("<p><b class=\"unhealthy\">{}</b></p>\n", Text(note)));
         }
-        self.0.push_str("<table><tr>");
+        self.0.push_str("<table class=\"backends\"><tr>");
         let version = if several { &["Version"][..] } else { &[] };
         for title in version.iter().chain(&["Backend", "State", "Since", "In flight", "Why"]) {
             self.raw(format_args!("<th>{title}"));
@@ -228,7 +242,7 @@ mod tests {
             swaps: None,
         };
         let mut page = Page::default();
-        page.pool("app", &pool);
+        page.pool("app", &pool, &[]);
         assert!(!page.0.contains("<script"));
         assert!(
             page.0.contains("said &quot;&lt;script&gt;alert(&#39;&amp;&#39;)&lt;/script&gt;&quot;")

@@ -21,7 +21,7 @@ use super::guard::{self, Guard};
 use super::{AdminState, backends, events, explain, page, swaps};
 use crate::control::plan::{Draft, ReloadPlan};
 use crate::control::{Readiness, ReloadError, ReloadReport, Status};
-use crate::telemetry::{AccessLog, metrics};
+use crate::telemetry::{AccessLog, date, metrics};
 
 /// Largest request body, in bytes.
 const MAX_BODY: usize = 16 * 1024;
@@ -102,7 +102,11 @@ async fn status(State(state): State<AdminState>) -> Json<Status> {
 }
 
 async fn show_page(State(state): State<AdminState>) -> Response {
-    let html = page::render(&state.control.status(), &state.control.readiness());
+    let reports = state.control.reports();
+    let reports: Vec<Value> = reports.iter().take(10).map(|report| report.json(date)).collect();
+    let events = state.shared.feed.latest(15);
+    let (status, readiness) = (state.control.status(), state.control.readiness());
+    let html = page::render(&status, &readiness, &reports, &events);
     let fields = [
         (CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8")),
         (CONTENT_SECURITY_POLICY, page::content_security_policy()),
