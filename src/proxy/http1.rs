@@ -73,7 +73,12 @@ pub async fn serve(state: &Rc<ConnectionState>, link: SharedLink) {
     // A switch that was agreed on and could not be told. It holds the connection that holds it.
     drop(state.tunnel.take());
     let (status, reason) = match end {
-        Over::Done(Next::Tunnel(tunnel)) => return tunnel.run().await,
+        Over::Done(Next::Tunnel(tunnel)) => {
+            // Tunnels live long.
+            drop(link);
+            state.park();
+            return tunnel.run().await;
+        }
         Over::Done(Next::Linger) => return Box::pin(linger(&link)).await,
         Over::Done(Next::Refuse(violation)) => (violation.status(), violation.label()),
         Over::SlowHead => (error::SLOW_HEAD, "slow_head"),

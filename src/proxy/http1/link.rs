@@ -394,7 +394,9 @@ impl Link {
     /// Gives the connection up: the bytes that were read from it, and the stream.
     pub fn give_up(&mut self) -> (Bytes, Option<ClientStream>) {
         // A copy, since the buffer may be large and its end far.
-        (Bytes::copy_from_slice(&self.buffer), self.stream.take())
+        let early = Bytes::copy_from_slice(&self.buffer);
+        self.buffer = BytesMut::new();
+        (early, self.stream.take())
     }
 
     /// Closes the connection with a reset. One with TLS ends without its last word, which says the
