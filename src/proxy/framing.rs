@@ -160,9 +160,12 @@ impl Scanner {
         &self.spans
     }
 
-    /// Gives back what an idle connection can do without.
+    /// Gives back what a connection can do without between requests. In the middle of one that is
+    /// nothing.
     pub fn release(&mut self) {
-        self.spans = Vec::new();
+        if matches!(self.state, State::Start { .. }) {
+            self.spans = Vec::new();
+        }
     }
 
     /// The upgrade that a request asked for was not made: requests go on. Does nothing in any

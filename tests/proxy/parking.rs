@@ -106,6 +106,22 @@ async fn requests_that_come_together_are_all_answered() {
 }
 
 #[tokio::test]
+async fn a_head_that_is_parked_in_its_middle_loses_nothing() {
+    let backend = Backend::named("one").await;
+    let proxy = before(&backend).await;
+    let mut client = proxy.connect().await;
+    let one = "GET / HTTP/1.1\r\nHost: test\r\n\r\n";
+    client.send(format!("{one}GET /next HTTP/1.1\r\nHost: test\r\nX-One: 1\r\nX-T")).await;
+    assert_eq!(client.response().await.unwrap().status(), 200);
+    parked(&proxy, 1).await;
+    client.send("wo: 2\r\n\r\n").await;
+    assert_eq!(client.response().await.unwrap().status(), 200);
+    let asked = &backend.requests()[1];
+    assert_eq!(asked.start, "GET /next HTTP/1.1");
+    assert_eq!([asked.field("x-one"), asked.field("x-two")], [Some("1"), Some("2")]);
+}
+
+#[tokio::test]
 async fn empty_lines_behind_a_request_are_no_part_of_the_next() {
     let backend = Backend::named("one").await;
     let proxy = before(&backend).await;

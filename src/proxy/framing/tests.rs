@@ -224,6 +224,17 @@ fn is_small_and_frees_its_buffer() {
     assert!(scanner.scratch.is_none());
 }
 
+#[test]
+fn what_was_found_of_a_head_outlives_a_release() {
+    let mut scanner = Scanner::new(LIMITS);
+    scanner.feed(b"GET / HTTP/1.1\r\nHost: a\r\n");
+    scanner.release();
+    scanner.feed(b"X: y\r\n\r\n");
+    assert_eq!(scanner.spans().len(), 2);
+    scanner.release();
+    assert!(scanner.spans().is_empty());
+}
+
 /// A valid request and the phase's boundaries in it.
 fn request(rng: &mut Rng) -> (Vec<u8>, usize) {
     let mut bytes = Vec::new();
