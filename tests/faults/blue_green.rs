@@ -7,9 +7,9 @@ use tempfile::TempDir;
 
 use crate::backend::{Behaviour, HEALTH};
 use crate::connection::Target;
-use crate::program::{self, Program};
+use crate::program::Program;
 use crate::replica::Replica;
-use crate::site::command;
+use crate::site;
 use crate::support::{eventually, proxy, tls};
 
 /// The proxy and both versions.
@@ -42,7 +42,7 @@ impl BlueGreen {
             list(&blue),
             list(&green),
         );
-        let program = Program::start_by(command(), "state_dir = \"state\"", &config).await;
+        let program = Program::start_by(site::command(), "state_dir = \"state\"", &config).await;
         let plain = program.http().await.into();
         let https = program.address("https").await;
         let secured = Target { address: https, tls: Some(tls::client(&[b"http/1.1"])) };
@@ -87,11 +87,7 @@ impl BlueGreen {
 
     /// A command that talks to the proxy, to its end.
     pub async fn command(&self, arguments: &[&str]) -> Output {
-        let path = self.program.config_path();
-        let all = [arguments, &["-c", path.to_str().unwrap()]].concat();
-        let all: Vec<String> = all.into_iter().map(str::to_owned).collect();
-        let run = move || program::run(&all.iter().map(String::as_str).collect::<Vec<_>>());
-        tokio::task::spawn_blocking(run).await.unwrap()
+        site::ask(&self.program, arguments).await
     }
 
     /// Makes every replica of green behave so.

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::net::SocketAddr;
-use std::process::Command;
+use std::process::{Command, Output};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use tokio::time::{Instant, interval};
 
 use crate::backend::HEALTH;
 use crate::machine::Starvation;
-use crate::program::{self, Program};
+use crate::program::Program;
 use crate::replica::Replica;
 use crate::support::eventually;
 
@@ -58,10 +58,22 @@ impl Site {
 
 /// `tidegate run`, the one that was built with this test or the one that is named.
 pub fn command() -> Command {
-    let path = std::env::var_os(PROGRAM);
-    let mut command = Command::new(path.unwrap_or_else(|| env!("CARGO_BIN_EXE_tidegate").into()));
+    let mut command = tidegate();
     command.arg("run");
     command
+}
+
+fn tidegate() -> Command {
+    let path = std::env::var_os(PROGRAM);
+    Command::new(path.unwrap_or_else(|| env!("CARGO_BIN_EXE_tidegate").into()))
+}
+
+/// Another command of it, about this program, to its end.
+pub async fn ask(program: &Program, arguments: &[&str]) -> Output {
+    let mut command = tidegate();
+    command.args(arguments).arg("-c").arg(program.config_path());
+    command.env_remove("TIDEGATE_ADMIN").env_remove("TIDEGATE_TOKEN");
+    tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
 }
 
 /// What the status says of a backend.
@@ -111,9 +123,7 @@ pub async fn states(program: &Program) -> HashMap<SocketAddr, Standing> {
 
 /// The same by the command `tidegate status --json`.
 pub async fn told_by_command(program: &Program) -> HashMap<SocketAddr, Standing> {
-    let path = program.config_path().to_str().unwrap().to_owned();
-    let run = move || program::run(&["status", "--json", "-c", &path]);
-    let output = tokio::task::spawn_blocking(run).await.unwrap();
+    let output = ask(program, &["status", "--json"]).await;
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     read(&serde_json::from_slice(&output.stdout).unwrap())
 }
