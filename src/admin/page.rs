@@ -223,6 +223,7 @@ mod tests {
             circuit_breaker: "closed",
             suspected: false,
             finding: None,
+            learned_keepalive_seconds: None,
         };
         let backends = BTreeMap::from([("127.0.0.1:1".into(), backend)]);
         let version = VersionStatus {

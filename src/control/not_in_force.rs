@@ -15,11 +15,7 @@ fn not_done(key: &str) -> String {
 }
 
 fn of_pool(parsed: &Parsed, name: &str, pool: &Pool) -> Vec<Diagnostic> {
-    let waiting = [
-        ("swap", pool.versions.len() > 1),
-        ("upstream.min_idle", pool.upstream.min_idle > 0),
-        ("upstream.keepalive_request", true),
-    ];
+    let waiting = [("swap", pool.versions.len() > 1)];
     let mut warnings = Vec::new();
     for (key, asked) in waiting {
         warnings.extend(asked.then(|| warning(parsed, &format!("pools.{name}.{key}"), not_done)));
@@ -59,15 +55,6 @@ mod tests {
     #[test]
     fn defaults_are_silent() {
         assert!(warnings("backends = [\"127.0.0.1:1\"]").is_empty());
-    }
-
-    #[test]
-    fn what_is_written_and_not_done_is_told() {
-        let text = "backends = [\"127.0.0.1:1\"]\n\
-                    upstream.min_idle = 2\n\
-                    [pools.app.health]\ndrain_body = \"bye\"";
-        let keys = ["pools.app.upstream.min_idle"];
-        assert_eq!(warnings(text), keys);
     }
 
     #[test]

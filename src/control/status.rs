@@ -109,6 +109,9 @@ pub struct BackendStatus {
     /// What speaks against it and led to nothing, in words; absent if nothing does.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub finding: Option<String>,
+    /// For how long an unused connection to it is kept at most, as learned from how the backend closes
+    /// them and from what it says; absent while nothing was learned.
+    pub learned_keepalive_seconds: Option<f64>,
 }
 
 impl BackendStatus {
@@ -234,5 +237,9 @@ fn of_member(member: &Member, backend: &Backend, shared: &Shared) -> BackendStat
         circuit_breaker: backend.circuit(),
         suspected: backend.suspected.load(Ordering::Relaxed),
         finding: backend.findings.latest(shared.uptime()),
+        learned_keepalive_seconds: {
+            let learned = backend.keep_alive.limit(std::time::Instant::now());
+            learned.map(|limit| limit.as_secs_f64())
+        },
     }
 }

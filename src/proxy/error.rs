@@ -76,6 +76,9 @@ pub enum Failure {
     /// The backend sent no response head in time.
     #[error("the backend did not answer in time")]
     ResponseTimeout,
+    /// The backend took nothing more of the request body for `body_idle_timeout`.
+    #[error("the backend stopped taking the request")]
+    UploadStalled,
     /// The attempt failed on its way.
     #[error("{}", upstream_text(.0))]
     Upstream(#[from] upstream::Error),
@@ -111,7 +114,9 @@ impl Failure {
             | Failure::QueueFull
             | Failure::QueueTimeout
             | Failure::Upstream(upstream::Error::OutOfFiles) => StatusCode::SERVICE_UNAVAILABLE,
-            Failure::Deadline | Failure::ResponseTimeout => StatusCode::GATEWAY_TIMEOUT,
+            Failure::Deadline | Failure::ResponseTimeout | Failure::UploadStalled => {
+                StatusCode::GATEWAY_TIMEOUT
+            }
             Failure::Upstream(upstream::Error::ConnectTimeout) => StatusCode::GATEWAY_TIMEOUT,
             Failure::Upstream(_) | Failure::Handshake => StatusCode::BAD_GATEWAY,
         }
@@ -140,6 +145,7 @@ impl Failure {
             Failure::QueueTimeout => "queue_timeout",
             Failure::Deadline => "timeout",
             Failure::ResponseTimeout => "response_timeout",
+            Failure::UploadStalled => "body_idle_timeout",
             Failure::Upstream(error) => upstream_reason(error),
             Failure::Handshake => "bad_handshake",
         }

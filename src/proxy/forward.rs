@@ -6,14 +6,16 @@ use std::sync::atomic::Ordering;
 
 use http::header::{CONTENT_LENGTH, SEC_WEBSOCKET_KEY, SET_COOKIE, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderValue, Response, StatusCode, Version, response};
+use http_body::Body as _;
 use hyper::ext::ReasonPhrase;
 use smallvec::SmallVec;
 use tokio::time::Instant;
 
-use super::body::{self, Hold, Relay, RequestBody, ResponseBody};
-use super::error::{Failure, upstream_reason};
+use super::body::{self, EventStream, Hold, Relay, RequestBody, ResponseBody};
+use super::error::Failure;
 use super::headers::hop::{self, Keep};
 use super::headers::survey::Survey;
+use super::missed::Missed;
 use super::outgoing::Outgoing;
 use super::patience::{Late, Patience, in_time};
 use super::queue;
@@ -29,51 +31,6 @@ use crate::state::pool::SecureCookie;
 use crate::state::{Backend, BackendId, Choice, Picked, Pool};
 use crate::upstream::http1::UpgradeOutcome;
 use crate::upstream::{self, Failed, Incoming, Lane, Lease};
-
-/// How an attempt failed.
-enum Missed {
-    /// For a cause that another attempt may not meet.
-    Again(Cause, Failure),
-    /// By an answer with this status, for which somebody else is to be asked: that was decided, and
-    /// paid for, while the answer could still be passed on.
-    Answered(StatusCode),
-    /// Or in a way that no other attempt would change.
-    Final(Failure),
-}
-
-impl From<Late> for Missed {
-    fn from(late: Late) -> Missed {
-        match late {
-            Late::Backend => Missed::Again(Cause::Timeout, Failure::ResponseTimeout),
-            Late::Deadline => Missed::Final(Failure::Deadline),
-            Late::Unfit => Missed::Again(Cause::Rescued, Failure::ResponseTimeout),
-        }
-    }
-}
-
-impl Missed {
-    /// What the attempt says of its backend, if anything; `first` is whether there was none before.
-    fn outcome(&self, first: bool) -> Option<Outcome> {
-        match self {
-            Missed::Again(Cause::Stale | Cause::RefusedStream, _) => None,
-            Missed::Again(..) => Some(Outcome::Failure),
-            Missed::Answered(status) => Some(Outcome::of_answer(status.as_u16(), false, false)),
-            Missed::Final(
-                Failure::Handshake | Failure::Upstream(upstream::Error::Malformed(_)),
-            ) => Some(Outcome::Failure),
-            // It had all the time that there was.
-            Missed::Final(Failure::Deadline) => first.then_some(Outcome::Failure),
-            Missed::Final(_) => None,
-        }
-    }
-
-    fn status(&self) -> Option<u16> {
-        match self {
-            Missed::Answered(status) => Some(status.as_u16()),
-            _ => None,
-        }
-    }
-}
 
 /// Sends a request to a backend of the pool, and to another if that fails and may be repeated.
 ///
@@ -103,6 +60,7 @@ pub async fn forward(
         if let Some(outcome) = missed.outcome(record.attempts == 1) {
             worker.attempt_ended(&backend, outcome, missed.status());
         }
+        missed.count_timeout(&backend.cells.cell(worker.id).timeouts);
         let (missed, failure, decided) = match missed {
             Missed::Final(failure) => return Err(failure),
             Missed::Again(cause, failure) => (cause, failure, false),
@@ -229,7 +187,7 @@ async fn exchange(
     };
     loop {
         let leave = || may_leave(Cause::Connect);
-        let opening = lane.checkout();
+        let opening = lane.checkout(worker.now().into_std());
         let watch = (&timer, place);
         let connection =
             match in_time(watch, Patience::ENDLESS, outgoing, worker.now(), leave, opening).await {
@@ -239,7 +197,7 @@ async fn exchange(
                 }
                 opened => opened?,
             }
-            .map_err(|error| missed(error, outgoing))?;
+            .map_err(|error| Missed::by(error, outgoing))?;
         let reused = connection.is_reused();
         if !reused {
             // It took its time to open.
@@ -259,7 +217,7 @@ async fn exchange(
             Ok(Err(Failed { unsent: true, error })) if Cause::of(&error).is_some() => {
                 return Err(Missed::Again(Cause::Connect, error.into()));
             }
-            Ok(Err(failed)) => return Err(missed(failed.error, outgoing)),
+            Ok(Err(failed)) => return Err(Missed::by(failed.error, outgoing)),
             Err(late) => return Err(late.into()),
         }
     }
@@ -289,7 +247,7 @@ async fn switch(
     let stay = || false;
     let asked = in_time((&timer, &place), patience, outgoing, worker.now(), stay, asking)
         .await?
-        .map_err(|error| missed(error, outgoing))?;
+        .map_err(|error| Missed::by(error, outgoing))?;
     let status = match &asked.outcome {
         UpgradeOutcome::Declined(response) => response.status(),
         UpgradeOutcome::Switched(response, _) => response.status(),
@@ -323,18 +281,6 @@ async fn switch(
             worker.attempt_ended(&backend, agreed, Some(status.as_u16()));
             Ok(Answer::Switching(Box::new(switching)))
         }
-    }
-}
-
-/// What an upstream error means for the request.
-fn missed(error: upstream::Error, outgoing: &Outgoing) -> Missed {
-    if let Some(failure) = outgoing.upload.as_ref().and_then(|upload| upload.failure()) {
-        return Missed::Final(Failure::Upload(failure));
-    }
-    tracing::debug!(reason = upstream_reason(&error), %error, "an attempt failed");
-    match Cause::of(&error) {
-        Some(cause) => Missed::Again(cause, error.into()),
-        None => Missed::Final(error.into()),
     }
 }
 
@@ -377,6 +323,7 @@ fn relay(
     keep_reason(&mut parts);
     let survey = Survey::of(&parts.headers);
     if survey.hop_by_hop {
+        hold.note_keep_alive(&parts.headers);
         if parts.headers.contains_key(TRANSFER_ENCODING) {
             // Beside a coding the length means nothing (RFC 9112 section 6.3), and behind us there
             // is no coding to say so.
@@ -390,7 +337,12 @@ fn relay(
         // RFC 9110 section 8.6.
         parts.headers.remove(CONTENT_LENGTH);
     }
+    let mut stream = None;
     let pause = if survey.event_stream {
+        if !incoming.is_end_stream() {
+            let grpc = survey.grpc;
+            stream = Some(Box::new(EventStream::new(&worker, hold.backend(), grpc)));
+        }
         hold.answer.grpc_failed = body::tells_grpc_failure(&parts.headers);
         // It may last for days; what it says of the pool is said with its head.
         record.pass.iter_mut().for_each(|pass| pass.success = Some(parts.status.is_success()));
@@ -406,6 +358,7 @@ fn relay(
         pause,
         deadline: outgoing.deadline,
         waited: false,
+        stream,
         blocked: record.connection.io.last_blocked.get(),
         hold: Some(hold),
     });

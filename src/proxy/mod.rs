@@ -19,6 +19,7 @@ pub mod host;
 pub mod http1;
 pub mod io;
 pub mod listener;
+pub mod missed;
 pub mod outgoing;
 pub mod patience;
 pub mod permit;

@@ -15,8 +15,10 @@ use super::waiting::Place;
 /// What was waited for too long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Late {
-    /// The backend.
+    /// The backend, with its answer.
     Backend,
+    /// The backend, with taking the request's body.
+    Upload,
     /// All of it: the route's total time is over.
     Deadline,
     /// The backend was judged unfit, and it is not waited for any longer.
@@ -40,7 +42,12 @@ impl Patience {
     pub const ENDLESS: Patience = Patience { head: None, upload: None };
 
     /// Whether it is over, and if not, when to look again at the latest.
-    fn look(self, outgoing: &Outgoing, sent: Instant, now: Instant) -> Result<Option<Instant>, ()> {
+    fn look(
+        self,
+        outgoing: &Outgoing,
+        sent: Instant,
+        now: Instant,
+    ) -> Result<Option<Instant>, Late> {
         let progress = match &outgoing.upload {
             Some(upload) => upload.progress(),
             None => Progress::Finished(sent),
@@ -53,7 +60,7 @@ impl Patience {
             Progress::Awaited => (None, true),
         };
         if end.is_some_and(|end| end <= now) {
-            return Err(());
+            return Err(if may_finish { Late::Upload } else { Late::Backend });
         }
         let again = [self.head, self.upload].into_iter().flatten().min().filter(|_| may_finish);
         Ok([end, again.map(|pause| now + pause)].into_iter().flatten().min())
@@ -92,8 +99,9 @@ pub async fn in_time<F: Future>(
             if place.is_rescued() && may_leave() {
                 return Poll::Ready(Err(Late::Unfit));
             }
-            let Ok(next) = patience.look(outgoing, sent, now) else {
-                return Poll::Ready(Err(Late::Backend));
+            let next = match patience.look(outgoing, sent, now) {
+                Ok(next) => next,
+                Err(late) => return Poll::Ready(Err(late)),
             };
             let next = [next, outgoing.deadline].into_iter().flatten().min();
             timer.arm(next.unwrap_or(now + AGES));

@@ -202,6 +202,18 @@ impl RequestRecord {
     pub fn end(&mut self, end: End) {
         if self.end == End::Incomplete {
             self.end = end;
+            self.count_timeout(end);
+        }
+    }
+
+    fn count_timeout(&self, end: End) {
+        let Some(backend) = &self.backend else { return };
+        let timeouts = &backend.cells.cell(self.connection.worker.id).timeouts;
+        match end {
+            End::BackendStalled => timeouts.body_idle.add(1),
+            End::TunnelIdle => timeouts.tunnel_idle.add(1),
+            End::Deadline => timeouts.route.add(1),
+            _ => {}
         }
     }
 
@@ -323,7 +335,7 @@ impl Drop for RequestRecord {
             // It ends this stream only; where it ends a connection, the permit counts it.
             worker.shared.workers[worker.id.index()].cells.panics.add(1);
         }
-        let broken = !matches!(self.end, End::Complete | End::Incomplete);
+        let broken = !matches!(self.end, End::Complete | End::Incomplete | End::Drained);
         if broken && self.http10 {
             self.connection.cut();
         }

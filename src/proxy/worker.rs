@@ -260,6 +260,7 @@ impl Worker {
                 }
                 now = sweep.tick() => {
                     self.upstreams.close_expired(now.into_std());
+                    warmth::look_after(self, now.into_std());
                     give_memory_back();
                 }
                 () = self.drained.notified() => {}

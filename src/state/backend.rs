@@ -11,6 +11,7 @@ use super::attempts::{AttemptCells, Yardstick};
 use super::counters::{CodeCounters, Counter, Histogram, PerWorker, TransitionCounters};
 use super::findings::Findings;
 use super::history::History;
+use super::keep_alive::LearnedKeepAlive;
 use super::ratio::Ratio;
 use super::waiting::WaitingLine;
 use crate::balance::{Condition, stable_hash};
@@ -55,6 +56,8 @@ pub struct Backend {
     pub history: History,
     /// What speaks against it and led to nothing.
     pub findings: Findings,
+    /// How long it keeps an unused connection open, as far as that was learned.
+    pub keep_alive: LearnedKeepAlive,
     /// By what its attempts are measured.
     pub yardstick: Yardstick,
     slow_start: Ratio,
@@ -105,6 +108,23 @@ pub struct BackendCells {
     pub tunnels_closed: Counter,
     /// What its attempts came to.
     pub attempts: AttemptCells,
+    /// What was waited for too long.
+    pub timeouts: TimeoutCounters,
+}
+
+/// What was waited for too long, by the setting that says so.
+#[derive(Debug, Default)]
+pub struct TimeoutCounters {
+    /// `connect_timeout`.
+    pub connect: Counter,
+    /// `response_timeout`.
+    pub response: Counter,
+    /// `body_idle_timeout`, either way.
+    pub body_idle: Counter,
+    /// `tunnel_idle_timeout`.
+    pub tunnel_idle: Counter,
+    /// The route's `timeout`, while the request was here.
+    pub route: Counter,
 }
 
 /// Retries by reason.
@@ -157,6 +177,7 @@ impl Backend {
             on_trial: AtomicBool::new(false),
             history: History::default(),
             findings: Findings::default(),
+            keep_alive: LearnedKeepAlive::default(),
             slow_start: Ratio::new(1.0),
             pace: Ratio::new(1.0),
             yardstick: Yardstick::default(),

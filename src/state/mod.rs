@@ -16,6 +16,7 @@ pub mod feed;
 pub mod files;
 pub mod findings;
 pub mod history;
+pub mod keep_alive;
 pub mod mail;
 pub mod once_a_second;
 pub mod pace;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use http::uri::PathAndQuery;
 use smallvec::SmallVec;
 
 use super::backend::BackendId;
@@ -142,6 +143,12 @@ pub struct UpstreamSettings {
     pub keepalive_timeout: Duration,
     /// Unused connections kept, per backend, over all workers.
     pub keepalive_connections: usize,
+    /// Unused connections kept open, per backend, over all workers, even when nobody asks.
+    pub min_idle: usize,
+    /// What is asked for on those, so that nobody on the way forgets them...
+    pub keepalive_request: Option<PathAndQuery>,
+    /// ... and how often.
+    pub keepalive_interval: Duration,
 }
 
 /// What a pool keeps across reloads.

@@ -179,7 +179,12 @@ const BACKEND_BYTES: Family = counter(
 const TUNNELS: Family = gauge(
     "tidegate_tunnels",
     BACKEND,
-    "Open tunnels (WebSockets and other upgraded connections) to the backend.",
+    "Open tunnels to the backend: WebSockets and other upgraded connections, event streams, gRPC streams.",
+);
+const BACKEND_TIMEOUTS: Family = counter(
+    "tidegate_backend_timeouts_total",
+    &["pool", "version", "backend", "timeout"],
+    "Times that the backend was waited for too long, by the setting that says so; retried ones too.",
 );
 
 const POOL_REQUESTS: Family = counter(

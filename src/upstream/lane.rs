@@ -1,12 +1,13 @@
 //! What one worker has towards one backend.
 
 mod failure;
+mod idle;
 mod warm;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::Response;
@@ -40,12 +41,20 @@ pub struct Lane<B> {
     opening: tokio::sync::Mutex<()>,
     dials: Cell<u64>,
     last_failure: RefCell<Option<DialFailure>>,
+    /// For how long an unused connection is good: what the pool allows, or less by what was learned.
+    keep_for: Cell<Duration>,
+    /// What the backend last said about that, and when it was passed on.
+    announced: Cell<Option<(Duration, Instant)>>,
+    /// Before this, no connection is opened ahead of need.
+    warm_from: Cell<Option<Instant>>,
 }
 
 #[derive(Debug)]
 struct Idle {
     connection: Http1,
     since: Instant,
+    /// When it was last seen open.
+    seen: Instant,
 }
 
 /// A connection taken for one request.
@@ -53,6 +62,8 @@ struct Idle {
 pub struct Connection<B: http_body::Body + 'static> {
     lane: Rc<Lane<B>>,
     epoch: u32,
+    /// How long it had lain unused.
+    idle: Duration,
     kind: Kind<B>,
 }
 
@@ -104,6 +115,9 @@ where
         files: Arc<Files>,
     ) -> Self {
         Lane {
+            keep_for: Cell::new(settings.keepalive_timeout),
+            announced: Cell::new(None),
+            warm_from: Cell::new(None),
             backend,
             worker,
             workers,
@@ -130,6 +144,7 @@ where
         if !Arc::ptr_eq(&self.settings.borrow(), settings) {
             *self.settings.borrow_mut() = Arc::clone(settings);
             self.speaks_h2.set(None);
+            self.keep_for.set(settings.keepalive_timeout);
             self.retire_connections();
         }
     }
@@ -143,26 +158,12 @@ where
         self.http2.borrow_mut().clear();
     }
 
-    /// Closes what has been unused for longer than the pool allows.
-    pub(super) fn close_expired(&self, now: Instant) {
-        let limit = self.settings.borrow().keepalive_timeout;
-        let expired = |since: Instant| now.saturating_duration_since(since) >= limit;
-        let mut idle = self.idle.borrow_mut();
-        let before = idle.len();
-        idle.retain(|idle| !expired(idle.since) && idle.connection.is_open());
-        idle.iter().for_each(|idle| idle.connection.release());
-        self.cells().idle_out.add((before - idle.len()) as u64);
-        self.http2
-            .borrow_mut()
-            .retain(|http2| http2.is_alive() && !http2.idle_since().is_some_and(expired));
-    }
-
     /// Takes a connection for one request: an unused one, a place on a shared one, or a new one.
     ///
     /// # Errors
     /// Those of [`dial`]; nothing was sent.
-    pub async fn checkout(self: &Rc<Self>) -> Result<Connection<B>, Error> {
-        if let Some(connection) = self.take_unused() {
+    pub async fn checkout(self: &Rc<Self>, now: Instant) -> Result<Connection<B>, Error> {
+        if let Some(connection) = self.take_unused(now) {
             return Ok(connection);
         }
         let may_speak_h2 = match self.settings.borrow().protocol {
@@ -176,7 +177,7 @@ where
         }
         let seen = self.dials.get();
         let _opening = self.opening.lock().await;
-        if let Some(connection) = self.take_unused() {
+        if let Some(connection) = self.take_unused(Instant::now()) {
             return Ok(connection);
         }
         // Whoever waited for a dial that failed shares its failure: to dial again one after
@@ -208,22 +209,19 @@ where
         Ok(UpgradeAnswer { outcome, gauge })
     }
 
-    fn take_unused(self: &Rc<Self>) -> Option<Connection<B>> {
+    fn take_unused(self: &Rc<Self>, now: Instant) -> Option<Connection<B>> {
         let epoch = self.epoch.get();
         {
             let mut http2 = self.http2.borrow_mut();
             http2.retain(Http2::is_alive);
             if let Some(shared) = http2.iter().find(|http2| http2.has_room()) {
                 let kind = Kind::Http2(shared.stream());
-                return Some(Connection { lane: Rc::clone(self), epoch, kind });
+                return Some(self.taken(kind, epoch, Duration::ZERO));
             }
         }
-        let mut idle = self.idle.borrow_mut();
-        let before = idle.len();
-        let mut warmest_first = std::iter::from_fn(|| idle.pop().map(|idle| idle.connection));
-        let taken = warmest_first.find(Http1::is_open);
-        self.cells().idle_out.add((before - idle.len()) as u64);
-        taken.map(|http1| Connection { lane: Rc::clone(self), epoch, kind: Kind::Http1(http1) })
+        let idle = self.take_idle(now)?;
+        let age = now.saturating_duration_since(idle.since);
+        Some(self.taken(Kind::Http1(idle.connection), epoch, age))
     }
 
     async fn open(self: &Rc<Self>) -> Result<Connection<B>, Error> {
@@ -236,7 +234,11 @@ where
                 Kind::Http2(stream)
             }
         };
-        Ok(Connection { lane: Rc::clone(self), epoch, kind })
+        Ok(self.taken(kind, epoch, Duration::ZERO))
+    }
+
+    fn taken(self: &Rc<Self>, kind: Kind<B>, epoch: u32, idle: Duration) -> Connection<B> {
+        Connection { lane: Rc::clone(self), epoch, idle, kind }
     }
 
     async fn dial(&self) -> Result<Opened<B>, Error> {
@@ -254,7 +256,7 @@ where
         tokio::time::timeout(left, opening)
             .await
             .unwrap_or(Err(Error::ConnectTimeout))
-            .inspect_err(|_| self.count_connect_error())
+            .inspect_err(|error| self.count_dial_error(error))
             .map(Opened::Http2)
     }
 
@@ -278,16 +280,19 @@ where
         let mut idle = self.idle.borrow_mut();
         let wanted = epoch == self.epoch.get() && self.files.has_room_for_unused();
         if wanted && idle.len() < limit && connection.is_reusable() {
-            idle.push(Idle { connection, since: now });
+            idle.push(Idle { connection, since: now, seen: now });
             self.cells().idle_in.add(1);
         }
     }
 
     fn count_dial_error(&self, error: &Error) {
-        // Without files of our own nobody was asked.
-        if !matches!(error, Error::OutOfFiles) {
-            self.count_connect_error();
+        match error {
+            // Without files of our own nobody was asked.
+            Error::OutOfFiles => return,
+            Error::ConnectTimeout => self.cells().timeouts.connect.add(1),
+            _ => {}
         }
+        self.count_connect_error();
     }
 
     fn count_reuse(&self, reused: bool) {
@@ -333,7 +338,7 @@ where
         head: &RequestHead,
         body: B,
     ) -> Result<(Response<Incoming>, Lease<B>), Failed> {
-        let Connection { lane, epoch, kind } = self;
+        let Connection { lane, epoch, idle, kind } = self;
         match kind {
             Kind::Http1(mut connection) => {
                 lane.count_reuse(connection.reused());
@@ -345,6 +350,7 @@ where
                     Err(error) => {
                         if matches!(error, Error::Stale) {
                             lane.cells().stale.add(1);
+                            lane.backend.keep_alive.on_closed(Instant::now(), idle);
                         }
                         Err(error.into())
                     }
@@ -383,6 +389,13 @@ where
     pub fn give_back(self, now: Instant) {
         if let Held::Http1 { lane, epoch, connection } = self.0 {
             lane.put_back(connection, epoch, now);
+        }
+    }
+
+    /// The backend said how long it keeps unused connections.
+    pub fn on_announced(&self, timeout: Duration, now: Instant) {
+        if let Held::Http1 { lane, .. } = &self.0 {
+            lane.on_announced(timeout, now);
         }
     }
 

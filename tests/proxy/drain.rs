@@ -1,10 +1,11 @@
-//! Letting backends go: tunnels that are closed, connections that are opened ahead.
+//! Letting backends go: tunnels of every kind that are closed. And connections that are opened ahead.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
 use futures_util::{SinkExt, StreamExt};
+use http::Method;
 use tidegate::state::{Backend as Known, CloseTunnels, Mail, Pace, WarmUp};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::mpsc;
@@ -13,8 +14,10 @@ use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::{WebSocketStream, accept_async, client_async};
 
-use crate::support::backend::Backend;
-use crate::support::proxy::{Proxy, pool_at, quiet_pool_of};
+use crate::support::backend::{Backend, Reply, Step};
+use crate::support::h2_backend::H2Backend;
+use crate::support::h2_client::{H2Client, read, read_some, request};
+use crate::support::proxy::{HTTPS, Proxy, app, pool_at, quiet_pool_of};
 use crate::support::{eventually, in_time};
 
 /// More bytes than all buffers on the way hold.
@@ -146,4 +149,87 @@ async fn a_backend_that_is_not_there_cannot_be_warmed_up() {
         assert!(in_time("a reply", replies.recv()).await.unwrap().outcome.is_err());
     }
     assert!(replies.recv().await.is_none());
+}
+
+/// Waits until a tunnel is counted.
+async fn one_tunnel(proxy: &Proxy) {
+    eventually("a tunnel", async || proxy.metric("tidegate_tunnels", &[]) == 1.0).await;
+}
+
+#[tokio::test]
+async fn event_streams_come_to_an_end() {
+    let head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n";
+    let backend =
+        Backend::start(move |_| Reply::raw(format!("{head}data: 1\n\n")).then(Step::Hang)).await;
+    let proxy = Proxy::start(&quiet_pool_of(&[&backend])).await;
+    let mut client = proxy.connect().await;
+    client.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n").await;
+    client.until("data: 1").await;
+    one_tunnel(&proxy).await;
+    close_tunnels(&proxy);
+    assert!(client.until("0\r\n\r\n").await.ends_with("0\r\n\r\n"), "a whole answer");
+    eventually("none", async || proxy.metric("tidegate_tunnels", &[]) == 0.0).await;
+    eventually("nothing in flight", async || proxy.in_flight(&backend) == 0).await;
+}
+
+#[tokio::test]
+async fn grpc_streams_end_as_unavailable() {
+    let server = H2Backend::start(|mut exchange| async move {
+        let mut body = exchange.head(200, &[("content-type", "application/grpc")]);
+        body.send_data(vec![0, 0, 0, 0, 0].into(), false).unwrap();
+        exchange.hold().await;
+    })
+    .await;
+    let pool = pool_at(&[server.address]);
+    let config = format!("{HTTPS}{pool}[pools.app.upstream]\nprotocol = \"h2\"\n");
+    let proxy = Proxy::start(&config).await;
+    let mut client = H2Client::connect(proxy.address("https")).await;
+    let mut call = request(Method::POST, "/test.Echo/Stream");
+    call.headers_mut().insert("content-type", "application/grpc".parse().unwrap());
+    let (response, _) = client.start(call, true).await;
+    let mut body = in_time("a head", response).await.unwrap().into_body();
+    read_some(&mut body, 5).await;
+    one_tunnel(&proxy).await;
+    close_tunnels(&proxy);
+    let (_, trailers) = read(&mut body).await.unwrap();
+    let trailers = trailers.unwrap();
+    assert_eq!(trailers["grpc-status"], "14");
+    eventually("nothing in flight", async || proxy.in_flight_at(server.address) == 0).await;
+}
+
+#[tokio::test]
+async fn so_many_connections_are_kept_open_and_something_is_asked_on_them() {
+    let backend = Backend::named("b").await;
+    let upstream = "[pools.app.upstream]\nmin_idle = 3\nkeepalive_request = \"/ping\"\n\
+                    keepalive_interval = \"100ms\"\n";
+    let proxy = Proxy::start(&app(&[&backend], "", upstream)).await;
+    let idle = || proxy.metric("tidegate_backend_connections", &["state=\"idle\""]);
+    eventually("three", async || idle() == 3.0).await;
+    let pings = || backend.requests().iter().filter(|r| r.request_line().1 == "/ping").count();
+    eventually("asked on them", async || pings() >= 3).await;
+    eventually("and kept", async || idle() == 3.0).await;
+}
+
+#[tokio::test]
+async fn what_a_backend_says_of_its_patience_is_heeded() {
+    let backend = Backend::start(|_| {
+        Reply::raw("HTTP/1.1 200 OK\r\nKeep-Alive: timeout=5\r\nContent-Length: 0\r\n\r\n")
+    })
+    .await;
+    let proxy = Proxy::start(&quiet_pool_of(&[&backend])).await;
+    assert_eq!(proxy.connect().await.get("/").await.status(), 200);
+    let status = proxy.running().handle().backend_status("app", &backend.address.to_string());
+    assert_eq!(status.unwrap().learned_keepalive_seconds, Some(4.5));
+}
+
+#[tokio::test]
+async fn timeouts_are_counted_by_the_setting_that_says_so() {
+    let backend = Backend::start(|_| Reply::default().then(Step::Hang)).await;
+    let upstream = "[pools.app.upstream]\nresponse_timeout = \"100ms\"\n\
+                    [pools.app.retries]\nattempts = 2\n";
+    let proxy = Proxy::start(&app(&[&backend], "", upstream)).await;
+    assert_eq!(proxy.connect().await.get("/").await.status(), 504);
+    let count = |timeout: &str| proxy.metric("tidegate_backend_timeouts_total", &[timeout]);
+    assert_eq!(count("response_timeout"), 2.0, "each attempt");
+    assert_eq!(count("route_timeout"), 0.0);
 }

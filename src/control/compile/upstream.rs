@@ -130,5 +130,9 @@ fn settings(wanted: &model::Upstream, tls: Option<UpstreamTls>) -> UpstreamSetti
         tunnel_idle_timeout: wanted.tunnel_idle_timeout,
         keepalive_timeout: wanted.keepalive_timeout,
         keepalive_connections: wanted.keepalive_connections,
+        min_idle: wanted.min_idle,
+        // That it is a path was checked with the text.
+        keepalive_request: wanted.keepalive_request.as_deref().and_then(|path| path.parse().ok()),
+        keepalive_interval: wanted.keepalive_interval,
     }
 }

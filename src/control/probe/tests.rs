@@ -15,6 +15,9 @@ fn upstream(protocol: Protocol) -> Arc<UpstreamSettings> {
         tunnel_idle_timeout: None,
         keepalive_timeout: Duration::from_secs(1),
         keepalive_connections: 1,
+        min_idle: 0,
+        keepalive_request: None,
+        keepalive_interval: Duration::from_secs(30),
     })
 }
 

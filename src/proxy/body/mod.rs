@@ -4,10 +4,12 @@
 //! writes. What the bodies add is bookkeeping at their ends, which is where it belongs: when a
 //! client leaves, the body is dropped and nothing else would run.
 
+mod events;
 mod incoming;
 mod request;
 mod response;
 
+pub use events::EventStream;
 pub use incoming::Incoming;
 pub use request::{Progress, RequestBody, Upload, UploadFailure};
 pub use response::{Answer, Hold, Relay, ResponseBody, tells_grpc_failure};

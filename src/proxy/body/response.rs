@@ -17,8 +17,9 @@ use http_body::{Body, Frame, SizeHint};
 use thiserror::Error;
 use tokio::time::Instant;
 
-use super::{RequestBody, Upload};
+use super::{EventStream, RequestBody, Upload};
 use crate::framing::Violation;
+use crate::health::keep_alive;
 use crate::health::outliers::Outcome;
 use crate::proxy::h2::stream::Asked;
 use crate::proxy::headers::hop;
@@ -59,6 +60,8 @@ pub struct Relay {
     pub waited: bool,
     /// When the client had last to be waited for.
     pub blocked: Option<Instant>,
+    /// What makes a tunnel of it, if it is a stream of events.
+    pub stream: Option<Box<EventStream>>,
     /// What is held until the last byte was read.
     pub hold: Option<Hold>,
 }
@@ -109,14 +112,31 @@ pub enum BrokenOff {
     /// The backend sent nothing for `body_idle_timeout`.
     #[error("the backend stopped sending its response")]
     Stalled,
+    /// Nothing came through a stream of events for `tunnel_idle_timeout`.
+    #[error("nothing came for too long")]
+    TunnelIdle,
+    /// Its backend is let go, and the end cannot be told from a break.
+    #[error("the backend is going away")]
+    Drained,
     /// The route's total time is over.
     #[error("the route's timeout is over")]
     Deadline,
 }
 
 impl Hold {
-    fn backend(&self) -> &Arc<Backend> {
+    /// Whom it is held on.
+    pub fn backend(&self) -> &Arc<Backend> {
         self.slot.backend()
+    }
+
+    /// The backend may have said how long it keeps unused connections.
+    pub fn note_keep_alive(&self, headers: &HeaderMap) {
+        if let Some(lease) = &self.lease
+            && let Some(field) = headers.get("keep-alive")
+            && let Some(timeout) = keep_alive::announced(field.as_bytes())
+        {
+            lease.on_announced(timeout, self.worker.now().into_std());
+        }
     }
 
     /// It ended as its backend is judged by.
@@ -194,6 +214,9 @@ impl ResponseBody {
 
 impl Relay {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
+        if self.stream.as_ref().is_some_and(|stream| stream.is_to_close(cx)) {
+            return Poll::Ready(self.close());
+        }
         // Not left to the timer: whoever keeps sending keeps moving it.
         if self.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
             return Poll::Ready(Some(Err(BrokenOff::Deadline)));
@@ -201,18 +224,7 @@ impl Relay {
         let frame = match Pin::new(&mut self.incoming).poll_frame(cx) {
             Poll::Pending => {
                 self.waited = true;
-                if !self.timer.is_armed() {
-                    let pause = self.pause.map(|pause| Instant::now() + pause);
-                    if let Some(next) = [pause, self.deadline].into_iter().flatten().min() {
-                        self.timer.arm(next);
-                    }
-                }
-                ready!(self.timer.poll_expired(cx));
-                if self.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
-                    return Poll::Ready(Some(Err(BrokenOff::Deadline)));
-                }
-                self.broke_off();
-                return Poll::Ready(Some(Err(BrokenOff::Stalled)));
+                return Poll::Ready(Some(Err(ready!(self.poll_late(cx)))));
             }
             Poll::Ready(frame) => frame,
         };
@@ -247,6 +259,48 @@ impl Relay {
         }
     }
 
+    /// Waits for what did not come in time.
+    fn poll_late(&mut self, cx: &mut Context<'_>) -> Poll<BrokenOff> {
+        if !self.timer.is_armed() {
+            let pause = self.pause.map(|pause| Instant::now() + pause);
+            let settles = self.stream.as_ref().and_then(|stream| stream.settles_at());
+            let next = [pause, self.deadline, settles].into_iter().flatten().min();
+            next.inspect(|next| self.timer.arm(*next));
+        }
+        ready!(self.timer.poll_expired(cx));
+        let now = Instant::now();
+        if self.deadline.is_some_and(|deadline| deadline <= now) {
+            return Poll::Ready(BrokenOff::Deadline);
+        }
+        let Some(stream) = &mut self.stream else {
+            self.broke_off();
+            return Poll::Ready(BrokenOff::Stalled);
+        };
+        let hold = self.hold.as_ref();
+        if hold.is_some_and(|hold| stream.settle(&hold.worker, hold.backend(), now)) {
+            // From now on it can be told to close, which the next poll begins with.
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        // Silence is what such streams are made of: no fault of the backend's.
+        Poll::Ready(BrokenOff::TunnelIdle)
+    }
+
+    /// Brings a stream to an end from our side, as its backend is let go.
+    fn close(&mut self) -> Option<Result<Frame<Bytes>, BrokenOff>> {
+        // What is held is let go, connection and all: it is in the middle of an answer.
+        self.hold = None;
+        let last_words = self.stream.as_mut().and_then(|stream| stream.last_words());
+        if last_words.is_none() && self.incoming.size_hint().exact().is_some() {
+            return Some(Err(BrokenOff::Drained));
+        }
+        last_words.map(Ok)
+    }
+
+    fn is_closed(&self) -> bool {
+        self.stream.is_some() && self.hold.is_none()
+    }
+
     /// By the backend's fault. What was held is let go: nothing more comes.
     fn broke_off(&mut self) {
         if let Some(hold) = self.hold.take() {
@@ -262,6 +316,8 @@ impl Relay {
     }
 
     fn complete(&mut self) {
+        // With its slot: what is in flight and no tunnel is a request.
+        self.stream = None;
         if let Some(hold) = self.hold.take() {
             let worker = &hold.worker;
             let now = if self.waited { worker.tick() } else { worker.now() };
@@ -322,6 +378,11 @@ impl Body for ResponseBody {
                 Some(Err(BrokenOff::Malformed(_))) => record.end(End::BackendMalformed),
                 Some(Err(BrokenOff::Stalled)) => record.end(End::BackendStalled),
                 Some(Err(BrokenOff::Deadline)) => record.end(End::Deadline),
+                Some(Err(BrokenOff::TunnelIdle)) => record.end(End::TunnelIdle),
+                Some(Err(BrokenOff::Drained)) => record.end(End::Drained),
+                None if matches!(&this.kind, Kind::Relay(relay) if relay.is_closed()) => {
+                    record.end(End::Drained);
+                }
                 None => record.end(End::Complete),
             }
             let ended = match &this.kind {

@@ -22,6 +22,8 @@ pub struct Survey {
     /// Its body is a stream of events that may be far apart, rather than a document: server-sent
     /// events, or the messages of gRPC. Their pauses are those of a tunnel.
     pub event_stream: bool,
+    /// It is gRPC.
+    pub grpc: bool,
     /// `Accept` speaks of JSON, somehow.
     pub json: bool,
     /// Lines of `Cookie`.
@@ -41,7 +43,11 @@ impl Survey {
                 header::ACCEPT => found.json |= mentions_json(value.as_bytes()),
                 header::COOKIE => found.cookies += 1,
                 header::CONTENT_LENGTH => found.content_length = true,
-                header::CONTENT_TYPE => found.event_stream = is_event_stream(value.as_bytes()),
+                header::CONTENT_TYPE => {
+                    found.grpc = value.as_bytes().starts_with(b"application/grpc");
+                    found.event_stream =
+                        found.grpc || value.as_bytes().starts_with(b"text/event-stream");
+                }
                 header::EXPECT => found.expect = true,
                 header::UPGRADE => (found.upgrade, found.hop_by_hop) = (true, true),
                 _ => match name.as_str() {
@@ -55,10 +61,6 @@ impl Survey {
         }
         found
     }
-}
-
-fn is_event_stream(media: &[u8]) -> bool {
-    media.starts_with(b"text/event-stream") || media.starts_with(b"application/grpc")
 }
 
 fn mentions_json(accept: &[u8]) -> bool {
@@ -87,7 +89,8 @@ mod tests {
             ("accept", "image/jpeg, */*", false, false),
         ];
         for (name, value, event_stream, json) in table {
-            let wanted = Survey { event_stream, json, ..Survey::default() };
+            let grpc = value.contains("grpc");
+            let wanted = Survey { event_stream, grpc, json, ..Survey::default() };
             assert_eq!(Survey::of(&map(&[(name, value)])), wanted, "{name}: {value}");
         }
     }

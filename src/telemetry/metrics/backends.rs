@@ -165,6 +165,15 @@ fn requests(rows: &[Row], text: &mut Text) {
             ("status", total(backend, |cells| &cells.retries.status)),
         ]
     });
+    each_by(rows, text, &metric::BACKEND_TIMEOUTS, |backend| {
+        [
+            ("connect_timeout", total(backend, |cells| &cells.timeouts.connect)),
+            ("response_timeout", total(backend, |cells| &cells.timeouts.response)),
+            ("body_idle_timeout", total(backend, |cells| &cells.timeouts.body_idle)),
+            ("tunnel_idle_timeout", total(backend, |cells| &cells.timeouts.tunnel_idle)),
+            ("route_timeout", total(backend, |cells| &cells.timeouts.route)),
+        ]
+    });
     each_by(rows, text, &metric::BACKEND_BYTES, |backend| {
         [
             ("received", total(backend, |cells| &cells.bytes_in)),

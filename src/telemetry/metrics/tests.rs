@@ -176,6 +176,9 @@ fn pool(name: &Arc<str>, shares: &[(&Arc<Version>, f64)]) -> Arc<Pool> {
             tunnel_idle_timeout: None,
             keepalive_timeout: SECOND,
             keepalive_connections: 1,
+            min_idle: 0,
+            keepalive_request: None,
+            keepalive_interval: Duration::from_secs(30),
         }),
         state: Arc::new(PoolState {
             split: ArcSwap::from_pointee(Split { shares }),
