@@ -26,7 +26,9 @@ pub use pool::{
     Affinity, AllDown, Backend, Policy, Pool, Queue, Secret, SecureCookie, Upstream,
     UpstreamProtocol, UpstreamTls, Version,
 };
-pub use swap::{Rollback, Swap, TunnelDrain, TunnelRelease};
+pub use swap::{
+    ExpectVersion, Must, Rollback, Shadow, Smoke, Swap, ToldBy, TunnelDrain, TunnelRelease, WarmUp,
+};
 
 use super::choice::choice;
 use super::source::Located;

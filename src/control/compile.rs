@@ -16,6 +16,7 @@ mod health;
 mod listeners;
 mod notify;
 mod pools;
+mod questions;
 mod routes;
 mod upstream;
 
@@ -27,6 +28,7 @@ use super::files::{self, ReadFile};
 use super::notify::Webhook;
 use super::probe::Check;
 use super::sockets::SocketKey;
+use super::swaps::Questions;
 use crate::balance::affinity::Key;
 use crate::config::model::{self, Config};
 use crate::config::{Diagnostic, Located};
@@ -34,7 +36,7 @@ use crate::health::Settings;
 use crate::state::files::for_connections;
 use crate::state::route::RouteTable;
 use crate::state::trust::TrustedProxies;
-use crate::state::{Backend, Listener, Pool, PoolState, Route, Snapshot, SocketId, Split};
+use crate::state::{Backend, Listener, Pool, PoolState, Route, Snapshot, SocketId, Version};
 pub use convert::log_settings;
 use listeners::CompiledListener;
 use upstream::Roots;
@@ -65,6 +67,8 @@ pub struct Generation {
     pub config: Config,
     /// How the backends of each pool are probed; the same `Arc` as long as that stays the same.
     pub checks: BTreeMap<Arc<str>, Arc<Check>>,
+    /// What is asked of the new versions of each pool before a swap.
+    pub questions: BTreeMap<Arc<str>, Arc<Questions>>,
     /// Who may use the admin API.
     pub admin: Arc<AdminAccess>,
     /// Who is told of swaps.
@@ -79,6 +83,7 @@ impl Generation {
             snapshot: Arc::new(Snapshot::empty()),
             config: Config::default(),
             checks: BTreeMap::new(),
+            questions: BTreeMap::new(),
             admin: Arc::default(),
             webhook: None,
             roots: Roots::default(),
@@ -113,6 +118,7 @@ pub struct Compiled {
     trusted_proxies: TrustedProxies,
     max_connections: usize,
     checks: BTreeMap<Arc<str>, Arc<Check>>,
+    questions: BTreeMap<Arc<str>, Arc<Questions>>,
     admin: Arc<AdminAccess>,
     webhook: Option<Arc<Webhook>>,
     roots: Roots,
@@ -123,10 +129,31 @@ pub struct Compiled {
 /// from snapshot to snapshot.
 #[derive(Debug, Default)]
 pub struct Effects {
-    /// Splits of pools that were there before.
-    pub splits: Vec<(Arc<PoolState>, Split)>,
+    /// Versions of pools that were there before.
+    pub versions: Vec<Versions>,
     /// Backends whose check changed: they stay what they are until the new check has a verdict.
     pub reverify: Vec<(Arc<Backend>, Settings)>,
+}
+
+/// The versions of a pool that was there before. Which of them takes what share is not the
+/// configuration's to say, and may change until the snapshot is in force.
+#[derive(Debug)]
+pub struct Versions {
+    /// The pool.
+    pub state: Arc<PoolState>,
+    /// All of them.
+    pub versions: Vec<Arc<Version>>,
+    /// The one that the file wants.
+    pub active: String,
+}
+
+impl Versions {
+    /// Puts them in force with the shares that were there before; the one that the file wants takes
+    /// all if none that had a share is left.
+    pub fn put_in_force(self) {
+        let split = self.state.split.load().carried(&self.versions, &self.active);
+        self.state.set_split(split);
+    }
 }
 
 /// A bound address as a snapshot names it.
@@ -183,7 +210,7 @@ pub fn compile(
     let mut findings = Findings::default();
     let mut roots = Roots::default();
     let listeners = listeners::compile(config, old, context, &mut findings);
-    let pools::Pools { pools, checks, effects } =
+    let pools::Pools { pools, checks, questions, effects } =
         pools::compile(config, old, context, &mut roots, &mut findings);
     let routes = routes::compile(config, &pools, context.read, &mut findings);
     let admin = admin_access(&config.admin, context.read, &mut findings);
@@ -204,6 +231,7 @@ pub fn compile(
         trusted_proxies,
         max_connections: max_connections(&config.server, context.open_files),
         checks,
+        questions,
         admin: if admin == *old.admin { Arc::clone(&old.admin) } else { Arc::new(admin) },
         webhook,
         roots,
@@ -242,6 +270,7 @@ impl Compiled {
             snapshot: Arc::new(snapshot),
             config: self.config,
             checks: self.checks,
+            questions: self.questions,
             admin: self.admin,
             webhook: self.webhook,
             roots: self.roots,

@@ -19,10 +19,10 @@ pub use backend::{BackendExplanation, TransitionView, backend};
 
 use crate::balance::{Condition, Policy, Tier, client_hash, score};
 use crate::health::BreakerState;
-use crate::state::pool::{NotPicked, PickWish, Share};
+use crate::state::pool::{NotPicked, PickWish};
 use crate::state::route::{HostMatch, NoRoute};
 use crate::state::snapshot::Fallback;
-use crate::state::{Listener, Member, Pool, Shared, Snapshot, Target, Version};
+use crate::state::{Listener, Member, Pool, Share, Shared, Snapshot, Target, Version};
 
 /// Requests that are sent through the pick in thought.
 const REHEARSALS: u64 = 1000;

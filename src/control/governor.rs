@@ -4,6 +4,8 @@
 //! reads files), then its sockets are bound, and from there on nothing can fail: one pointer is
 //! swapped, then the splits, then everybody is told.
 
+mod restarts;
+
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,9 +15,12 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
+use self::restarts::{forgotten, later, restart_only};
 use super::by_hand::Hands;
 use super::changes::changes;
-use super::compile::{Compiled, Context, Effects, Generation, compile, file_errors, log_settings};
+use super::compile::{
+    Compiled, Context, Effects, Generation, Versions, compile, file_errors, log_settings,
+};
 use super::handle::{Command, Handle, ReloadError, ReloadReport};
 use super::health_memory;
 use super::not_in_force::not_in_force;
@@ -24,10 +29,10 @@ use super::plan::{self, Draft, ReloadPlan};
 use super::probers::Probers;
 use super::sockets::{Opening, SocketChanges, SocketKey, Sockets};
 use super::store::Store;
-use super::swaps::SwapRefused;
+use super::swaps::Swaps;
 use crate::balance::affinity::Key;
 use crate::config::model;
-use crate::config::{Diagnostic, Errors, Parsed, Span, restart_only_changes};
+use crate::config::{Diagnostic, Errors, Parsed, restart_only_changes};
 use crate::state::{Mail, Notice, Pool, Shared};
 use crate::telemetry::{Log, events};
 
@@ -115,6 +120,7 @@ impl Prepared {
         let mut warnings = self.parsed.warnings.clone();
         warnings.extend(self.compiled.warnings.iter().cloned());
         warnings.extend(not_in_force(&self.parsed));
+        warnings.extend(forgotten(&self.parsed));
         warnings.extend(self.later.iter().cloned());
         warnings.sort_by_key(|warning| warning.span);
         warnings
@@ -126,34 +132,6 @@ impl Prepared {
     }
 }
 
-/// Changes that a reload takes in and that only a restart brings about.
-fn later(parsed: &Parsed, old: &Generation) -> Vec<Diagnostic> {
-    let (before, after) = (&old.config.log, &parsed.config.log);
-    let changed = [
-        ("log.access", before.access != after.access),
-        ("log.access_path", before.access_path != after.access_path),
-    ];
-    let at_reload = old.snapshot.generation > 0;
-    let changed = changed.iter().filter(|(_, changed)| at_reload && *changed);
-    let warning = |(key, _): &(&str, bool)| {
-        Diagnostic::warning(format!("the change of `{key}` takes effect at the next start"))
-            .at(place(parsed, key))
-            .key(*key)
-    };
-    changed.map(warning).collect()
-}
-
-fn place(parsed: &Parsed, key: &str) -> Option<Span> {
-    parsed.written.get(key).copied()
-}
-
-fn restart_only(parsed: &Parsed, key: &str) -> Diagnostic {
-    Diagnostic::error(format!("`{key}` cannot change while tidegate runs"))
-        .at(place(parsed, key))
-        .key(key)
-        .help("restart tidegate to change it; until then put back what it was".to_owned())
-}
-
 /// The governor before it runs.
 #[derive(Debug)]
 pub struct Governor {
@@ -161,6 +139,7 @@ pub struct Governor {
     setting: Arc<Setting>,
     sockets: Sockets,
     probers: Arc<Probers>,
+    swaps: Swaps,
     handle: Handle,
     commands: UnboundedReceiver<Command>,
     /// What goes on beside it, and ends with it.
@@ -180,6 +159,7 @@ impl Governor {
         Governor {
             shared: Arc::clone(shared),
             sockets: Sockets::new(setting.workers),
+            swaps: Swaps::new(shared, &probers, &handle, &setting.store),
             setting: Arc::new(setting),
             probers,
             handle,
@@ -199,24 +179,34 @@ impl Governor {
     /// If it cannot be; then nothing was started.
     pub fn begin(&mut self, parsed: Parsed) -> Result<ReloadReport, ReloadError> {
         let prepared = prepare(parsed, &self.handle.generation(), &self.setting, &self.shared)?;
-        self.put_in_force(prepared)
+        let report = self.put_in_force(prepared)?;
+        self.swaps.begin(&self.handle.generation());
+        Ok(report)
     }
 
     /// Takes commands one after another, until every handle is gone.
     pub async fn run(mut self) {
-        while let Some(command) = self.commands.recv().await {
-            match command {
-                Command::Reload(reply) => self.reload(vec![reply]).await,
-                Command::Plan(draft, reply) => self.plan(draft, reply),
-                // Nothing runs swaps yet.
-                Command::Swap { pool, version, options, reply } => {
-                    tracing::debug!(pool, version, ?options, "a swap is asked for");
-                    let _ = reply.send(Err(SwapRefused::Stopping));
-                }
-                Command::RollBack { pool, force, asked_by, reply } => {
-                    tracing::debug!(pool, force, asked_by, "a rollback is asked for");
-                    let _ = reply.send(Err(SwapRefused::Stopping));
-                }
+        loop {
+            tokio::select! {
+                command = self.commands.recv() => match command {
+                    None => return,
+                    Some(command) => self.obey(command).await,
+                },
+                due = self.swaps.due() => self.swaps.attend(due).await,
+            }
+        }
+    }
+
+    async fn obey(&mut self, command: Command) {
+        // Who asked may have left meanwhile.
+        match command {
+            Command::Reload(reply) => self.reload(vec![reply]).await,
+            Command::Plan(draft, reply) => self.plan(draft, reply),
+            Command::Swap { pool, version, options, reply } => {
+                let _ = reply.send(self.swaps.swap(&pool, &version, options).await);
+            }
+            Command::RollBack { pool, force, asked_by, reply } => {
+                let _ = reply.send(self.swaps.roll_back(&pool, force, asked_by).await);
             }
         }
     }
@@ -230,11 +220,19 @@ impl Governor {
         } else {
             self.prepare_beside().await
         };
-        let result = prepared.and_then(|prepared| self.put_in_force(prepared)).map_err(Arc::new);
-        match &result {
-            // Backends that are gone take what was decided about them along. A failure is in the log.
-            Ok(_) => drop(self.handle.hands().keep().await),
-            Err(error) => events::reload_failed(&self.shared, error),
+        let result = match prepared.and_then(|prepared| self.put_in_force(prepared)) {
+            Ok(mut report) => {
+                let followed = self.swaps.reloaded(&self.handle.generation()).await;
+                (report.swaps, report.overrides) = (followed.started, followed.overrides);
+                // Backends that are gone take what was decided about them along. A failure is in
+                // the log.
+                drop(self.handle.hands().keep().await);
+                Ok(report)
+            }
+            Err(error) => Err(Arc::new(error)),
+        };
+        if let Err(error) = &result {
+            events::reload_failed(&self.shared, error);
         }
         for reply in waiting {
             // Who asked may have left meanwhile.
@@ -251,14 +249,20 @@ impl Governor {
         });
     }
 
-    /// On a thread that may block: files are read.
-    async fn prepare_beside(&self) -> Result<Prepared, ReloadError> {
+    /// On a thread that may block: files are read. Swaps go on meanwhile.
+    async fn prepare_beside(&mut self) -> Result<Prepared, ReloadError> {
         let (old, setting) = (self.handle.generation(), Arc::clone(&self.setting));
         let shared = Arc::clone(&self.shared);
-        let prepared = tokio::task::spawn_blocking(move || {
+        let mut preparing = tokio::task::spawn_blocking(move || {
             prepare(read_config(&setting.path)?, &old, &setting, &shared)
         });
-        match prepared.await {
+        let prepared = loop {
+            tokio::select! {
+                prepared = &mut preparing => break prepared,
+                due = self.swaps.due() => self.swaps.attend(due).await,
+            }
+        };
+        match prepared {
             Ok(prepared) => prepared,
             Err(error) if error.is_panic() => Err(ReloadError::Internal),
             Err(_cancelled) => Err(ReloadError::Stopping),
@@ -310,9 +314,7 @@ impl Governor {
             health_memory::restore(&self.shared, publisher, store, &snapshot);
             self.handle.hands().restore(&snapshot);
         }
-        for (pool, split) in effects.splits {
-            pool.set_split(split);
-        }
+        effects.versions.into_iter().for_each(Versions::put_in_force);
         for (backend, settings) in effects.reverify {
             backend.health().reverify(settings);
         }

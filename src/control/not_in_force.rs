@@ -15,19 +15,10 @@ fn not_done(key: &str) -> String {
 }
 
 fn of_pool(parsed: &Parsed, name: &str, pool: &Pool) -> Vec<Diagnostic> {
-    let waiting = [("swap", pool.versions.len() > 1)];
+    let waiting = [("swap.shadow", pool.swap.shadow.share > 0.0)];
     let mut warnings = Vec::new();
     for (key, asked) in waiting {
         warnings.extend(asked.then(|| warning(parsed, &format!("pools.{name}.{key}"), not_done)));
-    }
-    if pool.versions.len() > 1 {
-        let message = |key: &str| {
-            format!(
-                "`{key}`: this version swaps without a guard: a reload that changes it switches \
-                 all requests at once"
-            )
-        };
-        warnings.push(warning(parsed, &format!("pools.{name}.active"), message));
     }
     warnings.into_iter().flatten().collect()
 }
@@ -58,9 +49,9 @@ mod tests {
     }
 
     #[test]
-    fn swaps_without_a_guard_are_told() {
-        let versions = "active = \"blue\"\nversions.blue.backends = [\"127.0.0.1:1\"]\n\
-                        versions.green.backends = [\"127.0.0.1:2\"]";
-        assert_eq!(warnings(versions), ["pools.app.active"]);
+    fn what_is_written_and_not_done_is_told() {
+        let text = "active = \"blue\"\nversions.blue.backends = [\"127.0.0.1:1\"]\n\
+                    versions.green.backends = [\"127.0.0.1:2\"]\nswap.shadow = { share = \"5%\" }";
+        assert_eq!(warnings(text), ["pools.app.swap.shadow"]);
     }
 }

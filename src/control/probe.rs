@@ -11,7 +11,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ::http::uri::PathAndQuery;
-use ::http::{HeaderMap, HeaderValue};
+use ::http::{HeaderMap, HeaderValue, Method};
+use bytes::Bytes;
 use rustix::io::Errno;
 use tokio::net::{TcpStream, UnixStream};
 
@@ -61,9 +62,11 @@ pub struct Answer {
     pub leaving: bool,
 }
 
-/// A GET and what must come back.
+/// A request without a body, and what must come back.
 #[derive(Debug)]
 pub struct HttpCheck {
+    /// Its method.
+    pub method: Method,
     /// What to ask for.
     pub path: PathAndQuery,
     /// In place of the backend's own address.
@@ -83,6 +86,33 @@ pub async fn probe(check: &Check, backend: &Backend) -> Result<Answer, ProbeFail
         Ok(outcome) => outcome,
         Err(_elapsed) => Err(ProbeFailure::TimedOut(check.timeout)),
     }
+}
+
+/// What was fetched.
+#[derive(Debug)]
+pub struct Fetched {
+    /// The fields of the answer.
+    pub headers: HeaderMap,
+    /// As much of its body as is looked at.
+    pub body: Bytes,
+}
+
+/// Asks a backend once, as [`probe`] does, for the answer. Only for checks by HTTP.
+///
+/// # Errors
+/// What was found instead of an answer with a status that is expected.
+pub async fn fetch(check: &Check, backend: &Backend) -> Result<Fetched, ProbeFailure> {
+    let Question::Http(http) = &check.question else {
+        return Err(ProbeFailure::Other("it is not asked by HTTP".into()));
+    };
+    let asking = async {
+        let resolved = backend.resolved.load().as_deref().copied();
+        let dialled = dial::connect(&backend.address, resolved, &check.upstream, false).await;
+        let dialled = dialled.map_err(|error| not_connected(&error))?;
+        http::fetch(http, dialled, &backend.address, check.upstream.tls.is_some()).await
+    };
+    let answer = tokio::time::timeout(check.timeout, asking).await;
+    answer.unwrap_or(Err(ProbeFailure::TimedOut(check.timeout)))
 }
 
 async fn ask(check: &Check, backend: &Backend) -> Result<Answer, ProbeFailure> {

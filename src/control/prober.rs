@@ -2,11 +2,11 @@
 
 use std::net::SocketAddr;
 use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::Instant;
 
 use super::probe::{Answer, Check, probe};
@@ -21,13 +21,35 @@ const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
 /// The next probe of a backend that is disabled comes when somebody asks for it.
 const UNTIL_WOKEN: Duration = Duration::from_secs(3600);
 
+/// Those who want to know the outcome of the next probe of a backend.
+#[derive(Debug, Default)]
+pub(super) struct Curious(Mutex<Vec<oneshot::Sender<Result<(), ProbeFailure>>>>);
+
+impl Curious {
+    pub(super) fn add(&self) -> oneshot::Receiver<Result<(), ProbeFailure>> {
+        let (sender, receiver) = oneshot::channel();
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(sender);
+        receiver
+    }
+
+    fn is_empty(&self) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
+    fn take(&self) -> Vec<oneshot::Sender<Result<(), ProbeFailure>>> {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
 /// Probes one backend for as long as it is in force.
 #[derive(Debug)]
 pub(super) struct Prober {
     pub(super) backend: Arc<Backend>,
     pub(super) check: watch::Receiver<Arc<Check>>,
-    /// Rung when the backend came under suspicion.
+    /// Rung when the backend came under suspicion, and when somebody asks.
     pub(super) wake: Arc<Notify>,
+    /// Who wants to know the outcome of the next probe.
+    pub(super) curious: Arc<Curious>,
     pub(super) shared: Arc<Shared>,
     pub(super) publisher: Arc<Publisher>,
 }
@@ -39,20 +61,36 @@ impl Prober {
         loop {
             self.pause(delay).await;
             if self.backend.health().state() == State::Disabled {
+                drop(self.curious.take());
                 delay = UNTIL_WOKEN;
                 continue;
             }
             let check = Arc::clone(&self.check.borrow_and_update());
+            // Who asks from here on wants to know of a probe that begins later.
+            let curious = self.curious.take();
             let started = Instant::now();
-            self.ask(&check, &mut addresses).await;
-            delay = self.next_delay(check.interval).saturating_sub(started.elapsed());
+            let outcome = self.ask(&check, &mut addresses).await.map(drop);
+            // Told after the judgement: who is told of a pass finds the backend in its new state.
+            for who in curious {
+                // It may have lost interest.
+                let _ = who.send(outcome.clone());
+            }
+            delay = if self.curious.is_empty() {
+                self.next_delay(check.interval).saturating_sub(started.elapsed())
+            } else {
+                SHORTEST_PAUSE
+            };
         }
     }
 
     /// Probes it once; or a second time beside that, if it is under suspicion and leaves the first
     /// probe waiting for half of its time: a verdict on a backend that hangs takes one timeout and a
-    /// half then, and not two.
-    async fn ask(&self, check: &Check, addresses: &mut Vec<SocketAddr>) {
+    /// half then, and not two. Gives the outcome that was judged last.
+    async fn ask(
+        &self,
+        check: &Check,
+        addresses: &mut Vec<SocketAddr>,
+    ) -> Result<Answer, ProbeFailure> {
         let started = Instant::now();
         let mut first = pin!(self.probe(check, addresses));
         tokio::select! {
@@ -65,20 +103,14 @@ impl Prober {
         // One that passes says enough.
         tokio::select! {
             biased;
-            outcome = &mut first => {
-                let failed = outcome.is_err();
-                self.take(outcome, started);
-                if failed {
-                    self.take(second.await, again);
-                }
-            }
-            outcome = &mut second => {
-                let failed = outcome.is_err();
-                self.take(outcome, again);
-                if failed {
-                    self.take(first.await, started);
-                }
-            }
+            outcome = &mut first => match self.take(outcome, started) {
+                Err(_) => self.take(second.await, again),
+                passed => passed,
+            },
+            outcome = &mut second => match self.take(outcome, again) {
+                Err(_) => self.take(first.await, started),
+                passed => passed,
+            },
         }
     }
 
@@ -97,14 +129,19 @@ impl Prober {
             && self.backend.health().verdict() != Some(false)
     }
 
-    /// Takes in the outcome of a probe that began then.
-    fn take(&self, outcome: Result<Answer, ProbeFailure>, started: Instant) {
+    /// Takes in the outcome of a probe that began then, and gives it back.
+    fn take(
+        &self,
+        outcome: Result<Answer, ProbeFailure>,
+        started: Instant,
+    ) -> Result<Answer, ProbeFailure> {
         if let Err(ProbeFailure::NotAsked(reason)) = &outcome {
             tracing::debug!(backend = &*self.backend.label, "cannot probe: {reason}");
         } else {
             self.count(&outcome, started.elapsed());
-            self.judge(outcome);
+            self.judge(outcome.clone());
         }
+        outcome
     }
 
     async fn pause(&mut self, delay: Duration) {

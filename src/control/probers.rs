@@ -9,8 +9,10 @@ use tokio::task::AbortHandle;
 
 use super::compile::Generation;
 use super::probe::Check;
-use super::prober::Prober;
+use super::prober::{Curious, Prober};
 use super::publisher::Publisher;
+use super::transition::publish;
+use crate::health::{EjectionReason, ProbeFailure};
 use crate::state::{Backend, BackendId, Shared};
 
 /// The first probes of many new backends are so far apart: ten thousand take two seconds.
@@ -30,6 +32,7 @@ struct Running {
     backend: Arc<Backend>,
     check: watch::Sender<Arc<Check>>,
     wake: Arc<Notify>,
+    curious: Arc<Curious>,
     task: AbortHandle,
 }
 
@@ -95,18 +98,39 @@ impl Probers {
         }
     }
 
+    /// Probes a backend at once, and gives the outcome once it has been judged; `None` if the backend
+    /// is not probed any more.
+    pub async fn ask(&self, backend: BackendId) -> Option<Result<(), ProbeFailure>> {
+        let outcome = {
+            let running = self.lock();
+            let prober = running.get(&backend)?;
+            let outcome = prober.curious.add();
+            prober.wake.notify_one();
+            outcome
+        };
+        outcome.await.ok()
+    }
+
+    /// Takes a backend out for this long, since it is to blame for what its version looked like.
+    pub(super) fn eject(&self, backend: &Arc<Backend>, lasts: Duration, why: String) {
+        let now = self.shared.uptime();
+        let transition = backend.health().eject(now, EjectionReason::Blamed(why), lasts);
+        publish(&self.shared, &self.publisher, backend, transition.as_slice());
+    }
+
     fn start(&self, backend: Arc<Backend>, check: &Arc<Check>, delay: Duration) -> Running {
         let (sender, receiver) = watch::channel(Arc::clone(check));
-        let wake = Arc::new(Notify::new());
+        let (wake, curious) = (Arc::new(Notify::new()), Arc::new(Curious::default()));
         let prober = Prober {
             backend: Arc::clone(&backend),
             check: receiver,
             wake: Arc::clone(&wake),
+            curious: Arc::clone(&curious),
             shared: Arc::clone(&self.shared),
             publisher: Arc::clone(&self.publisher),
         };
         let task = tokio::spawn(prober.run(delay)).abort_handle();
-        Running { backend, check: sender, wake, task }
+        Running { backend, check: sender, wake, curious, task }
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<BackendId, Running>> {

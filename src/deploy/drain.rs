@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::message::{Command, Held, Side};
 use super::plan::Plan;
 
@@ -9,7 +11,7 @@ use super::plan::Plan;
 const SLACK: Duration = Duration::from_secs(10);
 
 /// How a version was let go.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Drained {
     /// Which.
     pub side: Side,

@@ -7,6 +7,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::message::{Check, Checked, Command};
 use super::plan::Plan;
 use super::words::Words;
@@ -15,7 +17,7 @@ use super::words::Words;
 const TRIES: u32 = 3;
 
 /// One line of the gate's table: a check of a backend.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GateRow {
     /// Its address.
     pub backend: Arc<str>,

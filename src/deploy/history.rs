@@ -3,6 +3,8 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::latencies::{Latencies, Quantile};
 use super::sample::Counts;
 
@@ -90,7 +92,7 @@ pub struct Figures {
 
 /// What is known of the old version when traffic moves: all that the tests need of it, as plain
 /// numbers that survive a restart.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Baseline {
     /// Its attempts over the last `watch`.
     pub requests: u64,
@@ -119,7 +121,7 @@ impl Baseline {
 }
 
 /// Percentiles of the time to the response head, each with a 95 % interval; `None` without samples.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Percentiles {
     /// The median.
     pub p50: Option<Quantile>,

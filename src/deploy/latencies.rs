@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::statistics::{quantile_ranks, upper_rank};
 
 /// Buckets of a histogram. Above 134 s all is one.
@@ -116,7 +118,7 @@ impl Latencies {
 }
 
 /// A percentile of latencies.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Quantile {
     /// Its best estimate.
     pub value: Duration,

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::history::History;
 use super::latencies::Latencies;
 use super::plan::{Plan, Shadow};
@@ -10,7 +12,7 @@ use super::sample::{BackendSample, Counts};
 use super::shadow::ShadowTally;
 
 /// One of the two versions of a swap.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Side {
     /// That which served.
     Old,
@@ -19,7 +21,7 @@ pub enum Side {
 }
 
 /// What is asked of a backend at the gate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Check {
     /// Its health check.
     Probe,
@@ -105,7 +107,7 @@ pub struct Observation<'a> {
 }
 
 /// What a version holds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Held {
     /// Requests in flight, without tunnels.
     pub requests: u64,
@@ -229,7 +231,7 @@ impl Milestone {
 }
 
 /// How a swap ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Outcome {
     /// The new version serves.
     Kept,

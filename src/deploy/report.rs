@@ -5,6 +5,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::drain::Drained;
 use super::gate::GateRow;
 use super::history::{Baseline, Figures, Percentiles};
@@ -17,7 +19,7 @@ use super::verdict::{TestReport, Verdict};
 const MAX_NOTES: usize = 100;
 
 /// Where a swap is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Phase {
     /// The new version is checked; the old one serves.
     Gate,
@@ -46,7 +48,7 @@ impl Phase {
 }
 
 /// A phase that was gone through.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PhaseRecord {
     /// Which.
     pub phase: Phase,
@@ -57,7 +59,7 @@ pub struct PhaseRecord {
 }
 
 /// Something worth telling that happened on the way.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Note {
     /// When.
     pub at: Duration,
@@ -66,7 +68,7 @@ pub struct Note {
 }
 
 /// A backend that was blamed in the version's stead.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Blamed {
     /// Its address.
     pub backend: Arc<str>,
@@ -75,7 +77,7 @@ pub struct Blamed {
 }
 
 /// What a version did, to be held beside the other.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct VersionFigures {
     /// Attempts.
     pub requests: u64,
@@ -107,7 +109,7 @@ impl From<&Figures> for VersionFigures {
 }
 
 /// The report of one swap.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Report {
     /// Who asked for what.
     pub order: Order,

@@ -7,6 +7,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::drain::Drained;
 use super::history::Baseline;
 use super::message::{Command, Outcome, Side};
@@ -17,7 +19,7 @@ use super::watch::Watch;
 
 /// What of a swap must survive: plain data, to be written at every [`Command::Persist`], and often
 /// enough that `left` is true.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Resume {
     /// Who asked for what.
     pub order: Order,

@@ -3,6 +3,8 @@
 use std::ops::AddAssign;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 /// What became of attempts in a stretch of time. Attempts whose client left, 4xx, and answers that
 /// we made ourselves for lack of room (429, 503) are none of these.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -40,7 +42,7 @@ pub struct BackendSample {
 }
 
 /// Which property of an attempt a test looks at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Measure {
     /// Whether it failed.
     Errors,

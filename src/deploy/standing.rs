@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::message::Outcome;
 
 /// What is wanted of a pool and what it does.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Standing {
     /// `active` of the file, as last read.
     pub wanted: String,
@@ -16,7 +18,7 @@ pub struct Standing {
 }
 
 /// Why another version serves than the file wants.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Override {
     /// What happened.
     pub cause: Cause,
@@ -27,7 +29,7 @@ pub struct Override {
 }
 
 /// What made another version serve than the file wants.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Cause {
     /// A swap that somebody asked for.
     Swap,

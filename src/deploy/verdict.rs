@@ -8,6 +8,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::concurrent::{Comparison, Concurrent};
 use super::evidence::Evidence;
 use super::history::Baseline;
@@ -61,7 +63,7 @@ impl fmt::Display for Fault {
 }
 
 /// The state of one test, for people.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TestReport {
     /// What it looks at.
     pub measure: Measure,
@@ -378,7 +380,7 @@ fn report(trial: &Trial, not_judged: Option<String>, accepted_from: String) -> T
         interval: share_interval(bad, n),
         accepted: trial.p0(),
         accepted_from,
-        evidence: trial.evidence().value(),
+        evidence: trial.evidence().value().min(f64::MAX),
         threshold: trial.evidence().threshold(),
     }
 }

@@ -288,7 +288,16 @@ impl Health {
         }
         self.forgive(now);
         self.repeats = self.repeats.saturating_add(1);
-        let length = self.ejection();
+        self.eject(now, reason, self.ejection())
+    }
+
+    /// Ejects it for this long, whatever it did before.
+    pub fn eject(
+        &mut self,
+        now: Duration,
+        reason: EjectionReason,
+        length: Duration,
+    ) -> Option<Transition> {
         self.change(now, Reason::Ejected { reason, length }, |health| {
             health.ejected_until = Some(now.saturating_add(length));
         })

@@ -132,6 +132,8 @@ pub enum EjectionReason {
         /// What it would have had to stay below.
         limit: Duration,
     },
+    /// Beside the others of its version it looked bad after a swap; in words.
+    Blamed(String),
 }
 
 impl EjectionReason {
@@ -143,6 +145,7 @@ impl EjectionReason {
             Self::BrokenOffInARow(_) | Self::BrokenOff { .. } => "broken_off",
             Self::FailureRate { .. } => "failure_rate",
             Self::Slow { .. } => "latency",
+            Self::Blamed(_) => "blamed",
         }
     }
 }
@@ -170,6 +173,7 @@ impl fmt::Display for EjectionReason {
                 Words(*siblings),
                 Words(*limit)
             ),
+            Self::Blamed(words) => write!(f, "blamed in its version's stead: {words}"),
         }
     }
 }

@@ -23,7 +23,7 @@ pub async fn pick(
     record: &RequestRecord,
 ) -> Result<Picked, Failure> {
     let worker = &record.connection.worker;
-    let cookies = cookies(outgoing).map(HeaderValue::as_bytes);
+    let cookies = || cookies(outgoing).map(HeaderValue::as_bytes);
     let picked = worker.with_rng(|rng| pool.pick(cookies, outgoing.client_hash, tried, rng));
     match picked {
         Ok(picked) => Ok(picked),

@@ -287,15 +287,16 @@ fn tidy(headers: &mut http::HeaderMap, survey: Survey, wish: Option<&Wish>) {
     }
 }
 
-/// What `ip_hash` goes by.
+/// What `ip_hash` goes by, and on which side of a divided pool the client stays.
 fn client_hash(
     snapshot: &Snapshot,
     pool: &Pool,
     peer: Option<IpAddr>,
     headers: &http::HeaderMap,
 ) -> u64 {
-    match (pool.policy, peer) {
-        (Policy::IpHash, Some(peer)) => {
+    let is_wanted = pool.policy == Policy::IpHash || pool.state.split.load().is_divided();
+    match peer {
+        Some(peer) if is_wanted => {
             balance::client_hash(client_address(&snapshot.trusted_proxies, peer, headers))
         }
         _ => 0,

@@ -115,6 +115,8 @@ pub enum Mail {
     BackendDown(BackendId),
     /// A backend was judged unfit, and nobody picks it any more: send who waits on it elsewhere.
     Rescue(BackendId),
+    /// The time of a backend's requests is over: cut those that are left.
+    CutRequests(BackendId),
     /// A backend is gone: forget it once its last request is done.
     BackendGone(BackendId),
     /// Open connections to a backend.

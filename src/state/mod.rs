@@ -25,6 +25,8 @@ pub mod ratio;
 pub mod route;
 pub mod shared;
 pub mod snapshot;
+pub mod split;
+pub mod swap_counts;
 pub mod tls;
 pub mod trust;
 pub mod version;
@@ -41,9 +43,10 @@ pub use mail::{
     CloseTunnels, Handover, ListeningSocket, Mail, Notice, SocketId, WarmUp, WarmedUp, WorkerSocket,
 };
 pub use pace::Pace;
-pub use pool::{Pool, PoolState, Share, Split};
+pub use pool::{Pool, PoolState};
 pub use ratio::Ratio;
 pub use shared::{Lifecycle, Shared, WorkerId};
 pub use snapshot::{Listener, ListenerState, Redirect, Route, Snapshot, Target};
+pub use split::{Share, Split};
 pub use version::{Choice, Member, NotPicked, Picked, UsableSet, Version};
 pub use waiting::WaitingLine;

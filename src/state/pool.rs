@@ -15,6 +15,8 @@ use super::backend::BackendId;
 use super::breaker::PoolBreaker;
 use super::budget::RetryBudget;
 use super::counters::{CodeCounters, Counter, PerWorker};
+use super::split::Split;
+use super::swap_counts::SwapCounts;
 use super::tls::ClientTls;
 pub use super::version::{
     Choice, Member, NotPicked, PickRules, PickWish, Picked, UsableSet, Version,
@@ -164,6 +166,8 @@ pub struct PoolState {
     pub budget: RetryBudget,
     /// What the workers count.
     pub cells: PerWorker<PoolCells>,
+    /// How its swaps went.
+    pub swaps: SwapCounts,
 }
 
 impl PoolState {
@@ -176,6 +180,7 @@ impl PoolState {
             breaker: PoolBreaker::new(now),
             budget: RetryBudget::new(now),
             cells: PerWorker::new(workers),
+            swaps: SwapCounts::default(),
         }
     }
 
@@ -210,49 +215,6 @@ pub struct PoolCells {
     pub queue_timeouts: Counter,
 }
 
-/// Shares of new attempts by version.
-#[derive(Debug, Default)]
-pub struct Split {
-    /// Every version of the pool, those without a share included.
-    pub shares: SmallVec<[Share; 2]>,
-}
-
-/// One version's part of a [`Split`].
-#[derive(Clone, Debug)]
-pub struct Share {
-    /// The version.
-    pub version: Arc<Version>,
-    /// From 0 to 1; over a split they sum to 1.
-    pub share: f64,
-}
-
-impl Split {
-    /// All traffic to one version.
-    pub fn all_to(version: Arc<Version>) -> Self {
-        Split { shares: SmallVec::from_iter([Share { version, share: 1.0 }]) }
-    }
-
-    /// The version for one attempt.
-    pub(super) fn choose(&self, rng: &mut fastrand::Rng) -> Option<&Arc<Version>> {
-        let serving = |share: &&Share| share.share > 0.0;
-        let mut left = self.shares.iter().filter(serving);
-        let first = left.next()?;
-        if first.share >= 1.0 {
-            return Some(&first.version);
-        }
-        let mut point = rng.f64() - first.share;
-        let mut chosen = first;
-        for share in left {
-            if point < 0.0 {
-                break;
-            }
-            point -= share.share;
-            chosen = share;
-        }
-        Some(&chosen.version)
-    }
-}
-
 impl Pool {
     /// Whether somebody well could be picked who is neither this backend nor has failed the request.
     pub fn has_other(&self, than: BackendId, tried: &[BackendId]) -> bool {
@@ -263,16 +225,16 @@ impl Pool {
 
     /// Picks a backend for one attempt, by the split as it is now.
     ///
-    /// `cookies` are the values of the request's `Cookie` fields, `hash` is of the client's
-    /// address, `tried` are the backends that have failed this request: they are picked again only
-    /// if there is nobody else.
+    /// `cookies` are the values of the request's `Cookie` fields, `hash` is of the client's address
+    /// (0 where nobody needs it), `tried` are the backends that have failed this request: they are
+    /// picked again only if there is nobody else.
     ///
     /// # Errors
     /// If nobody may be picked, or if there is no slot, or somebody waits for one: then it is time to
     /// [stand in line](super::waiting::WaitingLine::join).
-    pub fn pick<'a>(
+    pub fn pick<'a, C: IntoIterator<Item = &'a [u8]>>(
         &self,
-        cookies: impl IntoIterator<Item = &'a [u8]>,
+        cookies: impl Fn() -> C,
         hash: u64,
         tried: &[BackendId],
         rng: &mut fastrand::Rng,
@@ -281,8 +243,8 @@ impl Pool {
             return Err(NotPicked::Full);
         }
         let split = self.state.split.load();
-        let version = split.choose(rng).ok_or(NotPicked::Nobody)?;
-        let bound_to = version.affinity.as_ref().and_then(|affinity| affinity.member(cookies));
+        let version = split.choose(hash, &cookies, rng).ok_or(NotPicked::Nobody)?;
+        let bound_to = version.affinity.as_ref().and_then(|affinity| affinity.member(cookies()));
         version.pick(&PickWish { bound_to, hash, tried }, rng)
     }
 }

@@ -65,11 +65,12 @@ impl Waiter {
         let chosen = self.version.take();
         let kept = chosen
             .filter(|version| serving.clone().any(|share| Arc::ptr_eq(&share.version, version)));
-        let Some(version) = kept.or_else(|| split.choose(&mut self.rng).cloned()) else {
+        let cookies = || self.cookies.iter().map(HeaderValue::as_bytes);
+        let choose = || split.choose(self.hash, cookies, &mut self.rng).cloned();
+        let Some(version) = kept.or_else(choose) else {
             return Try::Slot(Err(NotPicked::Nobody));
         };
-        let cookies = self.cookies.iter().map(HeaderValue::as_bytes);
-        let bound_to = version.affinity.as_ref().and_then(|affinity| affinity.member(cookies));
+        let bound_to = version.affinity.as_ref().and_then(|affinity| affinity.member(cookies()));
         let wish = PickWish { bound_to, hash: self.hash, tried: &self.tried };
         let picked = version.pick(&wish, &mut self.rng);
         let others_may = !self.tried.is_empty() || serving.count() > 1;

@@ -281,6 +281,13 @@ const LISTENER_MALFORMED: Family = counter(
     &["listener"],
     "Requests that did not parse and got a bare status.",
 );
+const POOL_ACTIVE_OVERRIDE: Family = gauge(
+    "tidegate_pool_active_override",
+    &["pool"],
+    "Whether another version serves than the file wants, after a swap or a rollback.",
+);
+const SWAPS: Family =
+    counter("tidegate_swaps_total", &["pool", "result"], "Swaps that are over, by how they ended.");
 const LISTENER_HANDSHAKES: Family = counter(
     "tidegate_listener_handshake_errors_total",
     &["listener", "reason"],

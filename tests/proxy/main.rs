@@ -41,6 +41,7 @@ mod reuse;
 mod routing;
 mod shutdown;
 mod slow_start;
+mod swaps;
 mod timeouts;
 mod tls;
 mod uploads;

@@ -1,12 +1,18 @@
 //! `[pools.NAME.swap]`.
 
+use std::time::Duration;
+
 use super::judgement::http_probe;
-use crate::config::model::{HttpProbe, Mode, Rollback, Swap, TunnelDrain, TunnelRelease};
+use crate::config::addresses::{field_name, is_token, request_path};
+use crate::config::model::{
+    ExpectVersion, Mode, Must, Rollback, Shadow, Smoke, Swap, ToldBy, TunnelDrain, TunnelRelease,
+    WarmUp,
+};
 use crate::config::reader::Section;
 use crate::config::source::Located;
 use crate::config::values::{
     Problem, Scalar, choice, count, duration, duration_or_none, factor, factor_or_none, positive,
-    positive_duration, share, share_between,
+    positive_duration, share, share_between, text, whole,
 };
 
 pub(super) fn swap(s: &mut Section) -> Swap {
@@ -17,8 +23,9 @@ pub(super) fn swap(s: &mut Section) -> Swap {
         gate_checks: s.get_or("gate_checks", default.gate_checks, positive),
         gate_timeout: s.get_or("gate_timeout", default.gate_timeout, positive_duration),
         smoke: s.tables("smoke", smoke).unwrap_or(default.smoke),
-        warm_up_connections: s
-            .table("warm_up", |s| s.get_or("connections", default.warm_up_connections, count)),
+        expect_version: s.optional_table("expect_version", expect_version),
+        warm_up: s.table("warm_up", warm_up),
+        shadow: s.table("shadow", shadow),
         ramp: ramp.into_iter().map(|share| share.value).collect(),
         ramp_step: s.get_or("ramp_step", default.ramp_step, positive_duration),
         watch: s.get_or("watch", default.watch, duration),
@@ -37,9 +44,65 @@ fn check_rising(s: &Section, ramp: &[Located<f64>]) {
     }
 }
 
-fn smoke(s: &mut Section) -> HttpProbe {
+fn smoke(s: &mut Section) -> Smoke {
     s.require("path", "say what to ask for: path = \"/\"".to_owned());
-    http_probe(s)
+    Smoke {
+        probe: http_probe(s),
+        method: s.get_or("method", "GET".to_owned(), method),
+        timeout: s.get_or("timeout", Duration::from_secs(5), positive_duration),
+    }
+}
+
+fn method(scalar: &Scalar) -> Result<String, Problem> {
+    let method = text(scalar)?;
+    if is_token(&method) && method != "CONNECT" {
+        return Ok(method);
+    }
+    Err(Problem::new(format!("`{method}` cannot be the method of a smoke request")))
+}
+
+fn expect_version(s: &mut Section) -> ExpectVersion {
+    let path = s.get_or("path", "/".to_owned(), request_path);
+    let header = s.get("header", field_name);
+    let json = s.get("json", text);
+    if header.is_some() && json.is_some() {
+        s.error_at("json", "the version is told by `header` or by `json`, not by both", None);
+    } else if !s.has("header") && !s.has("json") {
+        let help = "header = \"x-version\", or json = \"build.version\"".to_owned();
+        s.error("nothing says where the answer tells the version", help);
+    }
+    let equals = s.get("equals", text);
+    let differs = s.get("differs_from", text);
+    if equals.is_some() && differs.is_some() {
+        s.error_at("differs_from", "give `equals` or `differs_from`, not both", None);
+    }
+    let told_by = match (header, json) {
+        (Some(header), _) => ToldBy::Header(header),
+        (None, json) => ToldBy::Json(json.unwrap_or_default()),
+    };
+    let must = match (equals, differs) {
+        (Some(value), _) => Must::Equal(value),
+        (None, Some(value)) => Must::DifferFrom(value),
+        (None, None) => Must::DifferFromOld,
+    };
+    ExpectVersion { path, told_by, must }
+}
+
+fn warm_up(s: &mut Section) -> WarmUp {
+    let default = WarmUp::default();
+    WarmUp {
+        connections: s.get_or("connections", default.connections, count),
+        requests: s.get_or("requests", default.requests, whole(0..=1_000)),
+        path: s.get_or("path", default.path, request_path),
+    }
+}
+
+fn shadow(s: &mut Section) -> Shadow {
+    let default = Shadow::default();
+    Shadow {
+        share: s.get_or("share", default.share, share),
+        lasts: s.get_or("lasts", default.lasts, positive_duration),
+    }
 }
 
 fn control(scalar: &Scalar) -> Result<f64, Problem> {

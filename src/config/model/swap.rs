@@ -13,9 +13,13 @@ pub struct Swap {
     /// How long the gate may take.
     pub gate_timeout: Duration,
     /// Asked of every new backend before the swap.
-    pub smoke: Vec<HttpProbe>,
-    /// Connections opened to every new backend before the swap (`warm_up.connections`); 0: none.
-    pub warm_up_connections: usize,
+    pub smoke: Vec<Smoke>,
+    /// What the backends must tell of their version, if that is asked.
+    pub expect_version: Option<ExpectVersion>,
+    /// What is done before the swap so that the first requests find all ready.
+    pub warm_up: WarmUp,
+    /// Live requests that the gate copies to the new version.
+    pub shadow: Shadow,
     /// Shares of the new version before all, rising, each above 0.0 and below 1.0.
     pub ramp: Vec<f64>,
     /// How long each share lasts.
@@ -38,7 +42,9 @@ impl Default for Swap {
             gate_checks: 3,
             gate_timeout: Duration::from_secs(300),
             smoke: Vec::new(),
-            warm_up_connections: 4,
+            expect_version: None,
+            warm_up: WarmUp::default(),
+            shadow: Shadow::default(),
             ramp: Vec::new(),
             ramp_step: Duration::from_secs(30),
             watch: Duration::from_secs(600),
@@ -47,6 +53,80 @@ impl Default for Swap {
             tunnels: TunnelDrain::default(),
             rollback: Rollback::default(),
         }
+    }
+}
+
+/// A smoke request, and what must come back.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Smoke {
+    /// The request and the answer.
+    pub probe: HttpProbe,
+    /// A token of RFC 9110 section 9.1.
+    pub method: String,
+    /// For all of it.
+    pub timeout: Duration,
+}
+
+/// `expect_version` of a pool's swap: a GET, and what its answer must tell.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExpectVersion {
+    /// What to ask for.
+    pub path: String,
+    /// Where the answer tells the version.
+    pub told_by: ToldBy,
+    /// What it must be.
+    pub must: Must,
+}
+
+/// Where an answer tells the version of the application.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ToldBy {
+    /// In this header field.
+    Header(String),
+    /// In this field of a JSON body, by the names on the way to it, with dots between them.
+    Json(String),
+}
+
+/// What a version must be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Must {
+    /// This.
+    Equal(String),
+    /// Anything but this.
+    DifferFrom(String),
+    /// Anything but what the old version tells.
+    DifferFromOld,
+}
+
+/// `warm_up` of a pool's swap.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WarmUp {
+    /// Connections opened to every new backend; 0: none.
+    pub connections: usize,
+    /// GET requests sent to every new backend, one after another; 0: none.
+    pub requests: usize,
+    /// What they ask for.
+    pub path: String,
+}
+
+impl Default for WarmUp {
+    fn default() -> Self {
+        Self { connections: 4, requests: 0, path: "/".to_owned() }
+    }
+}
+
+/// `shadow` of a pool's swap.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Shadow {
+    /// Share of the live GET requests that is copied; 0.0: none.
+    pub share: f64,
+    /// For how long.
+    pub lasts: Duration,
+}
+
+impl Default for Shadow {
+    fn default() -> Self {
+        Self { share: 0.0, lasts: Duration::from_secs(30) }
     }
 }
 

@@ -75,9 +75,15 @@ fn every_key_stands_in_the_reference() {
     assert!(present.contains("routes.redirect.port"));
     // Versions are asked for by the plain pool too, and so on: once is enough.
     let absent: Vec<_> = missing.difference(&present).collect();
-    // Told in words only: the other form, `secret_file`, is there and no file may have both; and what
-    // has no meaning beside the default `type` of a health check.
-    assert_eq!(absent, ["notify.secret", "pools.*.health.service"]);
+    // Told in words only: the other form is there and no file may have both; and what has no meaning
+    // beside the default `type` of a health check.
+    let told = [
+        "notify.secret",
+        "pools.*.health.service",
+        "pools.*.swap.expect_version.differs_from",
+        "pools.*.swap.expect_version.json",
+    ];
+    assert_eq!(absent, told);
 }
 
 /// `pools.app.health` as `pools.*.health`, `routes[1].path` as `routes.path`.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 
 use crate::config::{Diagnostic, model};
 use crate::control::probe::{Check, HttpCheck, Question};
@@ -57,7 +57,7 @@ pub(super) fn check(
 }
 
 /// What is wrong with the check is an error in words.
-fn http_check(probe: &model::HttpProbe) -> Result<HttpCheck, String> {
+pub(super) fn http_check(probe: &model::HttpProbe) -> Result<HttpCheck, String> {
     let path = probe.path.parse();
     let path = path.map_err(|_| format!("`{}` cannot be asked for as a path", probe.path))?;
     let mut headers = HeaderMap::new();
@@ -72,5 +72,5 @@ fn http_check(probe: &model::HttpProbe) -> Result<HttpCheck, String> {
         status: StatusRanges::new(ranges),
         body: probe.expect_body.as_deref().map(Arc::from),
     };
-    Ok(HttpCheck { path, host, headers, expect })
+    Ok(HttpCheck { method: Method::GET, path, host, headers, expect })
 }

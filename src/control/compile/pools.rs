@@ -4,19 +4,24 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::upstream::Roots;
-use super::{Context, Effects, Findings, Generation, convert, health, upstream};
+use super::{
+    Context, Effects, Findings, Generation, Versions, convert, health, questions, upstream,
+};
 use crate::balance::affinity::{Affinity, Key};
 use crate::config::Diagnostic;
 use crate::config::model::{self, Config};
 use crate::control::probe::Check;
+use crate::control::swaps::Questions;
 use crate::health::{Health, Settings};
 use crate::state::pool::UpstreamSettings;
 use crate::state::{Address, Backend, Member, Pool, PoolState, Share, Split, Version, WaitingLine};
 
 /// All pools, and what belongs to them.
+#[derive(Default)]
 pub(super) struct Pools {
     pub(super) pools: BTreeMap<Arc<str>, Arc<Pool>>,
     pub(super) checks: BTreeMap<Arc<str>, Arc<Check>>,
+    pub(super) questions: BTreeMap<Arc<str>, Arc<Questions>>,
     pub(super) effects: Effects,
 }
 
@@ -27,18 +32,19 @@ pub(super) fn compile(
     roots: &mut Roots,
     findings: &mut Findings,
 ) -> Pools {
-    let mut made =
-        Pools { pools: BTreeMap::new(), checks: BTreeMap::new(), effects: Effects::default() };
+    let mut made = Pools::default();
     for (name, pool) in &config.pools {
         let Some(upstream) = upstream::compile(pool, old, context, roots, findings) else {
             continue;
         };
         let old = OldPool::find(old, name);
         let Some(check) = findings.take(carried_check(pool, &old, &upstream)) else { continue };
+        let Some(questions) = findings.take(questions::compile(pool, &upstream)) else { continue };
         let (pool, effects) = compile_pool(pool, &old, context, upstream, &check);
         made.checks.insert(Arc::clone(&pool.name), check);
+        made.questions.insert(Arc::clone(&pool.name), Arc::new(questions));
         made.pools.insert(Arc::clone(&pool.name), Arc::new(pool));
-        made.effects.splits.extend(effects.splits);
+        made.effects.versions.extend(effects.versions);
         made.effects.reverify.extend(effects.reverify);
     }
     made
@@ -127,27 +133,27 @@ fn compile_pool(
     };
     let queue = convert::queue(pool);
     let limit = queue.max_requests_per_backend;
-    let shares = pool.versions.values().map(|version| {
+    let versions = pool.versions.values().map(|version| {
         let members = version.backends.iter().map(|wanted| Member {
             backend: old.backend(wanted, &name, (check.settings, limit), context),
             weight: wanted.weight,
             backup: wanted.backup,
         });
-        Share {
-            version: carried_version(pool, version, members.collect(), old, context.affinity_key),
-            share: if version.name == pool.active { 1.0 } else { 0.0 },
-        }
+        carried_version(pool, version, members.collect(), old, context.affinity_key)
     });
-    let split = Split { shares: shares.collect() };
-    let mut effects = Effects { reverify: reverify(&split, old, check), ..Effects::default() };
+    let versions: Vec<Arc<Version>> = versions.collect();
+    let mut effects = Effects { reverify: reverify(&versions, old, check), ..Effects::default() };
+    let active = &pool.active.value;
     let state = match old.pool {
         Some(pool) => {
-            if !same_split(&split, &old.split) {
-                effects.splits.push((Arc::clone(&pool.state), split));
+            if !same_versions(&versions, &old.split) {
+                let (state, active) = (Arc::clone(&pool.state), active.clone());
+                effects.versions.push(Versions { state, versions, active });
             }
             Arc::clone(&pool.state)
         }
         None => {
+            let split = Split::default().carried(&versions, active);
             let line = Arc::clone(&old.line);
             Arc::new(PoolState::new(line, split, context.workers, context.uptime))
         }
@@ -169,11 +175,15 @@ fn compile_pool(
 }
 
 /// The backends that stay, if their check changed.
-fn reverify(split: &Split, old: &OldPool<'_>, check: &Arc<Check>) -> Vec<(Arc<Backend>, Settings)> {
+fn reverify(
+    versions: &[Arc<Version>],
+    old: &OldPool<'_>,
+    check: &Arc<Check>,
+) -> Vec<(Arc<Backend>, Settings)> {
     if old.check.is_none_or(|old| Arc::ptr_eq(old, check)) {
         return Vec::new();
     }
-    let members = split.shares.iter().flat_map(|share| &share.version.members);
+    let members = versions.iter().flat_map(|version| &version.members);
     let stays = members.filter(|member| old.backends.contains_key(&member.backend.address));
     stays.map(|member| (Arc::clone(&member.backend), check.settings)).collect()
 }
@@ -213,11 +223,7 @@ fn same_members(old: &[Member], new: &[Member]) -> bool {
         })
 }
 
-fn same_split(new: &Split, old: &Split) -> bool {
-    new.shares.len() == old.shares.len()
-        && new
-            .shares
-            .iter()
-            .zip(&old.shares)
-            .all(|(new, old)| Arc::ptr_eq(&new.version, &old.version) && new.share == old.share)
+fn same_versions(new: &[Arc<Version>], old: &Split) -> bool {
+    new.len() == old.shares.len()
+        && new.iter().zip(&old.shares).all(|(new, old)| Arc::ptr_eq(new, &old.version))
 }

@@ -12,7 +12,7 @@ use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::task::JoinSet;
 
-use super::{Answer, HttpCheck};
+use super::{Answer, Fetched, HttpCheck};
 use crate::health::{DrainWish, Expect, ProbeFailure};
 use crate::state::Address;
 use crate::upstream::dial::Dialled;
@@ -22,6 +22,7 @@ const MAX_BODY_BYTES: usize = 64 * 1024;
 
 pub(super) const USER_AGENT: HeaderValue = HeaderValue::from_static("tidegate-probe");
 
+/// Asks, and judges the answer.
 pub(super) async fn ask(
     check: &HttpCheck,
     wish: &DrainWish,
@@ -29,6 +30,30 @@ pub(super) async fn ask(
     address: &Address,
     tls: bool,
 ) -> Result<Answer, ProbeFailure> {
+    let (response, _driver) = send(check, dialled, address, tls).await?;
+    judge(&check.expect, wish, response).await
+}
+
+/// Asks, judges the status, and gives what came.
+pub(super) async fn fetch(
+    check: &HttpCheck,
+    dialled: Dialled,
+    address: &Address,
+    tls: bool,
+) -> Result<Fetched, ProbeFailure> {
+    let (response, _driver) = send(check, dialled, address, tls).await?;
+    let (parts, body) = response.into_parts();
+    check.expect.head(parts.status.as_u16())?;
+    Ok(Fetched { headers: parts.headers, body: read(body).await?.into() })
+}
+
+/// The answer, and what drives its connection.
+async fn send(
+    check: &HttpCheck,
+    dialled: Dialled,
+    address: &Address,
+    tls: bool,
+) -> Result<(Response<Incoming>, JoinSet<()>), ProbeFailure> {
     let request = request(check, address, tls, dialled.h2)?;
     let io = TokioIo::new(dialled.stream);
     // Ends the connection when the answer is judged or the time is up.
@@ -44,7 +69,7 @@ pub(super) async fn ask(
         driver.spawn(async { drop(connection.await) });
         sender.send_request(request).await
     };
-    judge(&check.expect, wish, response.map_err(|error| broken(&error))?).await
+    Ok((response.map_err(|error| broken(&error))?, driver))
 }
 
 async fn judge(
@@ -93,6 +118,7 @@ fn request(
 ) -> Result<Request<Empty<Bytes>>, ProbeFailure> {
     let host = check.host.clone().map_or_else(|| own_host(address), Ok)?;
     let mut request = Request::new(Empty::new());
+    request.method_mut().clone_from(&check.method);
     let mut uri = Parts::default();
     uri.path_and_query = Some(check.path.clone());
     if h2 {

@@ -45,6 +45,7 @@ fn settings() -> Settings {
 
 fn get(path: &str) -> HttpCheck {
     HttpCheck {
+        method: Method::GET,
         path: path.parse().unwrap(),
         host: None,
         headers: HeaderMap::new(),
@@ -160,6 +161,7 @@ async fn judges_by_status_and_does_not_follow_redirects() {
 #[tokio::test]
 async fn judges_by_body() {
     let saying = |text: &str| HttpCheck {
+        method: Method::GET,
         expect: Expect { status: StatusRanges::default(), body: Some(text.into()) },
         ..get("/")
     };

@@ -13,6 +13,7 @@ pub(super) fn write(snapshot: &Snapshot, now: Duration, text: &mut Text) {
     queues(snapshot, text);
     breakers(snapshot, now, text);
     versions(snapshot, text);
+    swaps(snapshot, text);
 }
 
 fn requests(snapshot: &Snapshot, text: &mut Text) {
@@ -115,6 +116,24 @@ fn versions(snapshot: &Snapshot, text: &mut Text) {
         let active = most(split);
         for (index, share) in split.shares.iter().enumerate() {
             samples.add(&[&pool.name, &share.version.name], active == Some(index));
+        }
+    }
+}
+
+/// Only of pools that have versions: others are never swapped.
+fn swaps(snapshot: &Snapshot, text: &mut Text) {
+    let versioned = || {
+        let pools = snapshot.pools.values();
+        pools.filter(|pool| pool.state.split.load().version("").is_none())
+    };
+    let mut samples = text.family(&metric::POOL_ACTIVE_OVERRIDE);
+    for pool in versioned() {
+        samples.add(&[&pool.name], pool.state.swaps.is_overridden());
+    }
+    let mut samples = text.family(&metric::SWAPS);
+    for pool in versioned() {
+        for (result, count) in pool.state.swaps.results() {
+            samples.add(&[&pool.name, result], count);
         }
     }
 }

@@ -15,6 +15,7 @@ use crate::state::pool::{
     PickRules, Protocol, QueueSettings, RetryPolicy, SecureCookie, UpstreamSettings,
 };
 use crate::state::snapshot::ListenerLimits;
+use crate::state::swap_counts::SwapCounts;
 use crate::state::tls::{self, ServerTls};
 use crate::state::{
     Address, Backend, Listener, ListenerState, Member, Pool, PoolBreaker, PoolState, RetryBudget,
@@ -181,11 +182,12 @@ fn pool(name: &Arc<str>, shares: &[(&Arc<Version>, f64)]) -> Arc<Pool> {
             keepalive_interval: Duration::from_secs(30),
         }),
         state: Arc::new(PoolState {
-            split: ArcSwap::from_pointee(Split { shares }),
+            split: ArcSwap::from_pointee(Split { shares, ..Split::default() }),
             line: Arc::default(),
             breaker: PoolBreaker::new(Duration::ZERO),
             budget: RetryBudget::new(Duration::ZERO),
             cells: PerWorker::new(WORKERS),
+            swaps: SwapCounts::default(),
         }),
     })
 }

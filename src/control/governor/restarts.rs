@@ -1,0 +1,51 @@
+//! What only a restart changes, and what a restart forgets.
+
+use crate::config::{Diagnostic, Parsed, Span};
+use crate::control::compile::Generation;
+
+/// Changes that a reload takes in and that only a restart brings about.
+pub(super) fn later(parsed: &Parsed, old: &Generation) -> Vec<Diagnostic> {
+    let (before, after) = (&old.config.log, &parsed.config.log);
+    let changed = [
+        ("log.access", before.access != after.access),
+        ("log.access_path", before.access_path != after.access_path),
+    ];
+    let at_reload = old.snapshot.generation > 0;
+    let changed = changed.iter().filter(|(_, changed)| at_reload && *changed);
+    let warning = |(key, _): &(&str, bool)| {
+        Diagnostic::warning(format!("the change of `{key}` takes effect at the next start"))
+            .at(place(parsed, key))
+            .key(*key)
+    };
+    changed.map(warning).collect()
+}
+
+fn place(parsed: &Parsed, key: &str) -> Option<Span> {
+    parsed.written.get(key).copied()
+}
+
+pub(super) fn restart_only(parsed: &Parsed, key: &str) -> Diagnostic {
+    Diagnostic::error(format!("`{key}` cannot change while tidegate runs"))
+        .at(place(parsed, key))
+        .key(key)
+        .help("restart tidegate to change it; until then put back what it was".to_owned())
+}
+
+/// Pools with versions whose state would not survive a restart.
+pub(super) fn forgotten(parsed: &Parsed) -> Vec<Diagnostic> {
+    if parsed.config.server.state_dir.is_some() {
+        return Vec::new();
+    }
+    let pools = parsed.config.pools.iter().filter(|(_, pool)| !pool.versions.contains_key(""));
+    let warning = |name: &str| {
+        let key = format!("pools.{name}.versions");
+        Diagnostic::warning(format!(
+            "a restart forgets which version of `{name}` serves, and its swaps: there is no \
+             `server.state_dir`"
+        ))
+        .at(place(parsed, &format!("pools.{name}.active")))
+        .key(key)
+        .help("give a directory that tidegate may write to: state_dir = \"state\"".to_owned())
+    };
+    pools.map(|(name, _)| warning(name)).collect()
+}

@@ -1,0 +1,224 @@
+//! A pool with versions: which of them serves, which is wanted, and the swap that runs.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tokio::task::JoinSet;
+
+use super::questions::Questions;
+use super::traffic::{Traffic, VersionTraffic, is_out_by_hand};
+use super::view::{OverrideStatus, PoolSwaps, RunningSwap, SwapId};
+use crate::deploy::{
+    Cause, Command, Event, Observation, Order, Outcome, Plan, Side, Standing, Swap,
+};
+use crate::state::{Backend, Pool, Version};
+
+/// The moment at which something is decided.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Now {
+    /// Since the process started.
+    pub(super) uptime: Duration,
+    /// Since the Unix epoch.
+    pub(super) epoch: Duration,
+}
+
+impl Now {
+    pub(super) fn at(uptime: Duration) -> Self {
+        let epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Now { uptime, epoch }
+    }
+}
+
+/// A pool with versions.
+#[derive(Debug)]
+pub(super) struct Guarded {
+    /// As the configuration in force has it.
+    pub(super) pool: Arc<Pool>,
+    /// How it is swapped by that configuration.
+    pub(super) plan: Plan,
+    pub(super) questions: Arc<Questions>,
+    pub(super) standing: Standing,
+    /// What served before.
+    pub(super) before: Option<String>,
+    pub(super) running: Option<Running>,
+    /// Swaps that are over but for tunnels that have a deadline.
+    pub(super) trailing: Vec<Running>,
+    pub(super) traffic: Traffic,
+    pub(super) last: Option<SwapId>,
+}
+
+/// A swap and what works for it.
+#[derive(Debug)]
+pub(super) struct Running {
+    pub(super) swap: Swap,
+    pub(super) kind: Kind,
+    /// Its outcome has been taken into the standing of the pool.
+    pub(super) is_decided: bool,
+    /// Checks under way; they end with the swap.
+    pub(super) tasks: JoinSet<()>,
+}
+
+/// What a swap is for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(super) enum Kind {
+    /// To another version.
+    #[default]
+    Forward,
+    /// Back to one that has served before: after its health checks alone.
+    Back,
+    /// Back without any check.
+    Forced,
+}
+
+impl Kind {
+    /// The plan of such a swap.
+    pub(super) fn plan(self, plan: &Plan) -> Plan {
+        match self {
+            Kind::Forward => plan.clone(),
+            Kind::Back | Kind::Forced => plan.clone().back(),
+        }
+    }
+}
+
+impl Running {
+    pub(super) fn new(swap: Swap, kind: Kind) -> Self {
+        Running { swap, kind, is_decided: false, tasks: JoinSet::new() }
+    }
+}
+
+impl Guarded {
+    pub(super) fn version(&self, name: &str) -> Option<Arc<Version>> {
+        self.pool.state.split.load().version(name).cloned()
+    }
+
+    pub(super) fn names(&self) -> Vec<String> {
+        let split = self.pool.state.split.load();
+        split.shares.iter().map(|share| share.version.name.to_string()).collect()
+    }
+
+    /// The backends of a version; none if it is gone.
+    pub(super) fn backends(&self, version: &str) -> Vec<Arc<Backend>> {
+        let version = self.version(version);
+        let members = version.iter().flat_map(|version| &version.members);
+        members.map(|member| Arc::clone(&member.backend)).collect()
+    }
+
+    pub(super) fn backends_of(&self, order: &Order, side: Side) -> Vec<Arc<Backend>> {
+        self.backends(match side {
+            Side::Old => &order.from,
+            Side::New => &order.to,
+        })
+    }
+
+    /// The addresses that a version is checked at: without what was drained or disabled by hand.
+    pub(super) fn candidates(&self, version: &str) -> Vec<Arc<str>> {
+        let backends = self.backends(version);
+        let fit = backends.iter().filter(|backend| !is_out_by_hand(backend));
+        fit.map(|backend| Arc::clone(&backend.label)).collect()
+    }
+
+    /// Tells the swap that runs of an event.
+    pub(super) fn handle(&mut self, now: Now, event: Event) -> Vec<Command> {
+        let Some(running) = &mut self.running else { return Vec::new() };
+        let commands = running.swap.handle(now.uptime, event);
+        self.note_decision(now);
+        commands
+    }
+
+    /// Looks at the traffic, and lets the swap that runs look too.
+    pub(super) fn look(&mut self, now: Now) -> Vec<Command> {
+        let split = self.pool.state.split.load_full();
+        self.traffic.look(now.uptime, &split, self.plan.watch);
+        let Some(running) = &mut self.running else { return Vec::new() };
+        while running.tasks.try_join_next().is_some() {}
+        let commands = tick(&mut running.swap, now.uptime, &self.traffic);
+        self.note_decision(now);
+        commands
+    }
+
+    /// Lets the swaps look that are over but for their tunnels; each with its order.
+    pub(super) fn look_at_trailing(&mut self, now: Now) -> Vec<(Order, Command)> {
+        let mut commands = Vec::new();
+        for trailing in &mut self.trailing {
+            let order = trailing.swap.order().clone();
+            let due = tick(&mut trailing.swap, now.uptime, &self.traffic);
+            commands.extend(due.into_iter().map(|command| (order.clone(), command)));
+        }
+        self.trailing.retain(|trailing| !trailing.swap.is_over());
+        commands
+    }
+
+    /// Takes the outcome of the swap that runs into the standing, once it is there.
+    pub(super) fn note_decision(&mut self, now: Now) {
+        let Some(running) = self.running.as_mut().filter(|running| !running.is_decided) else {
+            return;
+        };
+        let Some(outcome) = running.swap.outcome() else { return };
+        running.is_decided = true;
+        let order = running.swap.order();
+        let serving = match outcome.serving() {
+            Side::Old => &order.from,
+            Side::New => &order.to,
+        };
+        if *serving != self.standing.serving {
+            self.before = Some(self.standing.serving.clone());
+        }
+        self.standing.moved(serving, cause(running.kind, outcome), order.id, now.epoch);
+    }
+
+    /// How it stands, for whoever asks.
+    pub(super) fn status(&self, now: Now) -> PoolSwaps {
+        let name = &self.pool.name;
+        let override_ = self.standing.override_.map(|kept| OverrideStatus {
+            words: self.standing.explain(name).unwrap_or_default(),
+            cause: kept.cause.label(),
+            report: SwapId(kept.report),
+            since: kept.since.as_secs_f64(),
+        });
+        let running = self.running.as_ref().map(|Running { swap, .. }| {
+            let order = swap.order();
+            RunningSwap {
+                id: SwapId(order.id),
+                from: order.from.clone(),
+                to: order.to.clone(),
+                asked_by: order.asked_by.clone(),
+                phase: swap.phase().label(),
+                share: swap.share(),
+                outcome: swap.outcome().map(Outcome::label),
+                words: swap.describe(now.uptime),
+            }
+        });
+        PoolSwaps {
+            wanted: self.standing.wanted.clone(),
+            serving: self.standing.serving.clone(),
+            override_,
+            before: self.before.clone(),
+            running,
+            last: self.last,
+        }
+    }
+}
+
+/// Going back by hand is a rollback, though it is done by a swap.
+fn cause(kind: Kind, outcome: Outcome) -> Cause {
+    match (kind, outcome) {
+        (Kind::Back | Kind::Forced, Outcome::Kept | Outcome::Undecided) => Cause::RollBack,
+        _ => outcome.into(),
+    }
+}
+
+fn tick(swap: &mut Swap, now: Duration, traffic: &Traffic) -> Vec<Command> {
+    let order = swap.order();
+    let nothing = VersionTraffic::new(Duration::ZERO);
+    let old = traffic.of(&order.from).unwrap_or(&nothing);
+    let new = traffic.of(&order.to).unwrap_or(&nothing);
+    let seen = Observation {
+        new: &new.samples,
+        new_latencies: &new.latencies,
+        old: old.counts,
+        old_history: &old.history,
+        old_held: old.held,
+        new_held: new.held,
+    };
+    swap.tick(now, &seen)
+}

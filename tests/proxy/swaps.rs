@@ -1,0 +1,265 @@
+//! Guarded swaps of a pool with two versions, as clients and backends see them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
+
+use serde_json::Value;
+use tidegate::control::{SwapId, SwapOptions, SwapRefused};
+
+use crate::support::backend::{Backend, Reply};
+use crate::support::proxy::Proxy;
+use crate::support::{eventually, in_time};
+
+/// A pool `shop` of a blue and a green version, blue active, with these keys of its swap.
+fn shop(active: &str, blue: &[&Backend], green: &[&Backend], swap: &str) -> String {
+    let list = |backends: &[&Backend]| {
+        let all: Vec<String> = backends.iter().map(|b| format!("\"{}\"", b.address)).collect();
+        all.join(", ")
+    };
+    format!(
+        "[[routes]]\npool = \"shop\"\n[pools.shop]\nactive = \"{active}\"\n\
+         versions.blue.backends = [{}]\nversions.green.backends = [{}]\n\
+         [pools.shop.health]\npath = \"/health\"\ninterval = \"100ms\"\n\
+         [pools.shop.swap]\n{swap}\n",
+        list(blue),
+        list(green)
+    )
+}
+
+/// A watch that is soon over.
+const SHORT: &str = "watch = \"500ms\"\ndrain_timeout = \"1s\"";
+/// A watch that only a verdict ends.
+const LONG: &str = "watch = \"10m\"\ndrain_timeout = \"1s\"";
+
+fn by_hand() -> SwapOptions {
+    SwapOptions { replace: false, asked_by: "a test".to_owned() }
+}
+
+async fn swap(proxy: &Proxy, version: &str) -> Result<SwapId, SwapRefused> {
+    let handle = proxy.running().handle();
+    in_time("asking for a swap", handle.swap("shop", version, by_hand())).await
+}
+
+fn report(proxy: &Proxy, id: SwapId) -> Value {
+    proxy.running().handle().report(id).unwrap().json(|_| String::new())
+}
+
+/// Waits until a swap is over, and gives its report.
+async fn over(proxy: &Proxy, id: SwapId) -> Value {
+    eventually("over", async || report(proxy, id)["phase"] == "done").await;
+    report(proxy, id)
+}
+
+async fn in_phase(proxy: &Proxy, id: SwapId, phase: &str) {
+    eventually(phase, async || report(proxy, id)["phase"] == phase).await;
+}
+
+fn status(proxy: &Proxy) -> Value {
+    serde_json::to_value(proxy.running().handle().status()).unwrap()["pools"]["shop"].clone()
+}
+
+async fn who_answers(proxy: &Proxy) -> String {
+    proxy.connect().await.get("/").await.text()
+}
+
+#[tokio::test]
+async fn a_swap_by_hand_moves_all_requests_and_lets_the_old_version_go() {
+    let (blue, green) = (Backend::named("blue").await, Backend::named("green").await);
+    let proxy = Proxy::start(&shop("blue", &[&blue], &[&green], SHORT)).await;
+    assert_eq!(who_answers(&proxy).await, "blue");
+    let id = swap(&proxy, "green").await.unwrap();
+    in_phase(&proxy, id, "watch").await;
+    assert_eq!(who_answers(&proxy).await, "green");
+    let report = over(&proxy, id).await;
+    assert_eq!(report["outcome"], "undecided", "{}", report["text"]);
+    assert_eq!(report["drained"]["version"], "blue");
+    assert_eq!(who_answers(&proxy).await, "green");
+    let swaps = &status(&proxy)["swaps"];
+    assert_eq!((&swaps["serving"], &swaps["wanted"]), (&"green".into(), &"blue".into()));
+    assert!(swaps["override"]["words"].as_str().unwrap().contains("tidegate swap shop blue"));
+    let undecided = &["result=\"undecided\""];
+    assert_eq!(proxy.metric("tidegate_swaps_total", undecided), 1.0);
+    assert_eq!(proxy.metric("tidegate_pool_active_override", &["pool=\"shop\""]), 1.0);
+}
+
+#[tokio::test]
+async fn a_version_that_does_not_pass_the_gate_gets_no_request() {
+    let sick = Arc::new(AtomicU16::new(503));
+    let blue = Backend::named("blue").await;
+    let green = Backend::with_health("green", sick).await;
+    let config = shop("blue", &[&blue], &[&green], "gate_timeout = \"500ms\"");
+    let proxy = Proxy::start(&config).await;
+    let id = swap(&proxy, "green").await.unwrap();
+    while report(&proxy, id)["phase"] != "done" {
+        assert_eq!(who_answers(&proxy).await, "blue");
+    }
+    let report = report(&proxy, id);
+    assert_eq!((&report["outcome"], &report["exit_code"]), (&"refused".into(), &4.into()));
+    assert_eq!(report["gate"][0]["passed"], false);
+    assert!(report["gate"][0]["last_error"].as_str().unwrap().contains("503"));
+    assert!(green.requests().is_empty());
+}
+
+#[tokio::test]
+async fn smoke_requests_and_the_version_are_asked_before_the_switch() {
+    let blue = Backend::named("blue").await;
+    let green = Backend::start(|request| match request.request_line() {
+        ("POST", "/smoke") => Reply::status(201, "made it"),
+        ("GET", "/version") => Reply::ok("{\"build\": {\"version\": 7}}"),
+        _ => Reply::ok("green"),
+    })
+    .await;
+    let smoke = "smoke = [{ path = \"/smoke\", method = \"POST\", expect_status = [\"201\"], \
+                 expect_body = \"made\" }]\nwarm_up = { connections = 2, requests = 3 }";
+    let version = |keys: &str| {
+        let expect = format!("expect_version = {{ path = \"/version\", {keys} }}");
+        shop("blue", &[&blue], &[&green], &format!("{smoke}\n{expect}\n{SHORT}"))
+    };
+    let proxy = Proxy::start(&version("json = \"build.version\", equals = \"8\"")).await;
+    let id = swap(&proxy, "green").await.unwrap();
+    let refused = over(&proxy, id).await;
+    assert_eq!(refused["outcome"], "refused");
+    let words = refused["reason"].as_str().unwrap();
+    assert!(words.contains("it tells version \"7\", \"8\" is expected"), "{words}");
+    proxy.reload(&version("json = \"build.version\", equals = \"7\"")).await.unwrap();
+    let id = swap(&proxy, "green").await.unwrap();
+    let report = over(&proxy, id).await;
+    assert_eq!(report["outcome"], "undecided", "{}", report["text"]);
+    let warmed = green.requests().iter().filter(|r| r.request_line() == ("GET", "/")).count();
+    assert_eq!(warmed, 3);
+}
+
+#[tokio::test]
+async fn a_bad_version_is_rolled_back_and_the_old_one_serves_again() {
+    let blue = Backend::named("blue").await;
+    let green = Backend::start(|request| match request.request_line().1 {
+        "/health" => Reply::ok(""),
+        _ => Reply::status(500, "green"),
+    })
+    .await;
+    let proxy = Proxy::start(&shop("blue", &[&blue], &[&green], LONG)).await;
+    let mut client = proxy.connect().await;
+    for _ in 0..50 {
+        client.get("/").await;
+    }
+    let id = swap(&proxy, "green").await.unwrap();
+    in_phase(&proxy, id, "watch").await;
+    while report(&proxy, id)["outcome"].is_null() {
+        client.get("/").await;
+    }
+    assert_eq!(client.get("/").await.text(), "blue");
+    let report = over(&proxy, id).await;
+    assert_eq!(report["outcome"], "rolled_back", "{}", report["text"]);
+    assert_eq!(report["drained"]["version"], "green");
+    assert_eq!(proxy.metric("tidegate_swaps_total", &["result=\"rolled_back\""]), 1.0);
+}
+
+#[tokio::test]
+async fn one_swap_at_a_time_unless_it_is_replaced() {
+    let sick = Arc::new(AtomicU16::new(503));
+    let blue = Backend::named("blue").await;
+    let green = Backend::with_health("green", Arc::clone(&sick)).await;
+    let proxy = Proxy::start(&shop("blue", &[&blue], &[&green], LONG)).await;
+    let first = swap(&proxy, "green").await.unwrap();
+    let Err(SwapRefused::Running { id, state }) = swap(&proxy, "green").await else {
+        panic!("a second swap began");
+    };
+    assert_eq!(id, first);
+    assert!(state.contains("at its gate"), "{state}");
+    let handle = proxy.running().handle();
+    let replace = SwapOptions { replace: true, ..by_hand() };
+    let second = handle.swap("shop", "green", replace).await.unwrap();
+    assert_eq!(over(&proxy, first).await["outcome"], "cancelled");
+    sick.store(200, Ordering::SeqCst);
+    in_phase(&proxy, second, "watch").await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_swapped_is_refused_in_words() {
+    let (blue, green) = (Backend::named("blue").await, Backend::named("green").await);
+    let proxy = Proxy::start(&shop("blue", &[&blue], &[&green], SHORT)).await;
+    let handle = proxy.running().handle();
+    let refused = |pool: &'static str, version: &'static str| {
+        let handle = handle.clone();
+        async move { handle.swap(pool, version, by_hand()).await.unwrap_err().to_string() }
+    };
+    assert_eq!(refused("shop", "blue").await, "blue serves pool `shop` already");
+    assert!(refused("shop", "red").await.contains("it has: blue, green"));
+    assert!(refused("shed", "red").await.contains("there are: shop"));
+    let back = handle.rollback("shop", false, "a test").await.unwrap_err().to_string();
+    assert!(back.contains("no version to go back to"), "{back}");
+}
+
+#[tokio::test]
+async fn rolled_back_by_hand_in_the_watch_it_is_at_once_and_later_by_a_swap() {
+    let (blue, green) = (Backend::named("blue").await, Backend::named("green").await);
+    let proxy = Proxy::start(&shop("blue", &[&blue], &[&green], LONG)).await;
+    let handle = proxy.running().handle();
+    let id = swap(&proxy, "green").await.unwrap();
+    in_phase(&proxy, id, "watch").await;
+    assert_eq!(handle.rollback("shop", false, "a test").await.unwrap(), id);
+    assert_eq!(who_answers(&proxy).await, "blue");
+    assert_eq!(over(&proxy, id).await["outcome"], "rolled_back");
+
+    proxy.reload(&shop("blue", &[&blue], &[&green], SHORT)).await.unwrap();
+    let id = swap(&proxy, "green").await.unwrap();
+    over(&proxy, id).await;
+    for force in [false, true] {
+        let before = who_answers(&proxy).await;
+        let back = handle.rollback("shop", force, "a test").await.unwrap();
+        over(&proxy, back).await;
+        assert_ne!(who_answers(&proxy).await, before);
+    }
+}
+
+#[tokio::test]
+async fn a_reload_that_changes_active_starts_a_swap_and_another_starts_none() {
+    let (blue, green) = (Backend::named("blue").await, Backend::named("green").await);
+    let proxy = Proxy::start(&shop("blue", &[&blue], &[&green], LONG)).await;
+    let other = proxy.reload(&shop("blue", &[&blue], &[&green], SHORT)).await.unwrap();
+    assert!(other.swaps.is_empty() && other.overrides.is_empty());
+    let config = shop("green", &[&blue], &[&green], SHORT);
+    let started = proxy.reload(&config).await.unwrap().swaps;
+    let [started] = started.as_slice() else { panic!("{started:?}") };
+    assert_eq!((&*started.pool, &*started.from, &*started.to), ("shop", "blue", "green"));
+    over(&proxy, started.id).await;
+    assert_eq!(who_answers(&proxy).await, "green");
+    assert_eq!(status(&proxy)["swaps"]["override"], Value::Null);
+    let again = proxy.reload(&config).await.unwrap();
+    assert!(again.swaps.is_empty() && again.overrides.is_empty());
+}
+
+#[tokio::test]
+async fn a_reload_after_a_rollback_says_what_to_type_and_changes_nothing() {
+    let (blue, green) = (Backend::named("blue").await, Backend::named("green").await);
+    let proxy = Proxy::start(&shop("blue", &[&blue], &[&green], LONG)).await;
+    let config = shop("green", &[&blue], &[&green], LONG);
+    let id = proxy.reload(&config).await.unwrap().swaps[0].id;
+    in_phase(&proxy, id, "watch").await;
+    proxy.running().handle().rollback("shop", false, "a test").await.unwrap();
+    over(&proxy, id).await;
+    let again = proxy.reload(&config).await.unwrap();
+    assert!(again.swaps.is_empty());
+    let words = &again.overrides[0];
+    assert!(words.contains("file wants green, blue serves since the rollback"), "{words}");
+    assert!(words.contains("`tidegate swap shop green` tries again"), "{words}");
+    assert_eq!(who_answers(&proxy).await, "blue");
+}
+
+#[tokio::test]
+async fn a_reload_that_changes_its_mind_ends_the_swap() {
+    let (blue, green) = (Backend::named("blue").await, Backend::named("green").await);
+    let proxy = Proxy::start(&shop("blue", &[&blue], &[&green], LONG)).await;
+    let to_green = shop("green", &[&blue], &[&green], LONG);
+    let id = proxy.reload(&to_green).await.unwrap().swaps[0].id;
+    in_phase(&proxy, id, "watch").await;
+    let same = proxy.reload(&to_green).await.unwrap();
+    assert!(same.swaps.is_empty());
+    assert_eq!(report(&proxy, id)["phase"], "watch", "it goes on");
+    let back = proxy.reload(&shop("blue", &[&blue], &[&green], LONG)).await.unwrap();
+    assert!(back.swaps.is_empty());
+    assert_eq!(who_answers(&proxy).await, "blue");
+    let report = over(&proxy, id).await;
+    assert_eq!(report["outcome"], "cancelled", "{}", report["text"]);
+    assert_eq!(status(&proxy)["swaps"]["override"], Value::Null);
+}
