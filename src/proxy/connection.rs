@@ -1,6 +1,6 @@
 //! One client connection: handshake, HTTP by its version, the timeouts around it, its end.
 //!
-//! [`http1`](super::http1) and hyper serve the requests; [`drive`](super::drive) polls them and ends
+//! [`http1`] and hyper serve the requests; [`drive`](super::drive) polls them and ends
 //! what must end.
 
 use std::cell::{Cell, RefCell};

@@ -1,7 +1,7 @@
 //! Guarded swaps: what the machine of [`deploy`](crate::deploy) decides is carried out here, and
 //! told to whoever asks.
 //!
-//! [`Swaps`] belongs to the governor. It never waits for a gate or a watch: it looks at the traffic
+//! `Swaps` belongs to the governor. It never waits for a gate or a watch: it looks at the traffic
 //! every 250 ms while a swap runs, and takes the answers of what works beside it. `guarded` is one
 //! pool with versions, `carry_out` does what its swap tells to do, `traffic` is what the versions do,
 //! `questions` what a new one is asked at the gate, `kept` what survives a restart. Swaps begin in
