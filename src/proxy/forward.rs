@@ -109,13 +109,17 @@ fn is_to_be_asked_elsewhere(
     record: &RequestRecord,
 ) -> bool {
     let backend = picked.slot.backend();
-    let others = || picked.choice.version.offers_other(backend.id);
+    let version = &picked.choice.version;
+    // A new version is no judge of itself.
+    let refuge = status.is_server_error() && pool.has_refuge_from(version);
+    let others = || refuge || version.offers_other(backend.id);
     if pool.retries.on_status.contains(&status.as_u16()) {
         return others() && may_go_on(Cause::Status(status), pool, outgoing, record);
     }
     let well = &backend.yardstick.siblings_well;
     let (method, before) = (&outgoing.head.method, outgoing.has_hidden);
-    let hidden = retry::is_hidden(status, method, before, well.load(Ordering::Relaxed))
+    let well = refuge || well.load(Ordering::Relaxed);
+    let hidden = retry::is_hidden(status, method, before, well)
         && others()
         && record.attempts < pool.retries.attempts
         && outgoing.is_replayable()

@@ -220,7 +220,14 @@ impl Pool {
     pub fn has_other(&self, than: BackendId, tried: &[BackendId]) -> bool {
         let split = self.state.split.load();
         let mut serving = split.shares.iter().filter(|share| share.share > 0.0);
+        let refuge = split.refuge.as_deref().and_then(|name| split.version(name));
         serving.any(|share| share.version.has_other(than, tried))
+            || refuge.is_some_and(|version| version.has_other(than, tried))
+    }
+
+    /// Whether a request that failed on this version goes to the one before, which is still warm.
+    pub fn has_refuge_from(&self, version: &Version) -> bool {
+        self.state.split.load().refuge_from(version).is_some()
     }
 
     /// Picks a backend for one attempt, by the split as it is now.
@@ -243,7 +250,9 @@ impl Pool {
             return Err(NotPicked::Full);
         }
         let split = self.state.split.load();
-        let version = split.choose(hash, &cookies, rng).ok_or(NotPicked::Nobody)?;
+        let chosen = split.choose(hash, &cookies, rng).ok_or(NotPicked::Nobody)?;
+        let refuge = if tried.is_empty() { None } else { split.refuge_from(chosen) };
+        let version = refuge.unwrap_or(chosen);
         let bound_to = version.affinity.as_ref().and_then(|affinity| affinity.member(cookies()));
         version.pick(&PickWish { bound_to, hash, tried }, rng)
     }

@@ -17,6 +17,9 @@ pub struct Split {
     pub shares: SmallVec<[Share; 2]>,
     /// The version whose share rises, if one does: who is bound to it stays.
     pub rising: Option<Arc<str>>,
+    /// While that one is judged: the version before, warm and probed, which takes the requests that
+    /// failed elsewhere and may be repeated.
+    pub refuge: Option<Arc<str>>,
 }
 
 /// One version's part of a [`Split`].
@@ -32,7 +35,7 @@ impl Split {
     /// All traffic to one version.
     pub fn all_to(version: Arc<Version>) -> Self {
         let shares = SmallVec::from_iter([Share { version, share: 1.0 }]);
-        Split { shares, rising: None }
+        Split { shares, rising: None, refuge: None }
     }
 
     /// The version of this name.
@@ -62,7 +65,20 @@ impl Split {
             };
             Share { version: Arc::clone(version), share }
         });
-        Split { shares: shares.collect(), rising: Some(rising.into()) }
+        let refuge = (share > 0.0).then(|| other.into());
+        Split { shares: shares.collect(), rising: Some(rising.into()), refuge }
+    }
+
+    /// The same without a refuge: the version before is let go.
+    #[must_use]
+    pub fn without_refuge(&self) -> Self {
+        Split { refuge: None, ..self.clone() }
+    }
+
+    /// Where a request goes that failed on this version, if not to its siblings.
+    pub fn refuge_from(&self, version: &Version) -> Option<&Arc<Version>> {
+        let refuge = self.version(self.refuge.as_deref()?)?;
+        (refuge.name != version.name && !refuge.usable().is_empty()).then_some(refuge)
     }
 
     /// The shares of this split for other versions, by name. Where none of those that take a share is
@@ -82,7 +98,8 @@ impl Split {
             };
             Share { version: Arc::clone(version), share }
         });
-        Split { shares: shares.collect(), rising: self.rising.clone() }
+        let (rising, refuge) = (self.rising.clone(), self.refuge.clone());
+        Split { shares: shares.collect(), rising, refuge }
     }
 
     /// The version for an attempt of a client: `hash` is of its address, 0 if that was not looked at,
@@ -153,6 +170,18 @@ mod tests {
         let cookies = || [cookie.as_bytes()];
         let version = split.choose(hash, cookies, &mut fastrand::Rng::with_seed(1));
         version.unwrap().name.to_string()
+    }
+
+    #[test]
+    fn the_version_before_is_a_refuge_while_the_new_one_takes_requests() {
+        let refuge = |split: &Split| split.refuge.clone();
+        assert_eq!(refuge(&split(0.05)).as_deref(), Some("blue"));
+        assert_eq!(refuge(&split(1.0)).as_deref(), Some("blue"));
+        assert_eq!(refuge(&split(0.0)), None);
+        assert_eq!(refuge(&split(1.0).without_refuge()), None);
+        let (watched, blue) = (split(1.0), version("blue"));
+        assert!(watched.refuge_from(&blue).is_none(), "of others, not of itself");
+        assert!(watched.refuge_from(&version("green")).is_none(), "nobody is there");
     }
 
     #[test]

@@ -67,6 +67,8 @@ impl Guarded {
                 }
             }
             Command::Drain(side) => {
+                let split = self.pool.state.split.load_full();
+                self.pool.state.set_split(split.without_refuge());
                 for backend in self.backends_of(order, side) {
                     tools.shared.broadcast(|| Mail::BackendDown(backend.id));
                 }
