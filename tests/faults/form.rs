@@ -50,13 +50,13 @@ impl Form {
     /// fault, and short enough to wait for their end.
     pub fn short() -> Form {
         Form {
-            times: times(1500, 4500, 6000),
-            long: times(1500, 6500, 8000),
+            times: times(1000, 4000, 5000),
+            long: times(1000, 6000, 7000),
             pool: "slow_start = \"2s\"\noutliers.base_ejection = \"4s\"",
             slow_start: Duration::from_secs(2),
             told: 6,
-            swaps: 8,
-            runs: 2,
+            swaps: 6,
+            runs: 1,
             until_back: Duration::from_secs(15),
         }
     }
