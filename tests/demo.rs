@@ -58,6 +58,9 @@ fn it_serves_what_it_says_and_leaves_nothing_behind() {
     let answer = get(&format!("127.0.0.1:{proxy}"), "/api/whoami");
     assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
     assert!(answer.contains("\"replica\":\"blue-"), "{answer}");
+    for version in ["green", "red"] {
+        assert!(guide.contains(&format!(" swap app {version}")), "{guide}");
+    }
     assert_eq!(fs::read_dir(temporary.path()).unwrap().count(), 1, "the folder of the demo");
 
     let number = demo.0.id().to_string();

@@ -86,6 +86,9 @@ enum Command {
         /// Print what the admin API answers
         #[arg(long)]
         json: bool,
+        /// Print the version that serves this pool, and nothing else; fails while a swap of it runs
+        #[arg(long, value_name = "POOL", conflicts_with = "json")]
+        active: Option<String>,
     },
     /// Give a backend nothing new, and wait until it has finished what it has
     Drain {
@@ -174,7 +177,10 @@ pub fn main() -> ExitCode {
         Command::Rollback(arguments) => swap::rollback(&arguments),
         Command::Report { id, admin, json } => swap::report(&admin, id, json),
         Command::Explain { what } => explain::explain(&what),
-        Command::Status { admin, json } => status::status(&admin, json),
+        Command::Status { admin, json, active } => match active {
+            Some(pool) => status::active(&admin, &pool),
+            None => status::status(&admin, json),
+        },
         Command::Drain { backend, timeout, close_tunnels, no_wait } => {
             backend::drain(&backend, close_tunnels, (!no_wait).then_some(timeout))
         }

@@ -24,6 +24,42 @@ pub(super) fn status(options: &AdminOptions, json: bool) -> ExitCode {
     }
 }
 
+/// Prints the version that serves a pool, for scripts.
+pub(super) fn active(options: &AdminOptions, pool: &str) -> ExitCode {
+    let answer = match client::get(options, "/api/status") {
+        Ok(answer) => answer,
+        Err(error) => return fail(error),
+    };
+    match active_of(&serde_json::from_str(&answer).unwrap_or_default(), pool) {
+        Ok(version) => print(&format!("{version}\n")),
+        Err(why) => fail(why),
+    }
+}
+
+fn active_of<'a>(status: &'a Value, pool: &str) -> Result<&'a str, String> {
+    let Some(facts) = status["pools"].get(pool) else {
+        let known: Vec<&str> = entries(&status["pools"]).map(|(name, _)| name.as_str()).collect();
+        return Err(format!("there is no pool `{pool}`; there are: {}", known.join(", ")));
+    };
+    match (facts["swaps"]["running"]["words"].as_str(), facts["active"].as_str()) {
+        (Some(words), _) => Err(format!("{words}; wait for it, or `tidegate rollback {pool}`")),
+        (None, Some(version)) if !version.is_empty() => Ok(version),
+        (None, _) => Err(format!("pool `{pool}` has no versions")),
+    }
+}
+
+/// Swaps that run, and pools where another version serves than the file wants.
+fn write_swaps(out: &mut String, pools: &Value) {
+    for (pool, facts) in entries(pools) {
+        let swaps = &facts["swaps"];
+        for words in [&swaps["running"]["words"], &swaps["override"]["words"]] {
+            if words.is_string() {
+                let _ = write!(out, "\n{pool}: {}\n", text(words));
+            }
+        }
+    }
+}
+
 /// The whole answer for people. What a proxy of another version does not tell stays empty.
 fn table(status: &Value) -> String {
     let mut out = format!(
@@ -61,6 +97,7 @@ fn table(status: &Value) -> String {
     listeners.write(&mut out);
     out.push('\n');
     backends.write(&mut out);
+    write_swaps(&mut out, &status["pools"]);
     for (pool, facts) in entries(&status["pools"]) {
         for note in facts["notes"].as_array().into_iter().flatten() {
             // Writing to a string cannot fail.
@@ -224,6 +261,21 @@ app   10.0.0.2:80  unhealthy  1m 15s  0          refused by  [2Jpeer
         let table = table(&status(pool));
         let why = "2 checks passed; suspected, being checked; would be ejected: it is slow";
         assert!(table.contains(why), "{table}");
+    }
+
+    #[test]
+    fn the_version_that_serves_is_told_unless_a_swap_runs() {
+        let mut status = json!({ "pools": {
+            "app": { "active": "" }, "shop": { "active": "blue", "swaps": { "running": null } },
+        } });
+        assert_eq!(active_of(&status, "shop"), Ok("blue"));
+        assert!(active_of(&status, "app").unwrap_err().contains("no versions"));
+        assert!(active_of(&status, "x").unwrap_err().contains("there are: app, shop"));
+        status["pools"]["shop"]["swaps"]["running"] = json!({ "words": "swap 3 is at its gate" });
+        assert!(active_of(&status, "shop").unwrap_err().starts_with("swap 3 is at its gate;"));
+        let mut out = String::new();
+        write_swaps(&mut out, &status["pools"]);
+        assert_eq!(out, "\nshop: swap 3 is at its gate\n");
     }
 
     #[test]

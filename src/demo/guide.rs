@@ -5,13 +5,14 @@ use std::fmt::{self, Display, Formatter};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use super::replica::Replica;
 use super::settings::Ports;
 
 /// All that the lines need to work as printed.
 #[derive(Debug)]
 pub(super) struct Guide<'a> {
     pub(super) ports: Ports,
-    pub(super) replicas: &'a [super::replica::Replica],
+    pub(super) replicas: &'a [Replica],
     pub(super) switchboard: SocketAddr,
     pub(super) config: &'a Path,
 }
@@ -34,10 +35,13 @@ impl Display for Guide<'_> {
 impl Guide<'_> {
     fn places(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let Ports { http, https, admin } = self.ports;
-        let replicas: Vec<String> = self
-            .replicas
-            .iter()
-            .map(|replica| format!("{} ({})", replica.name(), replica.address()))
+        let versions = self.replicas.chunk_by(|one, next| one.version() == next.version());
+        let lines: Vec<String> = versions
+            .map(|replicas| {
+                let told =
+                    |replica: &Replica| format!("{} ({})", replica.name(), replica.address());
+                replicas.iter().map(told).collect::<Vec<_>>().join(", ")
+            })
             .collect();
         writeln!(
             f,
@@ -47,13 +51,15 @@ Tidegate demo, all on loopback.
   the proxy       http://localhost:{http}  https://localhost:{https}  (certificate made up on the spot)
   its status page http://127.0.0.1:{admin}/
   its config      {config}
-  three replicas  {replicas}
-                  They stand for three servers, although they run in this process.
+  the replicas    {replicas}
+                  They stand for servers, although they run in this process. Blue serves; green is
+                  the next version, and red one that passes its health checks and fails half of
+                  all requests.
 
 In the browser: https://localhost:{https}/ (accept the certificate) has a WebSocket and an event stream.
 In another terminal, line by line:",
             config = self.config.display(),
-            replicas = replicas.join(", "),
+            replicas = lines.join(",\n                  "),
         )
     }
 
@@ -95,6 +101,13 @@ Kill a replica under traffic. 100 times 200, and status says why it is out:
   sleep 1; curl -X POST http://{switchboard}/replicas/blue-2/stop
   sleep 4; {tidegate} status{at}
   curl -X POST http://{switchboard}/replicas/blue-2/start
+
+Deploy green under traffic, then red, which is rolled back before your eyes: checked, switched,
+watched for 10 s. Look at the status page meanwhile. The exit codes are 0 and 3:
+  curl -sk --rate 30/s -o /dev/null -w '%{{http_code}}\\n' 'https://localhost:{https}/?[1-1200]' | sort | uniq -c &
+  {tidegate} swap app green{at}; echo \"exit code $?\"
+  {tidegate} swap app red{at}; echo \"exit code $?\"
+  {tidegate} explain request https://localhost:{https}/{at}
 
 Take blue-3 out of the configuration; no connection is closed for it:
   sed -i.bak '/# blue-3$/s/^/#/' {config}

@@ -25,6 +25,7 @@ use folder::Folder;
 use guide::Guide;
 use replica::Replica;
 use settings::Ports;
+use site::Quality;
 
 /// The names that `https://localhost` and its addresses are asked for by.
 const NAMES: &[&str] = &["localhost", "127.0.0.1", "::1"];
@@ -34,7 +35,12 @@ const VALID_DAYS: u32 = 30;
 
 /// The first replica's port, if it is free; the others follow.
 const FIRST_REPLICA: u16 = 4001;
+/// Of each version.
 const REPLICAS: u16 = 3;
+
+/// The versions of the app. The first serves.
+const VERSIONS: [(&str, Quality); 3] =
+    [("blue", Quality::Good), ("green", Quality::Good), ("red", Quality::Bad)];
 
 /// The switchboard's port, if it is free.
 const SWITCHBOARD: u16 = 4100;
@@ -105,10 +111,11 @@ impl Stage {
     fn set(port_offset: u16) -> Result<Self, DemoError> {
         let ports = Ports::with_offset(port_offset)?;
         ports.check_free()?;
-        let replicas: Arc<[Replica]> = (0..REPLICAS)
-            .map(|index| {
-                let name = format!("blue-{}", index + 1);
-                Replica::start_near(&name, FIRST_REPLICA + port_offset + index)
+        let wanted = VERSIONS.iter().flat_map(|version| (1..=REPLICAS).map(move |n| (version, n)));
+        let replicas: Arc<[Replica]> = (FIRST_REPLICA + port_offset..)
+            .zip(wanted)
+            .map(|(port, ((version, quality), number))| {
+                Replica::start_near(&format!("{version}-{number}"), port, *quality)
             })
             .collect::<io::Result<_>>()
             .map_err(DemoError::Replicas)?;

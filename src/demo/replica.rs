@@ -9,13 +9,14 @@ use std::thread::{self, JoinHandle};
 use tokio::runtime;
 use tokio::sync::oneshot;
 
-use super::site;
+use super::site::{self, Quality};
 
 /// A named replica that can be stopped and started again, always on the same address.
 #[derive(Debug)]
 pub(super) struct Replica {
     name: Arc<str>,
     address: SocketAddr,
+    quality: Quality,
     server: Mutex<Option<Server>>,
 }
 
@@ -28,17 +29,22 @@ struct Server {
 
 impl Replica {
     /// Starts a replica on the loopback port `wanted`, or on any other if that one is taken.
-    pub(super) fn start_near(name: &str, wanted: u16) -> io::Result<Self> {
+    pub(super) fn start_near(name: &str, wanted: u16, quality: Quality) -> io::Result<Self> {
         let listener = listen_near(wanted)?;
         let name: Arc<str> = name.into();
         let address = listener.local_addr()?;
-        let server = Mutex::new(Some(serve(&name, listener)?));
-        Ok(Self { name, address, server })
+        let server = Mutex::new(Some(serve(&name, listener, quality)?));
+        Ok(Self { name, address, quality, server })
     }
 
     /// What it calls itself.
     pub(super) fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The version of the app that it runs: what stands before its number.
+    pub(super) fn version(&self) -> &str {
+        self.name.rsplit_once('-').map_or(&self.name, |(version, _)| version)
     }
 
     /// Where it listens while it runs.
@@ -55,7 +61,7 @@ impl Replica {
     pub(super) fn start(&self) -> io::Result<()> {
         let mut server = self.server.lock().unwrap_or_else(PoisonError::into_inner);
         if server.is_none() {
-            *server = Some(serve(&self.name, TcpListener::bind(self.address)?)?);
+            *server = Some(serve(&self.name, TcpListener::bind(self.address)?, self.quality)?);
         }
         Ok(())
     }
@@ -78,10 +84,10 @@ pub(super) fn listen_near(wanted: u16) -> io::Result<TcpListener> {
         .or_else(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))
 }
 
-fn serve(name: &Arc<str>, listener: TcpListener) -> io::Result<Server> {
+fn serve(name: &Arc<str>, listener: TcpListener, quality: Quality) -> io::Result<Server> {
     listener.set_nonblocking(true)?;
     let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
-    let site = site::router(Arc::clone(name), listener.local_addr()?);
+    let site = site::router(Arc::clone(name), listener.local_addr()?, quality);
     let (stop, stopped) = oneshot::channel::<()>();
     let thread = thread::Builder::new().name(name.to_string()).spawn(move || {
         runtime.block_on(async {
@@ -105,7 +111,7 @@ mod tests {
 
     #[test]
     fn a_stopped_replica_closes_its_socket_and_connections_until_it_is_started_again() {
-        let replica = Replica::start_near("blue-1", 0).unwrap();
+        let replica = Replica::start_near("blue-1", 0, Quality::Good).unwrap();
         let mut open = TcpStream::connect(replica.address()).unwrap();
         assert!(exchange(&mut open).ends_with("ok\n"));
 

@@ -45,16 +45,23 @@ pub(super) fn text(ports: Ports, ipv6: bool, replicas: &[Replica]) -> String {
         let v6 = SocketAddr::from((Ipv6Addr::LOCALHOST, port));
         if ipv6 { format!("[\"{v4}\", \"{v6}\"]") } else { format!("\"{v4}\"") }
     };
-    let mut backends = String::new();
-    for replica in replicas {
-        // Writing to a string cannot fail.
-        let _ = writeln!(backends, "    \"{}\", # {}", replica.address(), replica.name());
+    let mut versions = String::new();
+    // Writing to a string cannot fail.
+    for replicas in replicas.chunk_by(|one, next| one.version() == next.version()) {
+        let version = replicas.first().map_or("", Replica::version);
+        let _ = writeln!(versions, "[pools.app.versions.{version}]\nbackends = [");
+        for replica in replicas {
+            let _ = writeln!(versions, "    \"{}\", # {}", replica.address(), replica.name());
+        }
+        let _ = writeln!(versions, "]\n");
     }
+    let active = replicas.first().map_or("", Replica::version);
     format!(
         r#"# What the demo's proxy runs with. Change it, save it, and take it in with `tidegate reload`.
 
 [server]
 shutdown_timeout = "2s"           # Ctrl-C does not wait long for open event streams
+state_dir = "state"               # which version serves, and the reports of swaps
 
 [admin]
 bind = "127.0.0.1:{admin}"
@@ -71,15 +78,20 @@ name = "app"
 pool = "app"
 
 [pools.app]
-backends = [
-{backends}]
+active = "{active}"
 # affinity = {{ cookie = "tidegate_app" }}     # stay on the replica that answered first
 
 [pools.app.health]
 path = "/health/ready"
 interval = "1s"
 timeout = "500ms"
-"#,
+
+[pools.app.swap]                  # short, to be watched; the defaults are for real deploys
+watch = "10s"
+drain_timeout = "2s"
+rollback = {{ min_requests = 10 }}  # as few people will click as fast as real traffic comes
+
+{versions}"#,
         admin = ports.admin,
         http = bind(ports.http),
         https = bind(ports.https),
@@ -92,10 +104,12 @@ mod tests {
 
     use super::*;
     use crate::config;
+    use crate::demo::site::Quality;
 
     #[test]
     fn the_text_is_a_valid_configuration_without_warnings() {
-        let replicas = ["blue-1", "blue-2"].map(|name| Replica::start_near(name, 0).unwrap());
+        let replicas = ["blue-1", "blue-2", "green-1"]
+            .map(|name| Replica::start_near(name, 0, Quality::Good).unwrap());
         for ipv6 in [false, true] {
             let ports = Ports::with_offset(7).unwrap();
             let text = text(ports, ipv6, &replicas);

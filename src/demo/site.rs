@@ -35,8 +35,17 @@ struct Site {
     requests: AtomicU64,
 }
 
+/// How well a replica does its work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Quality {
+    /// As it should.
+    Good,
+    /// Its health checks pass, and half of all else fails: what no check before a deploy shows.
+    Bad,
+}
+
 /// The app of the replica of that name, which is reached at `address`.
-pub(super) fn router(replica: Arc<str>, address: SocketAddr) -> Router {
+pub(super) fn router(replica: Arc<str>, address: SocketAddr, quality: Quality) -> Router {
     let site = Arc::new(Site { replica, address, requests: AtomicU64::new(0) });
     Router::new()
         .route("/", get(page))
@@ -48,6 +57,7 @@ pub(super) fn router(replica: Arc<str>, address: SocketAddr) -> Router {
         .route("/slow", any(slow))
         .route("/status/{code}", any(status))
         .route("/upload", any(upload))
+        .layer(middleware::from_fn_with_state(quality, fail_at_times))
         .layer(middleware::map_response_with_state(Arc::clone(&site), sign))
         .with_state(site)
 }
@@ -58,6 +68,18 @@ async fn sign(State(site): State<Arc<Site>>, mut response: Response) -> Response
         response.headers_mut().insert("x-replica", name);
     }
     response
+}
+
+async fn fail_at_times(
+    State(quality): State<Quality>,
+    request: Request,
+    next: middleware::Next,
+) -> Response {
+    let is_check = request.uri().path().starts_with("/health/");
+    if quality == Quality::Bad && !is_check && fastrand::bool() {
+        return (StatusCode::INTERNAL_SERVER_ERROR, "this version is broken\n").into_response();
+    }
+    next.run(request).await
 }
 
 async fn page(State(site): State<Arc<Site>>, headers: HeaderMap) -> Html<String> {

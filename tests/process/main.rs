@@ -9,6 +9,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod blue_green;
 mod by_hand;
 mod limits;
 #[allow(dead_code, reason = "the floods use it too")]
