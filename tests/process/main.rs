@@ -15,3 +15,4 @@ mod limits;
 #[allow(dead_code, reason = "the floods use it too")]
 mod program;
 mod signals;
+mod swaps;
