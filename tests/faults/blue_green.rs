@@ -38,6 +38,7 @@ impl BlueGreen {
              [[routes]]\npool = \"app\"\n[pools.app]\nactive = \"blue\"\n\
              versions.blue.backends = [{}]\nversions.green.backends = [{}]\n\
              [pools.app.health]\npath = \"{HEALTH}\"\ninterval = \"50ms\"\n\
+             flap_guard = {{ downs = 0 }}\n\
              [pools.app.swap]\n{swap}\n",
             list(&blue),
             list(&green),
