@@ -96,7 +96,7 @@ pub async fn in_time<F: Future>(
             if outgoing.deadline.is_some_and(|deadline| deadline <= now) {
                 return Poll::Ready(Err(Late::Deadline));
             }
-            if place.is_rescued() && may_leave() {
+            if place.is_rescued() && (may_leave() || place.is_cut()) {
                 return Poll::Ready(Err(Late::Unfit));
             }
             let next = match patience.look(outgoing, sent, now) {

@@ -117,6 +117,15 @@ impl Wheel {
         }
     }
 
+    /// Wakes all who wait for a timer, to look at something else; no timer expires.
+    pub fn wake_all(&self) {
+        let wakers = |inner: &mut Inner| -> Vec<Waker> {
+            inner.entries.iter_mut().filter_map(|(_, entry)| entry.waker.take()).collect()
+        };
+        let wakers = wakers(&mut self.inner.borrow_mut());
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
     fn turn(&self, now: Instant) {
         let elapsed = now.saturating_duration_since(self.origin).as_micros() / TICK.as_micros();
         let current = u64::try_from(elapsed).unwrap_or(u64::MAX);

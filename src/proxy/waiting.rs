@@ -96,6 +96,11 @@ impl Place {
         self.with(|entry| entry.rescued)
     }
 
+    /// Whether its backend's requests are cut.
+    pub fn is_cut(&self) -> bool {
+        self.with(|entry| entry.lane.backend().cut.load(Ordering::Relaxed))
+    }
+
     /// As what it has been counted so far.
     pub fn marks(&self) -> Marks {
         self.with(|entry| entry.marks)

@@ -313,7 +313,10 @@ impl Worker {
             Mail::Panic => panic!("a test asked for it"),
             Mail::BackendDown(backend) => self.upstreams.close_idle(backend),
             Mail::Rescue(backend) => self.waiting.rescue(self, backend),
-            Mail::CutRequests(backend) => self.waiting.rescue(self, backend),
+            Mail::CutRequests(backend) => {
+                self.waiting.rescue(self, backend);
+                self.wheel.wake_all();
+            }
             Mail::BackendGone(backend) => self.upstreams.forget(backend),
             Mail::WarmUp(order) => warmth::warm_up(self, order),
             Mail::CloseTunnels(order) => tunnels::close(self, &order),

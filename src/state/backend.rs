@@ -52,6 +52,9 @@ pub struct Backend {
     /// It is back from an ejection and has to show that it is well: one request at a time, as long as
     /// others can serve. Set by outlier detection.
     pub on_trial: AtomicBool,
+    /// The time of its requests is over: what is left of them is cut. Set and taken back by the
+    /// governor only.
+    pub cut: AtomicBool,
     /// What happened to it last.
     pub history: History,
     /// What speaks against it and led to nothing.
@@ -175,6 +178,7 @@ impl Backend {
             transitions: TransitionCounters::default(),
             suspected: AtomicBool::new(false),
             on_trial: AtomicBool::new(false),
+            cut: AtomicBool::new(false),
             history: History::default(),
             findings: Findings::default(),
             keep_alive: LearnedKeepAlive::default(),

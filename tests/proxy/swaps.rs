@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use serde_json::Value;
 use tidegate::control::{SwapId, SwapOptions, SwapRefused};
 
-use crate::support::backend::{Backend, Reply};
+use crate::support::backend::{Backend, Reply, Step};
 use crate::support::proxy::Proxy;
 use crate::support::{eventually, in_time};
 
@@ -262,4 +262,76 @@ async fn a_reload_that_changes_its_mind_ends_the_swap() {
     let report = over(&proxy, id).await;
     assert_eq!(report["outcome"], "cancelled", "{}", report["text"]);
     assert_eq!(status(&proxy)["swaps"]["override"], Value::Null);
+}
+
+#[tokio::test]
+async fn in_a_ramp_every_client_stays_on_its_side() {
+    let (blue, green) = (Backend::named("blue").await, Backend::named("green").await);
+    let ramp = format!("ramp = [\"40%\"]\nramp_step = \"10m\"\n{LONG}");
+    let proxy = Proxy::start(&shop("blue", &[&blue], &[&green], &ramp)).await;
+    let id = swap(&proxy, "green").await.unwrap();
+    in_phase(&proxy, id, "ramp").await;
+    let mut on_green = 0;
+    for client in 1..=60 {
+        let address = format!("127.0.1.{client}");
+        let first = proxy.connect_from(&address).await.get("/").await.text();
+        let again = proxy.connect_from(&address).await.get("/").await.text();
+        assert_eq!(first, again, "{address}");
+        on_green += usize::from(first == "green");
+    }
+    assert!((10..=40).contains(&on_green), "{on_green} of 60");
+    let share = ["pool=\"shop\"", "version=\"green\""];
+    assert_eq!(proxy.metric("tidegate_pool_version_share_ratio", &share), 0.4);
+}
+
+#[tokio::test]
+async fn the_gate_begins_again_when_the_candidate_s_backends_change() {
+    let sick = Arc::new(AtomicU16::new(503));
+    let blue = Backend::named("blue").await;
+    let green = Backend::with_health("green", sick).await;
+    let other = Backend::named("other green").await;
+    let proxy = Proxy::start(&shop("blue", &[&blue], &[&green], LONG)).await;
+    let id = swap(&proxy, "green").await.unwrap();
+    eventually("it was asked", async || report(&proxy, id)["gate"][0]["tries"] != 0).await;
+    let reloaded = proxy.reload(&shop("blue", &[&blue], &[&other], LONG)).await.unwrap();
+    assert!(reloaded.swaps.is_empty(), "the same swap goes on");
+    in_phase(&proxy, id, "watch").await;
+    assert_eq!(who_answers(&proxy).await, "other green");
+    let notes = report(&proxy, id)["notes"].to_string();
+    assert!(notes.contains("the gate begins again"), "{notes}");
+}
+
+#[tokio::test]
+async fn a_reload_without_the_new_version_brings_the_old_one_back() {
+    let (blue, green) = (Backend::named("blue").await, Backend::named("green").await);
+    let proxy = Proxy::start(&shop("blue", &[&blue], &[&green], LONG)).await;
+    let id = swap(&proxy, "green").await.unwrap();
+    in_phase(&proxy, id, "watch").await;
+    let without = shop("blue", &[&blue], &[&green], LONG).replace("versions.green", "versions.red");
+    proxy.reload(&without).await.unwrap();
+    assert_eq!(who_answers(&proxy).await, "blue");
+    assert_eq!(over(&proxy, id).await["outcome"], "cancelled");
+}
+
+#[tokio::test]
+async fn requests_that_take_too_long_are_cut_and_the_old_version_is_let_go() {
+    let blue = Backend::start(|request| match request.request_line().1 {
+        "/slow" => Reply::raw("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf").then(Step::Hold),
+        "/never" => Reply::raw("").then(Step::Hold),
+        _ => Reply::ok("blue"),
+    })
+    .await;
+    let green = Backend::named("green").await;
+    let keys = "watch = \"100ms\"\ndrain_timeout = \"300ms\"";
+    let proxy = Proxy::start(&shop("blue", &[&blue], &[&green], keys)).await;
+    let (mut slow, mut never) = (proxy.connect().await, proxy.connect().await);
+    slow.send("GET /slow HTTP/1.1\r\nHost: test\r\n\r\n").await;
+    never.send("POST /never HTTP/1.1\r\nHost: test\r\nContent-Length: 0\r\n\r\n").await;
+    eventually("both are there", async || proxy.in_flight(&blue) == 2).await;
+    let id = swap(&proxy, "green").await.unwrap();
+    let report = over(&proxy, id).await;
+    assert_eq!(report["drained"]["requests_cut"], 2, "{}", report["text"]);
+    assert_eq!(report["drained"]["left"]["requests"], 0, "{}", report["text"]);
+    in_time("the end", slow.rest()).await;
+    assert_eq!(in_time("an answer", never.response()).await.unwrap().status(), 504);
 }

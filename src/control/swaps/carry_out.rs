@@ -1,6 +1,7 @@
 //! What a swap tells to do, done. What takes time is done by tasks, which answer with events.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
@@ -75,6 +76,7 @@ impl Guarded {
             }
             Command::CutRequests(side) => {
                 for backend in self.backends_of(order, side) {
+                    backend.cut.store(true, Ordering::Relaxed);
                     tools.shared.broadcast(|| Mail::CutRequests(backend.id));
                 }
             }
@@ -91,7 +93,13 @@ impl Guarded {
     /// Gives `to` this share and `from` the rest.
     pub(super) fn split(&self, from: &str, to: &str, share: f64) {
         let before: Arc<Split> = self.pool.state.split.load_full();
-        self.pool.state.set_split(before.between(from, to, share));
+        let split = before.between(from, to, share);
+        for share in split.shares.iter().filter(|share| share.share > 0.0) {
+            // What was cut when it was let go is none of its new requests' business.
+            let members = share.version.members.iter();
+            members.for_each(|member| member.backend.cut.store(false, Ordering::Relaxed));
+        }
+        self.pool.state.set_split(split);
     }
 
     fn check(&mut self, order: &Order, asked: (u32, Arc<str>, Check), tools: &Tools) {

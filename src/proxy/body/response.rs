@@ -8,6 +8,7 @@ use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -216,6 +217,11 @@ impl Relay {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
         if self.stream.as_ref().is_some_and(|stream| stream.is_to_close(cx)) {
             return Poll::Ready(self.close());
+        }
+        // Streams that count as tunnels are closed by order instead.
+        let cut = |hold: &Hold| hold.backend().cut.load(Ordering::Relaxed);
+        if self.stream.is_none() && self.hold.as_ref().is_some_and(cut) {
+            return Poll::Ready(Some(Err(BrokenOff::Drained)));
         }
         // Not left to the timer: whoever keeps sending keeps moving it.
         if self.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
