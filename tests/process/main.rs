@@ -15,4 +15,5 @@ mod limits;
 #[allow(dead_code, reason = "the floods use it too")]
 mod program;
 mod signals;
+mod swap_command;
 mod swaps;
