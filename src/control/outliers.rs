@@ -16,10 +16,12 @@ use super::publisher::Publisher;
 use super::transition::publish;
 use super::trial::Trial;
 use crate::balance::Condition;
-use crate::health::outliers::{Action, Alarm, Finding, Peer, Totals, Traffic, judge, judge_alarm};
+use crate::health::outliers::{
+    Action, Alarm, Finding, Peer, Totals, Traffic, all_fail, judge, judge_alarm,
+};
 use crate::health::suspicion::patience;
 use crate::state::{Backend, Member, Pool, Shared, Snapshot, Version};
-use crate::telemetry::events;
+use crate::telemetry::events::{self, Turn};
 
 /// Between two judgements.
 const TICK: Duration = Duration::from_millis(250);
@@ -45,6 +47,7 @@ struct Set {
     version: Arc<Version>,
     /// In the order of its members.
     watched: Vec<Watched>,
+    all_fail: bool,
 }
 
 /// What is known of the traffic of one backend.
@@ -150,10 +153,15 @@ impl Outliers {
         set.observe(now, pool.outliers.window);
         let found = set.judged(|peers| judge(now, &pool.outliers, peers));
         set.try_out(pool.outliers.consecutive_failures);
-        if set.pass_on(pool) {
+        let spared_changed = set.pass_on(pool);
+        let said = set.say_if_all_fail(now, pool);
+        if spared_changed {
             self.publisher.changed(&pool.name);
         }
         self.act(now, version, found);
+        if let Some((turn, words)) = said {
+            events::pool_turned(&self.shared, &pool.name, &version.name, turn, &words);
+        }
     }
 
     fn heed(&mut self, backend: &Arc<Backend>, alarm: Alarm) {
@@ -214,7 +222,7 @@ impl Set {
     fn new(version: Arc<Version>) -> Self {
         let backends = version.members.iter().map(|member| Arc::clone(&member.backend));
         let watched = backends.map(Watched::new).collect();
-        Set { version, watched }
+        Set { version, watched, all_fail: false }
     }
 
     /// Takes over what is known of those who stay.
@@ -222,7 +230,7 @@ impl Set {
         let before = std::mem::take(&mut self.watched);
         let mut before: HashMap<_, _> =
             before.into_iter().map(|watched| (watched.backend.id, watched)).collect();
-        *self = Set::new(Arc::clone(version));
+        *self = Set { all_fail: self.all_fail, ..Set::new(Arc::clone(version)) };
         for watched in &mut self.watched {
             if let Some(known) = before.remove(&watched.backend.id) {
                 *watched = known;
@@ -271,6 +279,20 @@ impl Set {
         for watched in &mut self.watched {
             let Some(seen) = &watched.seen else { continue };
             watched.trial.look(&watched.backend, &seen.totals, consecutive_failures);
+        }
+    }
+
+    /// Says in the status whether all fail alike, and gives what is to be told when that turns.
+    fn say_if_all_fail(&mut self, now: Duration, pool: &Pool) -> Option<(Turn, String)> {
+        let before = self.all_fail;
+        let found = self.judged(|peers| all_fail(now, &pool.outliers, peers, before));
+        self.all_fail = found.is_some();
+        let words = found.map(|found| found.to_string());
+        self.version.ailment.store(words.clone().map(Arc::new));
+        match (before, words) {
+            (false, Some(words)) => Some((Turn::Worse, words)),
+            (true, None) => Some((Turn::Better, "its backends fail no more".to_owned())),
+            _ => None,
         }
     }
 

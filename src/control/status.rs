@@ -193,12 +193,13 @@ fn notes(pool: &Pool, shared: &Shared) -> Vec<String> {
         notes.push(format!("the circuit breaker is {}: {}", breaker.state, breaker.reason));
     }
     for share in pool.state.split.load().shares.iter().filter(|share| share.share > 0.0) {
-        let alarm = share.version.usable().tier.alarm();
-        let of = |alarm| match &*share.version.name {
-            "" => str::to_owned(alarm),
-            name => format!("version {name}: {alarm}"),
+        let version = &share.version;
+        let of = |words: &str| match &*version.name {
+            "" => words.to_owned(),
+            name => format!("version {name}: {words}"),
         };
-        notes.extend(alarm.map(of));
+        notes.extend(version.usable().tier.alarm().map(of));
+        notes.extend(version.ailment.load().as_deref().map(|words| of(words)));
     }
     match pool.state.line.len() {
         0 => {}

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 
 use super::backend::{Backend, BackendId, Slot};
 use crate::balance::affinity::Affinity;
@@ -44,6 +44,8 @@ pub struct Version {
     pub rules: PickRules,
     /// Which cookie stands for which member; absent without affinity.
     pub affinity: Option<Affinity>,
+    /// What is wrong with all of them alike, in words for people, while it is so.
+    pub ailment: ArcSwapOption<String>,
     usable: ArcSwap<UsableSet>,
     // Rebuilding reads the members' conditions and then publishes: of two at once the one with the
     // older view could publish last.
@@ -128,6 +130,7 @@ impl Version {
             members,
             rules,
             affinity,
+            ailment: ArcSwapOption::empty(),
             usable,
             rebuilding: Mutex::new(()),
             turn: AtomicU64::new(0),

@@ -57,6 +57,29 @@ pub fn outlier_found(
     backend.findings.record(now, done, reason.label(), words);
 }
 
+/// Which way a pool turned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// Somebody is to look at it.
+    Worse,
+    /// It is over.
+    Better,
+}
+
+/// A pool as a whole turned: `words` say what it is with it, or with one of its versions.
+pub fn pool_turned(shared: &Shared, pool: &Arc<str>, version: &str, turn: Turn, words: &str) {
+    let (name, version) = (&**pool, Some(version).filter(|version| !version.is_empty()));
+    let words = match version {
+        None => format!("pool {name}: {words}"),
+        Some(version) => format!("pool {name}, version {version}: {words}"),
+    };
+    match turn {
+        Turn::Worse => tracing::warn!(pool = name, version, "{words}"),
+        Turn::Better => tracing::info!(pool = name, version, "{words}"),
+    }
+    shared.feed.tell(Happening::Note { pool: Some(Arc::clone(pool)), words });
+}
+
 /// A swap came to something. To be called by the governor only.
 pub fn swap(shared: &Shared, event: SwapEvent) {
     let SwapEvent { id, pool, from, to, milestone, words, .. } = &event;

@@ -126,6 +126,28 @@ fn no_more_than_the_share_is_ejected_and_what_speaks_against_others_is_told() {
 }
 
 #[test]
+fn where_all_fail_the_pool_says_so_once_until_it_is_over() {
+    let mut scene = Scene::new("consecutive_failures = 0");
+    let split = scene.generation.snapshot.pools["app"].state.split.load_full();
+    let version = split.largest().unwrap();
+    let told = |scene: &Scene| {
+        let events = scene.shared.feed.latest(9);
+        let words = events.iter().map(|event| event.what.words().into_owned());
+        words.filter(|words| words.contains("pool app: ")).collect::<Vec<_>>()
+    };
+    (0..3).for_each(|backend| scene.attempts(backend, 20, ERROR));
+    (0..2).for_each(|_| scene.outliers.tick());
+    let words = "60 of the latest 60 requests failed on all backends alike, so none is ejected \
+                 for it";
+    assert_eq!(version.ailment.load().as_deref().map(|words| &**words), Some(words));
+    assert_eq!(told(&scene).len(), 1, "{:?}", told(&scene));
+    (0..3).for_each(|backend| scene.attempts(backend, 100, WELL));
+    scene.outliers.tick();
+    assert!(version.ailment.load().is_none());
+    assert_eq!(told(&scene).len(), 2, "{:?}", told(&scene));
+}
+
+#[test]
 fn a_reload_keeps_what_is_known_of_those_who_stay() {
     let mut scene = Scene::new("");
     (0..2).for_each(|backend| scene.attempts(backend, 100, WELL));

@@ -1,6 +1,10 @@
 //! The judgement of all backends of one set against each other.
 
+mod all_fail;
+
 use std::time::Duration;
+
+pub use all_fail::{AllFail, all_fail};
 
 use super::latency::Latencies;
 use super::streak::Alarm;

@@ -14,6 +14,8 @@
 //! | broken-off responses: in a row, or five that are a share of its responses | siblings | an ejection |
 //! | median time to the response head | median of the siblings' | first its share, then an ejection |
 //!
+//! Where all fail alike, [`all_fail`] says so.
+//!
 //! Nothing here ejects by itself: the caller hands a [`Finding`] to
 //! [`Health`](super::Health::on_ejection), which knows for how long.
 
@@ -25,7 +27,7 @@ mod traffic;
 
 use std::time::Duration;
 
-pub use judge::{Action, Finding, Peer, judge, judge_alarm, may_eject};
+pub use judge::{Action, AllFail, Finding, Peer, all_fail, judge, judge_alarm, may_eject};
 pub use latency::{BUCKETS, bucket};
 pub use streak::{Alarm, Outcome, Streak};
 pub use traffic::{Totals, Traffic};

@@ -246,6 +246,32 @@ fn what_all_do_ejects_nobody() {
 }
 
 #[test]
+fn where_all_fail_alike_it_is_said_until_it_is_over() {
+    let all_fail = |story: &mut Story, before| {
+        let mut said = None;
+        story.judged(|now, settings, peers| {
+            said = all_fail(now, settings, peers, before);
+            Vec::new()
+        });
+        said
+    };
+    for members in [1, 3] {
+        let mut story = Story::of(members);
+        story.run(ms(10_000), 100.0, |_, _| FINE);
+        assert_eq!(all_fail(&mut story, false), None);
+        story.run(ms(2_000), 100.0, |_, _| Answer::Error);
+        let said = all_fail(&mut story, false).expect("it is said");
+        assert_eq!((said.backends, story.ejections(FAULT).len()), (members, 0));
+        story.run(ms(4_000), 100.0, |_, _| FINE);
+        assert_eq!(all_fail(&mut story, true), None);
+    }
+    // One that fails alone stands out, also where it may not be ejected.
+    let mut story = Story::with(2, Settings { max_ejected: 0.4, ..Settings::default() });
+    story.run(ms(20_000), 100.0, |at, _| if at == 0 { Answer::Error } else { FINE });
+    assert_eq!(all_fail(&mut story, true), None);
+}
+
+#[test]
 fn few_clients_see_a_broken_off_response() {
     for (share, most) in [(1.0, 7), (0.5, 10), (0.3, 10), (0.1, 10)] {
         for rate in [200.0, 20.0] {
