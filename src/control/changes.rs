@@ -47,7 +47,7 @@ fn pool(name: &str, before: &Pool, after: &Pool, changes: &mut Vec<String>) {
     changes.extend(added.chain(removed));
     if before.active != after.active {
         let (from, to) = (&before.active.value, &after.active.value);
-        changes.push(format!("pool {name}: {to} is to serve in place of {from}"));
+        changes.push(format!("pool {name}: the file wants {to} in place of {from}"));
     }
     if changes.len() == told && before != after {
         changes.push(format!("pool {name} changed"));
@@ -128,7 +128,7 @@ mod tests {
                  [pools.shop.versions.green]\nbackends = [\"127.0.0.1:2\"]\n"
             ))
         };
-        let told = ["pool shop: green is to serve in place of blue"];
+        let told = ["pool shop: the file wants green in place of blue"];
         assert_eq!(changes(&shop("blue"), &shop("green")), told);
     }
 }

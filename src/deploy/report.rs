@@ -137,6 +137,10 @@ pub struct Report {
     pub outcome: Option<Outcome>,
     /// Why, in words.
     pub reason: String,
+    /// Why its drain was not waited for, if it was not: another swap began, say. In words. Then
+    /// nobody may take the version that was let go for idle.
+    #[serde(default)]
+    pub cut_short: Option<String>,
 }
 
 impl Report {
@@ -156,6 +160,17 @@ impl Report {
             notes: Vec::new(),
             outcome: None,
             reason: String::new(),
+            cut_short: None,
+        }
+    }
+
+    /// With what `tidegate swap` exits, once that is decided. A new version that stayed, though only
+    /// until the next swap began, is no success to build on.
+    #[must_use]
+    pub fn exit_code(&self) -> Option<u8> {
+        match (self.outcome?, &self.cut_short) {
+            (Outcome::Kept | Outcome::Undecided, Some(_)) => Some(Outcome::Cancelled.exit_code()),
+            (outcome, _) => Some(outcome.exit_code()),
         }
     }
 

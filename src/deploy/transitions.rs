@@ -91,6 +91,7 @@ impl Swap {
             // It is decided already; only the waiting ends.
             State::Drain(_) => {
                 self.report.note(self.at(now), format!("the drain was left to itself: {why}"));
+                self.report.cut_short = Some(why);
                 self.finish(now)
             }
             State::Done(_) => Vec::new(),
@@ -127,7 +128,13 @@ impl Swap {
                         (plural(left.requests, "request"), plural(left.tunnels, "tunnel"));
                     format!("{side} still holds {requests} and {tunnels}")
                 };
-                commands.push(Command::Tell(Milestone::Drained, words));
+                commands.push(match &self.report.cut_short {
+                    None => Command::Tell(Milestone::Drained, words),
+                    Some(why) => {
+                        let words = format!("the drain of {side} was not waited for: {why}");
+                        Command::Tell(Milestone::Cancelled, words)
+                    }
+                });
                 Some(drain)
             }
             _ => None,

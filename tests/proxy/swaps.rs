@@ -335,3 +335,24 @@ async fn requests_that_take_too_long_are_cut_and_the_old_version_is_let_go() {
     in_time("the end", slow.rest()).await;
     assert_eq!(in_time("an answer", never.response()).await.unwrap().status(), 504);
 }
+
+#[tokio::test]
+async fn who_waits_for_a_drain_that_another_swap_cuts_short_is_told() {
+    let blue = Backend::start(|request| match request.request_line().1 {
+        "/never" => Reply::raw("").then(Step::Hold),
+        _ => Reply::ok("blue"),
+    })
+    .await;
+    let green = Backend::named("green").await;
+    let keys = "watch = \"100ms\"\ndrain_timeout = \"10m\"";
+    let proxy = Proxy::start(&shop("blue", &[&blue], &[&green], keys)).await;
+    let mut never = proxy.connect().await;
+    never.send("GET /never HTTP/1.1\r\nHost: test\r\n\r\n").await;
+    eventually("it is there", async || proxy.in_flight(&blue) == 1).await;
+    let id = swap(&proxy, "green").await.unwrap();
+    in_phase(&proxy, id, "drain").await;
+    proxy.running().handle().rollback("shop", false, "a test").await.unwrap();
+    let report = over(&proxy, id).await;
+    assert_eq!((&report["outcome"], &report["exit_code"]), (&"undecided".into(), &6.into()));
+    assert!(report["cut_short"].as_str().unwrap().contains("a test"), "{}", report["text"]);
+}

@@ -85,7 +85,11 @@ impl Swaps {
         }
         match guarded.standing.reloaded(name, active) {
             Wish::Nothing => {}
-            Wish::Overridden(words) => followed.overrides.push(format!("pool {name}: {words}")),
+            Wish::Overridden(words) => {
+                // Who reloads by a signal reads the log.
+                tracing::warn!(pool = &**name, "pool {name}: {words}");
+                followed.overrides.push(format!("pool {name}: {words}"));
+            }
             Wish::Swap(to) => self.begin_by_reload(name, to, followed).await,
         }
     }
