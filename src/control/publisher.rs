@@ -3,7 +3,7 @@
 //! Whoever changes a condition says so by [`changed`](Publisher::changed), and it is here that a pool
 //! is looked at anew: who begins a slow start, and who is in the usable sets.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -11,8 +11,9 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::in_service::InService;
-use crate::state::{BackendId, Mail, Shared};
-use crate::telemetry::events;
+use crate::balance::Tier;
+use crate::state::{BackendId, Mail, Pool, Shared};
+use crate::telemetry::events::{self, Turn};
 
 /// The publisher rests this many times as long as it worked, so that thousands of verdicts at once
 /// do not make it rebuild a large pool thousands of times.
@@ -86,6 +87,7 @@ impl Publisher {
                 if found.spared_changed || changed.contains(name) {
                     versions.for_each(|version| version.rebuild());
                     pool.state.line.hand_over();
+                    looked.tell_of_turns(&self.shared, pool);
                 }
             }
             // Only now that nobody picks them any more: who is picked later would miss it.
@@ -115,4 +117,26 @@ impl Publisher {
 struct Looked {
     in_service: InService,
     warming: bool,
+    /// What the versions that take requests serve from, by name.
+    tiers: HashMap<Arc<str>, Tier>,
+}
+
+impl Looked {
+    /// Tells when somebody has to look at the pool as a whole, and when that is over.
+    fn tell_of_turns(&mut self, shared: &Shared, pool: &Pool) {
+        let mut tiers = HashMap::new();
+        let split = pool.state.split.load();
+        for share in split.shares.iter().filter(|share| share.share > 0.0) {
+            let (name, tier) = (&share.version.name, share.version.usable().tier);
+            let before = self.tiers.get(name).and_then(|tier| tier.alarm());
+            tiers.insert(Arc::clone(name), tier);
+            let (turn, words) = match tier.alarm() {
+                now if now == before => continue,
+                Some(alarm) => (Turn::Worse, alarm),
+                None => (Turn::Better, "requests go to healthy backends again"),
+            };
+            events::pool_turned(shared, &pool.name, name, turn, words);
+        }
+        self.tiers = tiers;
+    }
 }

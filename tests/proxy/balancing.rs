@@ -246,11 +246,11 @@ fn served_from(proxy: &Proxy) -> String {
 }
 
 /// A proxy before two backends that answer, though both say that they are ill.
-async fn all_ill(all_down: &str) -> (Proxy, [Backend; 2]) {
+async fn all_ill(all_down: &str) -> (Proxy, [Backend; 2], Arc<AtomicU16>) {
     let ill = Arc::new(AtomicU16::new(500));
     let backends = [
         Backend::with_health("one", Arc::clone(&ill)).await,
-        Backend::with_health("two", ill).await,
+        Backend::with_health("two", Arc::clone(&ill)).await,
     ];
     let keys = format!("all_down = \"{all_down}\"");
     let proxy = Proxy::start(&app(&backends.each_ref(), &keys, HEALTH)).await;
@@ -258,20 +258,34 @@ async fn all_ill(all_down: &str) -> (Proxy, [Backend; 2]) {
         eventually("ill", async || proxy.state_of(backend) == "unhealthy").await;
     }
     proxy.usable(if all_down == "try" { 2 } else { 0 }).await;
-    (proxy, backends)
+    (proxy, backends, ill)
 }
 
 #[tokio::test]
 async fn when_all_are_down_all_are_tried() {
-    let (proxy, _backends) = all_ill("try").await;
+    let (proxy, _backends, _) = all_ill("try").await;
     assert_eq!(tally(&answers(&proxy, 60).await).len(), 2);
     assert_eq!(proxy.metric("tidegate_pool_all_down", &["pool=\"app\""]), 1.0);
     assert_eq!(served_from(&proxy), "all_down");
 }
 
 #[tokio::test]
+async fn that_all_are_down_is_told_and_that_it_is_over() {
+    let (proxy, _backends, health) = all_ill("fail").await;
+    let told = |words: &str| {
+        let events = proxy.running().shared().feed.latest(50);
+        events.iter().any(|event| event.what.words().contains(words))
+    };
+    let down = "pool app: no backend may be picked, so requests are refused";
+    eventually("told", async || told(down)).await;
+    health.store(200, Ordering::SeqCst);
+    let up = "pool app: requests go to healthy backends again";
+    eventually("told of the end", async || told(up)).await;
+}
+
+#[tokio::test]
 async fn when_all_are_down_requests_can_be_refused() {
-    let (proxy, backends) = all_ill("fail").await;
+    let (proxy, backends, _) = all_ill("fail").await;
     let answer = proxy.connect().await.get("/").await;
     assert_eq!(answer.status(), 503);
     assert_eq!(answer.field("retry-after"), Some("1"));
