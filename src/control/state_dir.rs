@@ -66,7 +66,7 @@ impl StateDir {
     }
 
     /// The key that affinity cookies are made with: made at the first start and kept, so that
-    /// clients stay with their backends across restarts.
+    /// clients stay with their backends across restarts. One that is torn is set aside.
     ///
     /// # Errors
     /// If it can be neither read nor made.
@@ -76,16 +76,26 @@ impl StateDir {
     }
 
     fn read_or_make(&self, path: &Path) -> io::Result<[u8; KEY_BYTES]> {
-        let mut key = [0; KEY_BYTES];
         match File::open(path) {
-            Ok(mut file) => {
-                file.read_exact(&mut key)?;
-                return Ok(key);
+            Ok(file) => {
+                let mut bytes = Vec::with_capacity(KEY_BYTES + 1);
+                file.take(KEY_BYTES as u64 + 1).read_to_end(&mut bytes)?;
+                if let Ok(key) = bytes.try_into() {
+                    return Ok(key);
+                }
+                let aside = path.with_extension("key.damaged");
+                fs::rename(path, &aside)?;
+                tracing::warn!(
+                    "`{}` is torn or not ours; set aside as `{}`: clients with an affinity cookie \
+                     are bound to backends anew",
+                    path.display(),
+                    aside.display()
+                );
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error),
         }
-        key = random_key()?;
+        let key = random_key()?;
         // Under another name first: a file that is there is whole.
         let draft = path.with_extension("new");
         let mut options = OpenOptions::new();
@@ -134,10 +144,15 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_key_is_an_error() {
-        let directory = tempfile::tempdir().unwrap();
-        fs::write(directory.path().join("affinity.key"), "short").unwrap();
-        let state = StateDir::open(directory.path()).unwrap();
-        assert!(matches!(state.affinity_key(), Err(StateDirError::Unusable { .. })));
+    fn a_damaged_key_is_set_aside() {
+        for damaged in [&b"short"[..], &[7; KEY_BYTES + 1]] {
+            let directory = tempfile::tempdir().unwrap();
+            fs::write(directory.path().join("affinity.key"), damaged).unwrap();
+            let state = StateDir::open(directory.path()).unwrap();
+            let made = state.affinity_key().unwrap();
+            assert_eq!(state.affinity_key().unwrap(), made);
+            let aside = fs::read(directory.path().join("affinity.key.damaged")).unwrap();
+            assert_eq!(aside, damaged);
+        }
     }
 }
