@@ -368,6 +368,9 @@ async fn swaps_that_cannot_be_are_refused_with_the_reason() {
         ("app/swap", "[]", 400, "JSON object"),
         ("app/swap", "{\"version\": \"green\", \"force\": true}", 400, "`force`"),
         ("app/swap", "{\"version\": \"green\", \"replace\": 1}", 400, "`replace`"),
+        ("app/swap", "{\"version\": \"green\"}", 409, "no versions"),
+        ("ap/swap", "{\"version\": \"green\"}", 404, "no pool `ap`"),
+        ("app/rollback", "{}", 409, "no versions"),
     ] {
         let (told, why) = ask(path, body).await;
         assert_eq!(told, status, "{path} {body}: {why}");
