@@ -224,6 +224,7 @@ impl Governor {
             Ok(mut report) => {
                 let followed = self.swaps.reloaded(&self.handle.generation()).await;
                 (report.swaps, report.overrides) = (followed.started, followed.overrides);
+                report.changes.extend(followed.changes);
                 // Backends that are gone take what was decided about them along. A failure is in
                 // the log.
                 drop(self.handle.hands().keep().await);

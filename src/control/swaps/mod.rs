@@ -153,6 +153,7 @@ impl Swaps {
         let Some(guarded) = self.pools.get_mut(pool) else { return };
         let commands = guarded.handle(now, event);
         self.obey(pool, commands).await;
+        self.publish();
     }
 
     /// Does what the swap of a pool tells to do, one after another.

@@ -19,6 +19,8 @@ use crate::state::Happening;
 pub(in crate::control) struct Followed {
     /// Swaps that it started.
     pub(in crate::control) started: Vec<StartedSwap>,
+    /// What became of swaps that ran, in words.
+    pub(in crate::control) changes: Vec<String>,
     /// Pools where another version serves than the file wants, in words.
     pub(in crate::control) overrides: Vec<String>,
 }
@@ -69,7 +71,10 @@ impl Swaps {
             })
         });
         if let Some(event) = event {
+            let notes = self.notes_of(name);
             self.happened(name, event).await;
+            let told = self.notes_of(name).into_iter().skip(notes.len());
+            followed.changes.extend(told.map(|words| format!("pool {name}: {words}")));
         }
         let Some(guarded) = self.pools.get_mut(name) else { return };
         if guarded.running.is_none() && guarded.version(&guarded.standing.serving).is_none() {
@@ -92,6 +97,20 @@ impl Swaps {
             }
             Wish::Swap(to) => self.begin_by_reload(name, to, followed).await,
         }
+    }
+
+    /// What is told of the latest swap of a pool, in words; how it ended last.
+    fn notes_of(&self, name: &str) -> Vec<String> {
+        let last = self.pools.get(name).and_then(|guarded| guarded.last);
+        let Some(report) = last.and_then(|id| self.handle.board().report(id)) else {
+            return Vec::new();
+        };
+        let id = report.order.id;
+        let notes = report.notes.iter().map(|note| format!("swap {id}: {}", note.text));
+        let end = report.outcome.map(|outcome| {
+            format!("swap {id} is {}: {}", outcome.label().replace('_', " "), report.reason)
+        });
+        notes.chain(end).collect()
     }
 
     async fn begin_by_reload(&mut self, name: &Arc<str>, to: String, followed: &mut Followed) {
