@@ -117,16 +117,9 @@ impl Prober {
     /// Waits so long, and then for a suspicion that there is no verdict on.
     async fn second_is_due(&self, after: Duration) {
         tokio::time::sleep(after).await;
-        while !self.is_suspect() {
+        while !self.backend.is_suspect() {
             self.wake.notified().await;
         }
-    }
-
-    /// It is under suspicion, and its probes have not confirmed that: by their own verdict, whatever
-    /// was decided by hand.
-    fn is_suspect(&self) -> bool {
-        self.backend.suspected.load(Ordering::Relaxed)
-            && self.backend.health().verdict() != Some(false)
     }
 
     /// Takes in the outcome of a probe that began then, and gives it back.
@@ -155,7 +148,7 @@ impl Prober {
     }
 
     fn next_delay(&self, interval: Duration) -> Duration {
-        if self.is_suspect() {
+        if self.backend.is_suspect() {
             return SHORTEST_PAUSE;
         }
         let health = self.backend.health();

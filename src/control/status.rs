@@ -236,7 +236,7 @@ fn of_member(member: &Member, backend: &Backend, shared: &Shared) -> BackendStat
         in_flight: backend.in_flight(),
         tunnels: backend.tunnels(),
         circuit_breaker: backend.circuit(),
-        suspected: backend.suspected.load(Ordering::Relaxed),
+        suspected: backend.is_suspect(),
         finding: backend.findings.latest(shared.uptime()),
         learned_keepalive_seconds: {
             let learned = backend.keep_alive.limit(std::time::Instant::now());

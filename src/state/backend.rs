@@ -213,6 +213,12 @@ impl Backend {
         }
     }
 
+    /// It is under suspicion, and its probes have not confirmed that: by their own verdict, whatever
+    /// was decided by hand. Takes the lock of its health.
+    pub fn is_suspect(&self) -> bool {
+        self.suspected.load(Ordering::Relaxed) && self.health().verdict() != Some(false)
+    }
+
     /// Whether others are to be preferred as long as there are any: under suspicion, or on trial with
     /// as much as it may have meanwhile.
     pub fn is_to_be_avoided(&self) -> bool {
@@ -338,5 +344,32 @@ impl Drop for Slot {
     fn drop(&mut self) {
         self.backend.in_flight.fetch_sub(1, Ordering::SeqCst);
         self.backend.line.hand_over();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::health::{FlapSettings, ProbeFailure, Settings};
+
+    #[test]
+    fn who_is_known_to_be_ill_is_suspected_no_more() {
+        let settings = Settings {
+            rise: 1,
+            fall: 1,
+            base_ejection: Duration::from_secs(1),
+            max_ejection: Duration::from_secs(1),
+            flaps: FlapSettings::default(),
+        };
+        let address = Address::Ip(([127, 0, 0, 1], 1).into());
+        let health = Health::new(settings, Duration::ZERO);
+        let backend = Backend::new("app".into(), address, health, 1);
+        backend.suspected.store(true, Ordering::Relaxed);
+        assert!(backend.is_suspect());
+        let _ =
+            backend.health().on_probe(Duration::ZERO, Err(ProbeFailure::TimedOut(Duration::ZERO)));
+        assert!(!backend.is_suspect());
     }
 }

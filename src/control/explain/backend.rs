@@ -74,6 +74,7 @@ fn explain(backend: &Backend, version: &Arc<str>, now: Duration) -> BackendExpla
         reason: past.transition.reason.to_string(),
     });
     let transitions = transitions.collect();
+    let suspected = backend.is_suspect();
     let health = backend.health();
     let mut told = BackendExplanation {
         pool: backend.pool.to_string(),
@@ -83,7 +84,7 @@ fn explain(backend: &Backend, version: &Arc<str>, now: Duration) -> BackendExpla
         since_seconds: now.saturating_sub(health.since()).as_secs_f64(),
         comes_back: comes_back(health.state(), health.held_until(now), now),
         in_flight: backend.in_flight(),
-        suspected: backend.suspected.load(std::sync::atomic::Ordering::Relaxed),
+        suspected,
         transitions,
         text: String::new(),
     };
