@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::health::outliers::Action;
+use crate::health::outliers::{Action, Withheld};
 use crate::health::{BreakerState, BreakerTransition, EjectionReason, State, Transition};
 use crate::state::counters::TransitionKey;
 use crate::state::{Backend, Happening, Pool, Shared, SwapEvent};
@@ -45,10 +45,16 @@ pub fn outlier_found(
     let (done, words) = match action {
         Action::Observed => ("observed", format!("would be ejected: {reason}")),
         Action::Spared => ("spared", format!("gets less of its share: {reason}")),
-        Action::Eject | Action::Withheld => (
-            "withheld",
-            format!("not ejected, since too many are out already or nobody is left: {reason}"),
-        ),
+        // Who is to be ejected is no business of this function.
+        Action::Eject => return,
+        Action::Withheld(why) => {
+            let why = match why {
+                Withheld::Only => "it is the only backend",
+                Withheld::Last => "all others are out",
+                Withheld::Share => "max_ejected lets no more be out",
+            };
+            ("withheld", format!("not ejected, since {why}: {reason}"))
+        }
     };
     let (pool, address) = (&*backend.pool, &*backend.label);
     tracing::warn!(pool, backend = address, "backend {address} {words}");

@@ -53,12 +53,23 @@ pub struct Finding {
 pub enum Action {
     /// It is to be ejected.
     Eject,
-    /// Too many are out already, or it is the last: to be reported only.
-    Withheld,
+    /// It may not be ejected: to be reported only.
+    Withheld(Withheld),
     /// It would have been ejected, but the mode is to observe: to be reported only.
     Observed,
     /// It is slow, and gets less of its share for that: to be reported only.
     Spared,
+}
+
+/// Why a backend is not ejected though something speaks against it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Withheld {
+    /// Its set has no other.
+    Only,
+    /// All others are out.
+    Last,
+    /// [`Settings::max_ejected`] lets no more be out.
+    Share,
 }
 
 /// Whether one more backend may be ejected, of a set of `total` in which `already_out` take no
@@ -164,7 +175,9 @@ impl Docket {
             Mode::Enforce if may_eject(peers.len(), self.out, settings.max_ejected) => {
                 Action::Eject
             }
-            Mode::Enforce => Action::Withheld,
+            Mode::Enforce if peers.len() <= 1 => Action::Withheld(Withheld::Only),
+            Mode::Enforce if self.out + 1 >= peers.len() => Action::Withheld(Withheld::Last),
+            Mode::Enforce => Action::Withheld(Withheld::Share),
         };
         let traffic = &mut *peers.get_mut(member)?.traffic;
         if action == Action::Eject {

@@ -27,7 +27,9 @@ mod traffic;
 
 use std::time::Duration;
 
-pub use judge::{Action, AllFail, Finding, Peer, all_fail, judge, judge_alarm, may_eject};
+pub use judge::{
+    Action, AllFail, Finding, Peer, Withheld, all_fail, judge, judge_alarm, may_eject,
+};
 pub use latency::{BUCKETS, bucket};
 pub use streak::{Alarm, Outcome, Streak};
 pub use traffic::{Totals, Traffic};

@@ -380,9 +380,24 @@ fn not_more_than_the_allowed_share_goes_and_never_the_last() {
         }
         let out = story.members.iter().filter(|member| !member.in_service).count();
         assert_eq!(out, gone, "of {members}: {:?}", story.findings);
-        let withheld = |(_, f): &&(Duration, Finding)| f.action == Action::Withheld;
+        let withheld = |(_, f): &&(Duration, Finding)| matches!(f.action, Action::Withheld(_));
         let reports = story.findings.iter().filter(withheld).count();
         assert!(reports <= 8, "{reports} reports: it is told every ten seconds, not every tick");
+    }
+}
+
+#[test]
+fn why_one_is_not_ejected() {
+    for (members, max_ejected, why) in
+        [(1, 1.0, Withheld::Only), (2, 0.4, Withheld::Share), (2, 1.0, Withheld::Last)]
+    {
+        let mut story = Story::with(members, Settings { max_ejected, ..Settings::default() });
+        story.members[0].in_service = members == 1 || why != Withheld::Last;
+        let alarm = Alarm::Failures(5);
+        let found = story.judged(|now, settings, peers| {
+            judge_alarm(now, settings, peers, members - 1, alarm).into_iter().collect()
+        });
+        assert_eq!(found[0].action, Action::Withheld(why));
     }
 }
 
