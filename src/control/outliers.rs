@@ -182,6 +182,11 @@ impl Outliers {
         let set = self.set(pool, version);
         set.observe(now, pool.outliers.window);
         let found = set.judged(|peers| judge_alarm(now, &pool.outliers, peers, member, alarm));
+        let on_trial = backend.on_trial.load(Ordering::Relaxed);
+        let found = found.map(|found| match on_trial {
+            true => Finding { reason: found.reason.on_trial(), ..found },
+            false => found,
+        });
         self.act(now, version, found);
     }
 

@@ -105,6 +105,11 @@ pub enum EjectionReason {
     ConsecutiveFailures(u32),
     /// So many responses in a row broke off.
     BrokenOffInARow(u32),
+    /// It was on trial after an ejection, and the first failure ended that.
+    FailedTrial {
+        /// A response broke off; otherwise a request failed.
+        broke_off: bool,
+    },
     /// Too many of its latest responses broke off.
     BrokenOff {
         /// How many.
@@ -137,11 +142,22 @@ pub enum EjectionReason {
 }
 
 impl EjectionReason {
+    /// The same, of a backend that was on trial: then it does not take a run of failures.
+    #[must_use]
+    pub fn on_trial(self) -> Self {
+        match self {
+            Self::ConsecutiveFailures(1) => Self::FailedTrial { broke_off: false },
+            Self::BrokenOffInARow(1) => Self::FailedTrial { broke_off: true },
+            other => other,
+        }
+    }
+
     /// A word for a metric's label.
     #[must_use]
     pub fn label(&self) -> &'static str {
         match self {
             Self::ConsecutiveFailures(_) => "consecutive_failures",
+            Self::FailedTrial { .. } => "trial_failed",
             Self::BrokenOffInARow(_) | Self::BrokenOff { .. } => "broken_off",
             Self::FailureRate { .. } => "failure_rate",
             Self::Slow { .. } => "latency",
@@ -157,6 +173,12 @@ impl fmt::Display for EjectionReason {
             Self::ConsecutiveFailures(n) => write!(f, "{n} requests in a row failed"),
             Self::BrokenOffInARow(1) => f.write_str("a response broke off"),
             Self::BrokenOffInARow(n) => write!(f, "{n} responses in a row broke off"),
+            Self::FailedTrial { broke_off: false } => {
+                f.write_str("on trial after an ejection, and a request failed")
+            }
+            Self::FailedTrial { broke_off: true } => {
+                f.write_str("on trial after an ejection, and a response broke off")
+            }
             Self::BrokenOff { broken_off, bodies } => {
                 write!(f, "{broken_off} of its latest {bodies} responses broke off")
             }

@@ -115,6 +115,20 @@ fn failures_in_a_row_need_no_tick() {
 }
 
 #[test]
+fn one_failure_on_trial_is_told_as_that() {
+    let mut scene = Scene::new("");
+    let backend = Arc::clone(&scene.backends()[0]);
+    backend.on_trial.store(true, Ordering::Relaxed);
+    backend.yardstick.set_consecutive_failures(1);
+    scene.attempts(0, 1, Outcome::Failure);
+    assert_eq!(scene.conditions()[0], Condition::Ejected);
+    let reason = backend.history.latest().unwrap().transition.reason;
+    assert_eq!(reason.label(), "trial_failed");
+    let words = "ejected for 10 s: on trial after an ejection, and a request failed";
+    assert_eq!(reason.to_string(), words);
+}
+
+#[test]
 fn no_more_than_the_share_is_ejected_and_what_speaks_against_others_is_told() {
     let mut scene = Scene::new("max_ejected = \"40%\"");
     scene.attempts(0, 5, Outcome::Failure);
