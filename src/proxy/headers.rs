@@ -52,17 +52,24 @@ fn remove(headers: &mut HeaderMap, unwanted: impl Fn(&str) -> bool) {
 }
 
 /// True for fields that tell where a request comes from, in any spelling that a backend might
-/// take for one: CGI-like interfaces read `_` as `-`.
+/// take for one: CGI-like interfaces read `_` as `-`. Of the request's name and trace only the other
+/// spellings: the plain ones are looked at elsewhere.
 fn is_forwarding(name: &str) -> bool {
     const FAMILY: &str = "x-forwarded-";
     match name.as_bytes().first() {
         Some(b'f') => name == header::FORWARDED.as_str(),
         Some(b'x') => {
             same_but_underscores(name, "x-real-ip")
+                || is_misspelt(name, X_REQUEST_ID.as_str())
                 || name.get(..FAMILY.len()).is_some_and(|start| same_but_underscores(start, FAMILY))
         }
+        Some(b't') => is_misspelt(name, HOPS.as_str()),
         _ => false,
     }
+}
+
+fn is_misspelt(name: &str, listed: &str) -> bool {
+    same_but_underscores(name, listed) && name != listed
 }
 
 fn same_but_underscores(name: &str, listed: &str) -> bool {
@@ -99,12 +106,27 @@ mod tests {
 
     #[test]
     fn forwarding_fields_in_every_spelling() {
-        for name in
-            ["forwarded", "x-forwarded-for", "x_forwarded_for", "x-forwarded_ssl", "x_real-ip"]
-        {
+        for name in [
+            "forwarded",
+            "x-forwarded-for",
+            "x_forwarded_for",
+            "x-forwarded_ssl",
+            "x_real-ip",
+            "x_request_id",
+            "tidegate_hops",
+        ] {
             assert!(is_forwarding(name), "{name}");
         }
-        for name in ["from", "x-forwarde", "x-forward-for", "x-real-ipx", "x-request-id", "host"] {
+        for name in [
+            "from",
+            "x-forwarde",
+            "x-forward-for",
+            "x-real-ipx",
+            "x-request-id",
+            "tidegate-hops",
+            "te",
+            "host",
+        ] {
             assert!(!is_forwarding(name), "{name}");
         }
     }
