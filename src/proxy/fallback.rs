@@ -32,6 +32,7 @@ pub async fn answer(
     if let Some(pool) = &record.pool {
         pool.state.cells.cell(worker).fallbacks.add(1);
     }
+    record.fallback_of = record.pool.clone();
     match fallback {
         Fallback::Static(answer) => {
             Ok(Answer::Ours(of_file(answer, failure, record), failure.reason()))

@@ -20,7 +20,7 @@ pub async fn pick(
     pool: &Arc<Pool>,
     outgoing: &Outgoing,
     tried: &[BackendId],
-    record: &RequestRecord,
+    record: &mut RequestRecord,
 ) -> Result<Picked, Failure> {
     let worker = &record.connection.worker;
     let cookies = || cookies(outgoing).map(HeaderValue::as_bytes);
@@ -46,7 +46,7 @@ async fn wait(
     pool: &Arc<Pool>,
     outgoing: &Outgoing,
     tried: &[BackendId],
-    record: &RequestRecord,
+    record: &mut RequestRecord,
 ) -> Result<Picked, Failure> {
     let worker = Rc::clone(&record.connection.worker);
     let cells = pool.state.cells.cell(worker.id);
@@ -59,11 +59,12 @@ async fn wait(
         Failure::QueueFull
     })?;
     cells.queued.add(1);
-    let until = worker.tick() + pool.queue.timeout;
+    let joined = worker.tick();
+    let until = joined + pool.queue.timeout;
     let route_first = outgoing.deadline.filter(|deadline| *deadline < until);
     let answer = worker.wheel.timer().within(route_first.unwrap_or(until), answer).await;
     drop(place);
-    worker.tick();
+    record.queued += worker.tick().saturating_duration_since(joined);
     match answer {
         Ok(Ok(Ok(picked))) => Ok(picked),
         // The line never lets go of a waiter unanswered.

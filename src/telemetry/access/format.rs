@@ -45,6 +45,8 @@ pub struct Entry<'a> {
     pub duration: Duration,
     /// From the request's head to the head of the answer, if there was one.
     pub head: Option<Duration>,
+    /// How long it waited in line for a backend with room; zero if it did not.
+    pub queued: Duration,
     /// `X-Request-Id`.
     pub request_id: &'a str,
     /// The `Referer` field.
@@ -57,6 +59,8 @@ pub struct Entry<'a> {
     pub route: &'a str,
     /// Name of the pool.
     pub pool: &'a str,
+    /// Name of the pool in whose place that one stands, as its route's fallback.
+    pub fallback_of: &'a str,
     /// Name of the pool's version.
     pub version: &'a str,
     /// Address of the last backend tried.
@@ -100,6 +104,9 @@ fn write_json(entry: &Entry<'_>, out: &mut Vec<u8>) {
     if let Some(head) = entry.head {
         seconds("head_seconds", head, out);
     }
+    if !entry.queued.is_zero() {
+        seconds("queue_seconds", entry.queued, out);
+    }
     text("request_id", entry.request_id, out);
     field("referer", entry.referer.unwrap_or_default(), out);
     field("user_agent", entry.user_agent.unwrap_or_default(), out);
@@ -107,12 +114,28 @@ fn write_json(entry: &Entry<'_>, out: &mut Vec<u8>) {
     text("listener", entry.listener, out);
     text("route", entry.route, out);
     text("pool", entry.pool, out);
+    text("fallback_of", entry.fallback_of, out);
     text("version", entry.version, out);
     text("backend", entry.backend, out);
     number("attempts", u64::from(entry.attempts), out);
     text("retry_reasons", entry.retry_reasons, out);
     text("reason", entry.reason, out);
+    text("timeout", timeout_of(entry.reason), out);
     out.push(b'}');
+}
+
+/// Which timeout ended it, named as in the metrics and for its key; empty if none did.
+fn timeout_of(reason: &str) -> &str {
+    match reason {
+        "timeout" => "route_timeout",
+        "backend_stalled" => "body_idle_timeout",
+        "connect_timeout"
+        | "response_timeout"
+        | "body_idle_timeout"
+        | "tunnel_idle_timeout"
+        | "queue_timeout" => reason,
+        _ => "",
+    }
 }
 
 fn key(name: &str, out: &mut Vec<u8>) {

@@ -15,12 +15,14 @@ fn entry<'a>() -> Entry<'a> {
         bytes_received: 0,
         duration: Duration::from_micros(1_050_007),
         head: Some(Duration::from_micros(900)),
+        queued: Duration::ZERO,
         request_id: "01",
         referer: None,
         user_agent: Some(b"curl/8.5.0"),
         listener: "https",
         route: "app",
         pool: "app",
+        fallback_of: "",
         version: "",
         backend: "127.0.0.1:3001",
         attempts: 1,
@@ -52,6 +54,20 @@ fn a_json_line_says_all_there_is_to_say() {
          \"user_agent\":\"curl/8.5.0\",\"tls\":\"TLSv1.3\",\"listener\":\"https\",\
          \"route\":\"app\",\"pool\":\"app\",\"backend\":\"127.0.0.1:3001\",\"attempts\":1}\n"
     );
+}
+
+#[test]
+fn what_happened_on_the_way_is_said() {
+    let entry = Entry {
+        queued: Duration::from_millis(1_850),
+        fallback_of: "shop",
+        reason: "backend_stalled",
+        ..entry()
+    };
+    let object = object(&entry);
+    assert_eq!(object["queue_seconds"], 1.85);
+    assert_eq!(object["fallback_of"], "shop");
+    assert_eq!(object["timeout"], "body_idle_timeout");
 }
 
 #[test]
