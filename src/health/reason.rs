@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::expect::ProbeFailure;
 use super::flaps::Hold;
 use super::machine::Hand;
+use super::outliers::bucket;
 
 /// Why a backend's state changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -189,8 +190,10 @@ impl fmt::Display for EjectionReason {
             ),
             Self::Slow { median, siblings, limit } => write!(
                 f,
-                "its median to the response head is {}, that of the other backends {} (the limit \
+                "its median to the response head is {}{}, that of the other backends {} (the limit \
                  is {})",
+                // Who waits still is counted as just above the limit.
+                if bucket(*median) <= bucket(*limit) + 1 { "at least " } else { "" },
                 Words(*median),
                 Words(*siblings),
                 Words(*limit)

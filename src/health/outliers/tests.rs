@@ -508,12 +508,18 @@ fn signs_in_words() {
         rest_requests: 400,
     };
     let slow = EjectionReason::Slow { median: ms(2_000), siblings: ms(3), limit: ms(250) };
+    let waiting = EjectionReason::Slow { median: ms(260), siblings: ms(3), limit: ms(250) };
     for (reason, words) in [
         (rate, "180 of its latest 200 requests failed, 1 of 400 on the other backends"),
         (
             slow,
             "its median to the response head is 2 s, that of the other backends 3 ms (the limit \
              is 250 ms)",
+        ),
+        (
+            waiting,
+            "its median to the response head is at least 260 ms, that of the other backends 3 ms \
+             (the limit is 250 ms)",
         ),
         (EjectionReason::BrokenOffInARow(5), "5 responses in a row broke off"),
         (
