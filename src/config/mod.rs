@@ -1,4 +1,5 @@
-//! Configuration text to checked values, with every error at its place in the text. Pure.
+//! Configuration text to checked values, with every error at its place in the text. Pure,
+//! but that paths begin at the working directory.
 //!
 //! [`parse`] goes one way: text, a TOML tree with the place of every value, then [`file`] reads it
 //! section by section into the [`model`], then `check` looks at what only shows between
@@ -21,7 +22,7 @@ mod tests;
 mod values;
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{self, Path};
 use std::time::Duration;
 
 use toml::de::DeTable;
@@ -62,7 +63,10 @@ pub fn parse(
         let errors = syntax_errors.iter().map(syntax_error).collect();
         return Err(Errors { source, errors, read: None });
     }
-    let reader = reader::Reader::new(path.parent().unwrap_or(Path::new("")), env);
+    // However the file was named, its paths are the same: a running proxy may have been started with
+    // `-c a.toml`, and be asked about `/etc/a.toml`.
+    let absolute = path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let reader = reader::Reader::new(absolute.parent().unwrap_or(Path::new("")), env);
     let config = file::read(&reader, root.get_ref());
     check::check(&config, &reader);
     let written = reader.written();

@@ -1,7 +1,9 @@
 //! Rules between sections.
 
+use std::path::Path;
+
 use super::{config_of, errors_of, try_parse, warnings_of, with};
-use crate::config::restart_only_changes;
+use crate::config::{parse, restart_only_changes};
 
 #[test]
 fn names_that_lead_nowhere() {
@@ -214,6 +216,16 @@ fn what_needs_a_restart_is_named() {
     let new = config_of(&with("[admin]\nbind = \"127.0.0.1:9901\""));
     assert_eq!(restart_only_changes(&old, &new), ["admin.bind"]);
     assert_eq!(restart_only_changes(&old, &old), Vec::<String>::new());
+}
+
+#[test]
+fn a_file_says_the_same_however_it_is_named() {
+    let text = with("[server]\nstate_dir = \"state\"");
+    let named = |path: &Path| parse(&text, path, &|_| None).unwrap().config;
+    let absolute = std::env::current_dir().unwrap().join("a.toml");
+    let (relative, absolute) = (named(Path::new("a.toml")), named(&absolute));
+    assert_eq!(restart_only_changes(&relative, &absolute), Vec::<String>::new());
+    assert_eq!(relative, absolute);
 }
 
 #[test]
