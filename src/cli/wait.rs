@@ -5,6 +5,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
+use http::StatusCode;
 use serde_json::Value;
 
 use super::client::{self, ClientError};
@@ -108,9 +109,19 @@ fn fetch(admin: &AdminOptions, id: u64) -> Result<Value, ClientError> {
         match client::get(admin, &format!("/api/reports/{id}")) {
             // Of another shape it tells of no end, and is asked for again.
             Ok(answer) => return Ok(serde_json::from_str(&answer).unwrap_or_default()),
-            Err(ClientError::Unreachable { .. }) if began.elapsed() < AWAY => sleep(LOOK),
+            Err(error) if is_away(&error) && began.elapsed() < AWAY => sleep(LOOK),
             Err(error) => return Err(error),
         }
+    }
+}
+
+/// Whether a proxy that is being restarted may be behind this: it is gone, it went in the middle of
+/// its answer, or it is about to go.
+fn is_away(error: &ClientError) -> bool {
+    match error {
+        ClientError::Unreachable { .. } | ClientError::Unusable { .. } => true,
+        ClientError::Refused { status, .. } => *status == StatusCode::SERVICE_UNAVAILABLE,
+        _ => false,
     }
 }
 
@@ -211,6 +222,13 @@ mod tests {
     fn report(phases: &[&str], outcome: Option<&str>) -> Value {
         let list: Vec<Value> = phases.iter().map(|phase| json!({ "phase": phase })).collect();
         json!({ "phases": list, "phase": phases.last(), "outcome": outcome })
+    }
+
+    #[test]
+    fn a_proxy_that_stops_is_asked_again() {
+        let refused = |status| ClientError::Refused { status, message: String::new() };
+        assert!(is_away(&refused(StatusCode::SERVICE_UNAVAILABLE)));
+        assert!(!is_away(&refused(StatusCode::NOT_FOUND)));
     }
 
     #[test]
