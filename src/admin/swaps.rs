@@ -27,7 +27,15 @@ pub(super) async fn swap(
     };
     let options = SwapOptions { replace: flag(&body, "replace")?, asked_by: asked_by(&body)? };
     match state.control.swap(&pool, version, options).await {
-        Ok(id) => Ok(begun(id)),
+        Ok(id) => Ok(match state.control.report(id) {
+            // To give up that swap was all that there was to do: who asked has what was asked for.
+            Some(swap) if swap.order.to != version || swap.cut_short.is_some() => {
+                let words =
+                    format!("{version} serves pool `{pool}`; swap {id} was given up for that");
+                Json(json!({ "id": null, "words": words })).into_response()
+            }
+            _ => begun(id),
+        }),
         // What was wanted is so already: no error to a script that is run twice.
         Err(refusal @ SwapRefused::Serves { .. }) => {
             Ok(Json(json!({ "id": null, "words": refusal.to_string() })).into_response())
