@@ -76,7 +76,7 @@ impl Report {
             let result = match (&row.last_error, row.passed) {
                 (_, true) => "passed".to_owned(),
                 (Some(error), false) => error.clone(),
-                (None, false) => "no answer".to_owned(),
+                (None, false) => "not finished".to_owned(),
             };
             [row.backend.to_string(), row.check.to_string(), row.tries.to_string(), result]
         };
