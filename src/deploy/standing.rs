@@ -144,10 +144,15 @@ impl Standing {
     pub fn explain(&self, pool: &str) -> Option<String> {
         let Override { cause, report, .. } = self.override_?;
         let Self { wanted, serving, .. } = self;
+        let next = match cause {
+            // Nothing has failed.
+            Cause::Swap => format!("goes there, or set active = \"{serving}\" in the file"),
+            _ => "tries again".to_owned(),
+        };
         let cause = cause.words();
         Some(format!(
             "file wants {wanted}, {serving} serves since {cause} of report {report}; \
-             `tidegate swap {pool} {wanted}` tries again"
+             `tidegate swap {pool} {wanted}` {next}"
         ))
     }
 }
@@ -197,7 +202,7 @@ mod tests {
     fn a_swap_by_hand_leaves_an_override_too() {
         let standing = with("blue", "green", Cause::Swap);
         let words = "file wants blue, green serves since the swap of report 12; \
-                     `tidegate swap shop blue` tries again";
+                     `tidegate swap shop blue` goes there, or set active = \"green\" in the file";
         assert_eq!(standing.explain("shop").as_deref(), Some(words));
     }
 
