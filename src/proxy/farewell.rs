@@ -1,12 +1,14 @@
-//! The end of a client connection that still sends what nobody will read.
+//! The end of a client connection that may still send what nobody will read.
 
 use std::cell::RefCell;
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::rc::Rc;
-use std::task::Context;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::StatusCode;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::Instant;
 
 use super::body::Upload;
@@ -14,13 +16,14 @@ use super::error;
 use super::http1::Link;
 use super::io::ClientStream;
 use super::timer::Timer;
+use super::worker::Worker;
 
 /// Before a close we read on for so long, or so much, lest a reset overtake the answer.
 const LINGER: Duration = Duration::from_secs(2);
 const LINGER_BYTES: usize = 16 * 1024 * 1024;
 
 /// Writes a bare status, and waits a little for the client to read it.
-pub async fn refuse(link: &RefCell<Link>, status: StatusCode) {
+pub async fn refuse(worker: &Worker, link: &RefCell<Link>, status: StatusCode) {
     let (_, Some(mut stream)) = link.borrow_mut().give_up() else { return };
     let answer = error::bare(status);
     let last_words = async {
@@ -29,34 +32,42 @@ pub async fn refuse(link: &RefCell<Link>, status: StatusCode) {
     };
     // Whether the client listens is its own affair.
     if let Ok(Ok(())) = tokio::time::timeout(LINGER, last_words).await {
-        read_on(stream).await;
+        read_on(worker, stream).await;
     }
 }
 
-/// Reads on, for a while, what the client is still sending. Were the connection closed with bytes
+/// Closes our side, and reads on for a while, until the client closes its own. Were the connection closed with bytes
 /// unread, the kernel would reset it, and the reset could overtake the answer (RFC 9112 section
 /// 9.6).
-pub async fn linger(link: &RefCell<Link>) {
+pub async fn linger(worker: &Worker, link: &RefCell<Link>) {
     let (_, stream) = link.borrow_mut().give_up();
     if let Some(stream) = stream {
-        read_on(stream).await;
+        read_on(worker, stream).await;
     }
 }
 
-async fn read_on(mut stream: ClientStream) {
-    let mut waste = vec![0; 16 * 1024];
-    let reading = async {
+async fn read_on(worker: &Worker, mut stream: ClientStream) {
+    let timer = worker.wheel.timer();
+    timer.arm(Instant::now() + LINGER);
+    let mut told = false;
+    let mut left = LINGER_BYTES;
+    poll_fn(|cx| {
         // The client is to know that nothing more comes. If it is gone, reading tells.
-        let _ = stream.shutdown().await;
-        let mut left = LINGER_BYTES;
+        told = told || Pin::new(&mut stream).poll_shutdown(cx).is_ready();
+        let mut scratch = worker.scratch.borrow_mut();
         while left > 0 {
-            match stream.read(&mut waste).await {
-                Ok(read) if read > 0 => left = left.saturating_sub(read),
-                _ => break,
+            let mut waste = ReadBuf::new(&mut scratch);
+            match Pin::new(&mut stream).poll_read(cx, &mut waste) {
+                Poll::Ready(Ok(())) if !waste.filled().is_empty() => {
+                    left = left.saturating_sub(waste.filled().len());
+                }
+                Poll::Ready(_) => return Poll::Ready(()),
+                Poll::Pending => return timer.poll_expired(cx),
             }
         }
-    };
-    let _ = tokio::time::timeout(LINGER, reading).await;
+        Poll::Ready(())
+    })
+    .await;
 }
 
 /// Uploads of an HTTP/2 connection that were answered before they had come in full.

@@ -45,12 +45,10 @@ enum Next {
     GoOn,
     /// It is another protocol's now.
     Tunnel(Box<Tunnel>),
-    /// It ends, but its client may still be sending.
+    /// It ends behind an answer that is to arrive, whatever its client is still sending.
     Linger,
     /// It ends with an answer to what is not to be passed on.
     Refuse(Violation),
-    /// It ends with a word.
-    Close,
     /// It ends without one.
     Drop,
 }
@@ -79,13 +77,13 @@ pub async fn serve(state: &Rc<ConnectionState>, link: SharedLink) {
             state.park();
             return tunnel.run().await;
         }
-        Over::Done(Next::Linger) => return Box::pin(linger(&link)).await,
+        Over::Done(Next::Linger) => return Box::pin(linger(&state.worker, &link)).await,
         Over::Done(Next::Refuse(violation)) => (violation.status(), violation.label()),
         Over::SlowHead => (error::SLOW_HEAD, "slow_head"),
         Over::Done(_) | Over::Idle | Over::Drop => return,
     };
     state.note_refusal(status, reason);
-    Box::pin(refuse(&link, status)).await;
+    Box::pin(refuse(&state.worker, &link, status)).await;
 }
 
 /// Waits, parked, until there is a request.
@@ -105,7 +103,6 @@ async fn converse(state: &Rc<ConnectionState>, link: &SharedLink) -> Over<Next> 
             }
             match exchange(state, link).await {
                 Next::GoOn => {}
-                Next::Close => break goodbye(link).await,
                 end => break end,
             }
         }
@@ -223,11 +220,8 @@ fn behind(state: &ConnectionState, link: &RefCell<Link>, answer: &Answer) -> Nex
     if !answer.is_whole() {
         return Next::Drop;
     }
-    if state.has_unread() || link.is_in_body() {
+    if answer.is_last() || state.has_unread() || link.is_in_body() {
         return Next::Linger;
-    }
-    if answer.is_last() {
-        return Next::Close;
     }
     link.resume();
     Next::GoOn

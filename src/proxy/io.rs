@@ -38,9 +38,9 @@ pub struct IoState {
     /// Why an HTTP/2 connection was broken off.
     pub abuse: Cell<Option<H2Abuse>>,
     /// The client has closed its sending side and waits for answers: since when, or since when it
-    /// was last sent something.
+    /// was last sent something. Or it has sent so much ahead that its end might not be seen.
     pub half_closed_since: Cell<Option<Instant>>,
-    /// It has waited for too long: it has left.
+    /// It has waited for too long: it has left, if it is closed at all.
     pub left: Cell<bool>,
 }
 

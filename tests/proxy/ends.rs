@@ -2,7 +2,7 @@
 
 use crate::support::backend::{Backend, Reply, Step};
 use crate::support::eventually;
-use crate::support::proxy::{Proxy, quiet_pool_of};
+use crate::support::proxy::{HTTPS, Proxy, quiet_pool_of};
 use crate::support::wire::Wire;
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: test\r\n\r\n";
@@ -157,4 +157,26 @@ async fn a_backend_that_leaves_in_the_middle_of_the_body() {
 async fn a_backend_that_talks_nonsense() {
     let reply = Reply::raw("nonsense\r\n\r\n").then(Step::Close);
     ends_once(GET, reply, Client::Reads, "502").await;
+}
+
+/// RFC 9112 section 9.6: were the connection closed while something that came behind the request is
+/// unread, a reset would overtake the answer.
+#[tokio::test]
+async fn the_last_answer_comes_whole_whatever_was_sent_behind_its_request() {
+    let size = 4 * 1024 * 1024;
+    let backend = Backend::start(move |_| Reply::ok(vec![b'x'; size])).await;
+    let close = "GET / HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n";
+    let unkept = "[listeners.http.limits]\nkeepalive_timeout = \"0s\"\n";
+    for (limits, request) in [("", close), ("", "GET / HTTP/1.0\r\n\r\n"), (unkept, GET)] {
+        let config = format!("{limits}{HTTPS}{}", quiet_pool_of(&[&backend]));
+        let proxy = Proxy::start(&config).await;
+        let tls = proxy.client_tls(&[b"http/1.1"]);
+        let secured = Wire::connect_tls(proxy.address("https"), tls, "localhost").await.unwrap();
+        for mut client in [proxy.connect().await, secured] {
+            client.send(format!("{request}{}", GET.repeat(1_500))).await;
+            assert_eq!(client.response().await.unwrap().body.len(), size, "{request}");
+        }
+        let open = || proxy.metric("tidegate_listener_connections", &["listener=\"http\""]);
+        eventually("nobody lingers", async || open() == 0.0).await;
+    }
 }

@@ -93,6 +93,23 @@ async fn who_waits_too_long_has_left() {
     eventually("the connection is closed", async || backend.open_connections() == 0).await;
 }
 
+/// So much has been sent ahead that the end cannot be seen. But that alone is no reason to leave.
+#[tokio::test]
+async fn who_has_sent_much_ahead_is_waited_for() {
+    let (proxy, backend) = before("20ms", Reply::ok("well").after(Step::Hold)).await;
+    let mut client = proxy.connect().await;
+    client.send(GET.repeat(1_500)).await;
+    eventually("asked", async || backend.requests().len() == 1).await;
+    let mut impatient = proxy.connect().await;
+    impatient.send(GET).await;
+    eventually("asked again", async || backend.requests().len() == 2).await;
+    impatient.finish().await;
+    assert_eq!(impatient.rest().await, b"", "its time has passed");
+    backend.release();
+    backend.release();
+    assert_eq!(client.response().await.unwrap().text(), "well");
+}
+
 #[tokio::test]
 async fn without_a_timeout_the_client_has_left_at_once() {
     let (proxy, backend) = before("0s", Reply::default().then(Step::Swallow)).await;

@@ -50,6 +50,19 @@ async fn while_waiting_for_the_head() {
     all_is_let_go(&proxy, &backend).await;
 }
 
+/// What it has sent ahead hides its end from nobody.
+#[tokio::test]
+async fn with_more_sent_ahead() {
+    let much = GET.repeat(1_500);
+    for ahead in ["\r\n", "G", GET, &much] {
+        let reply = Reply::default().then(Step::Swallow);
+        let (proxy, backend, client) = asked(&format!("{GET}{ahead}"), reply).await;
+        drop(client);
+        all_is_let_go(&proxy, &backend).await;
+        assert_eq!(backend.requests().len(), 1, "{} bytes ahead", ahead.len());
+    }
+}
+
 #[tokio::test]
 async fn between_two_pieces_of_the_body() {
     let reply = Reply::raw("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello");

@@ -26,6 +26,8 @@ use crate::proxy::io::{ClientStream, IoState, RawStream};
 const READ_BYTES: usize = 16 * 1024;
 /// By so much, at least, grows what has come of a head.
 const GROWTH_BYTES: usize = 1024;
+/// With so much waiting for its turn, nothing more is read ahead.
+const AHEAD_BYTES: usize = 16 * 1024;
 /// The largest read of a body: clients are many, and each may be slow or have a slow backend.
 const BODY_READ_BYTES: usize = 32 * 1024;
 
@@ -145,6 +147,9 @@ impl Link {
         self.whole_head = false;
         self.answering = false;
         self.read_size.hold_back();
+        if !self.ended {
+            self.state.half_closed_since.set(None);
+        }
         let head = self.scanner.head();
         self.expects = head.expects && !head.http10 && self.scanner.phase() == Phase::Body;
         (self.take_scanned(), &self.scanner)
@@ -258,7 +263,12 @@ impl Link {
     /// Watches for the end of a client that waits for its answer. Ready when it has left.
     pub(super) fn poll_left(&mut self, cx: &mut Context<'_>, scratch: &mut [u8]) -> Poll<()> {
         if self.state.left.get() {
-            return Poll::Ready(());
+            if self.ended || self.stream.as_ref().is_none_or(ClientStream::is_hung_up) {
+                return Poll::Ready(());
+            }
+            // It has only sent much ahead, and is asked after again later.
+            self.state.left.set(false);
+            self.state.half_closed_since.set(None);
         }
         self.waiting = None;
         if self.is_in_body() {
@@ -266,14 +276,15 @@ impl Link {
             self.waiting = Some(cx.waker().clone());
             return Poll::Pending;
         }
-        // What has come already waits for its turn, and what stands behind it does so elsewhere.
-        while self.buffer.is_empty() && !self.ended {
+        // What comes meanwhile waits for its turn; the end is seen only behind it.
+        while self.buffer.len() < AHEAD_BYTES && !self.ended {
             if ready!(self.poll_fill(cx, scratch)).is_err() {
                 return Poll::Ready(());
             }
         }
-        if self.ended && self.state.half_closed_since.get().is_none() {
-            // It may be no more than the end of its requests.
+        if self.state.half_closed_since.get().is_none() {
+            // It may be no more than the end of its requests. And behind what is not read an end is
+            // not told of, so that it is looked for then.
             self.state.half_closed_since.set(Some(Instant::now()));
         }
         Poll::Pending

@@ -2,11 +2,11 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, Waker};
 
 use smallvec::SmallVec;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf, Ready};
 use tokio::net::{TcpStream, UnixStream};
 
 use super::secured::Secured;
@@ -81,6 +81,18 @@ impl RawStream {
         match self {
             RawStream::Tcp(stream, _) => stream.poll_read_ready(cx),
             RawStream::Unix(stream) => stream.poll_read_ready(cx),
+        }
+    }
+
+    fn is_hung_up(&self) -> bool {
+        let cx = &mut Context::from_waker(Waker::noop());
+        let ready = match self {
+            RawStream::Tcp(stream, _) => pin!(stream.ready(Interest::READABLE)).poll(cx),
+            RawStream::Unix(stream) => pin!(stream.ready(Interest::READABLE)).poll(cx),
+        };
+        match ready {
+            Poll::Ready(ready) => ready.map_or(true, Ready::is_read_closed),
+            Poll::Pending => false,
         }
     }
 }
@@ -162,6 +174,15 @@ impl ClientStream {
         match self {
             ClientStream::Plain(stream) => stream.poll_readable(cx),
             ClientStream::Tls(_) => Poll::Ready(Ok(())),
+        }
+    }
+
+    /// Whether the other side has closed the connection, or its sending side, whatever is still to be
+    /// read.
+    pub fn is_hung_up(&self) -> bool {
+        match self {
+            ClientStream::Plain(stream) => stream.is_hung_up(),
+            ClientStream::Tls(stream) => stream.get_ref().0.is_hung_up(),
         }
     }
 }
