@@ -123,9 +123,11 @@ async fn wait_for_room(worker: &Worker, state: &State) {
             pausing = true;
             worker.cells().accept_pauses.add(1);
         }
-        if out_of_files {
-            complain(worker, &"client connections hold as many files as they may");
-        }
+        let reason = match out_of_files {
+            true => "client connections hold as many files as they may",
+            false => "there are as many connections as server.max_connections allows",
+        };
+        complain(worker, &reason);
         tokio::time::sleep(PAUSE).await;
     }
 }
@@ -260,7 +262,7 @@ fn complain(worker: &Worker, error: &dyn std::fmt::Display) {
             reason = %error,
             also,
             "accepting pauses until connections end; if files ran out, raise LimitNOFILE or lower \
-             server.max_connections"
+             server.max_connections; otherwise raise that, or lower keepalive_timeout"
         );
     }
 }
