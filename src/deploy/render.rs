@@ -44,7 +44,7 @@ impl Report {
             writeln!(f, "  {line}")?;
         }
         for blamed in &self.blamed {
-            writeln!(f, "  ejected {}: {}", blamed.backend, blamed.why)?;
+            writeln!(f, "  taken out {}: {}", blamed.backend, blamed.why)?;
         }
         if let Some(drained) = &self.drained {
             self.write_drained(f, drained)?;

@@ -4,6 +4,7 @@
 //! gate -> (ramp) -> watch -> drain of the old version -> done, and from the ramp and the watch back
 //! at any time: then it is the new version that is drained.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::drain::Drain;
@@ -202,6 +203,15 @@ impl Swap {
         }
     }
 
+    /// Names a backend of the new version that was taken out while it is watched, and why. Each is
+    /// named once.
+    pub fn blame(&mut self, backend: &Arc<str>, why: &impl ToString) {
+        let blamed = &mut self.report.blamed;
+        if matches!(self.state, State::Watch(_)) && blamed.iter().all(|b| b.backend != *backend) {
+            blamed.push(Blamed { backend: Arc::clone(backend), why: why.to_string() });
+        }
+    }
+
     /// The time of day.
     pub(super) fn at(&self, now: Duration) -> Duration {
         self.epoch + now
@@ -265,9 +275,7 @@ impl Swap {
     /// Writes down what the report should tell of.
     fn remember(&mut self, now: Duration, command: &Command) {
         match command {
-            Command::Eject { backend, why, .. } => {
-                self.report.blamed.push(Blamed { backend: backend.clone(), why: why.clone() });
-            }
+            Command::Eject { backend, why, .. } => self.blame(backend, why),
             Command::Tell(milestone, words) if *milestone != Milestone::Ejected => {
                 let text = format!("{}: {words}", milestone.label().replace('_', " "));
                 self.report.note(self.at(now), text);

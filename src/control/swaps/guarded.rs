@@ -8,10 +8,11 @@ use tokio::task::JoinSet;
 use super::questions::Questions;
 use super::traffic::{Traffic, VersionTraffic, is_out_by_hand};
 use super::view::{OverrideStatus, PoolSwaps, RunningSwap, SwapId};
+use crate::balance::Condition;
 use crate::deploy::{
     Cause, Command, Event, Observation, Order, Outcome, Plan, Side, Standing, Swap,
 };
-use crate::state::{Backend, Pool, Version};
+use crate::state::{Backend, Pool, Split, Version};
 
 /// The moment at which something is decided.
 #[derive(Clone, Copy, Debug)]
@@ -132,6 +133,7 @@ impl Guarded {
         let Some(running) = &mut self.running else { return Vec::new() };
         while running.tasks.try_join_next().is_some() {}
         let commands = tick(&mut running.swap, now.uptime, &self.traffic);
+        blame(&mut running.swap, &split);
         self.note_decision(now);
         commands
     }
@@ -195,6 +197,19 @@ impl Guarded {
             before: self.before.clone(),
             running,
             last: self.last,
+        }
+    }
+}
+
+/// Names the backends of the new version that something other than the swap has taken out: their
+/// checks, or the traffic beside their siblings.
+fn blame(swap: &mut Swap, split: &Split) {
+    let version = split.version(&swap.order().to);
+    for backend in version.iter().flat_map(|version| &version.members).map(|m| &m.backend) {
+        if matches!(backend.condition(), Condition::Unhealthy | Condition::Ejected)
+            && let Some(latest) = backend.history.latest()
+        {
+            swap.blame(&backend.label, &latest.transition.reason);
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Swaps from the first check to the last connection.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::world::{DAWN, SECOND, World, backends, bad, good, plan, secs};
@@ -255,6 +256,20 @@ fn one_bad_backend_is_ejected_for_the_rest_of_the_watch() {
     world.new[1] = Counts::default();
     world.until(Milestone::Kept);
     assert_eq!(world.swap.report().blamed.len(), 1);
+}
+
+#[test]
+fn a_backend_that_others_took_out_is_named_once_and_only_while_it_is_watched() {
+    let name: Arc<str> = "10.0.0.2:80".into();
+    let mut gate = World::new(plan());
+    gate.swap.blame(&name, &"refused");
+    assert!(gate.swap.report().blamed.is_empty());
+    let mut world = in_watch(plan());
+    world.swap.blame(&name, &"5 failures in a row");
+    world.swap.blame(&name, &"failed 2 checks in a row");
+    let blamed = world.swap.report().blamed;
+    assert_eq!(blamed.len(), 1);
+    assert_eq!(blamed[0].why, "5 failures in a row");
 }
 
 #[test]
