@@ -19,18 +19,21 @@ pub enum Fault {
     Fails,
     FailsWithGoodHealth,
     Slow,
+    /// The same where slowness by itself keeps nobody away.
+    SlowInTurns,
     BreaksOff,
     PacketsDropped,
     Frozen,
 }
 
 impl Fault {
-    pub const ALL: [Fault; 8] = [
+    pub const ALL: [Fault; 9] = [
         Fault::Killed,
         Fault::Hangs,
         Fault::Fails,
         Fault::FailsWithGoodHealth,
         Fault::Slow,
+        Fault::SlowInTurns,
         Fault::BreaksOff,
         Fault::PacketsDropped,
         Fault::Frozen,
@@ -43,6 +46,7 @@ impl Fault {
             Fault::Fails => "answers 500",
             Fault::FailsWithGoodHealth => "answers 500, health page fine",
             Fault::Slow => "2 s slower, health page fine",
+            Fault::SlowInTurns => "the same, taken in turns",
             Fault::BreaksOff => "breaks off, health page fine",
             Fault::PacketsDropped => "packets dropped",
             Fault::Frozen => "process frozen",
@@ -57,7 +61,9 @@ impl Fault {
             Fault::Hangs => replica.behave(behave(false, Answers::Never)),
             Fault::Fails => replica.behave(behave(false, Answers::Status(500, 100))),
             Fault::FailsWithGoodHealth => replica.behave(behave(true, Answers::Status(500, 100))),
-            Fault::Slow => replica.behave(behave(true, Answers::After(2000))),
+            Fault::Slow | Fault::SlowInTurns => {
+                replica.behave(behave(true, Answers::After(2000)));
+            }
             Fault::BreaksOff => replica.behave(behave(true, Answers::Half)),
             Fault::PacketsDropped => replica.behave(behave(true, Answers::Deaf)),
         }
@@ -84,7 +90,7 @@ impl Fault {
             // Its checks may be quicker than its requests.
             Fault::Fails => "failed",
             Fault::FailsWithGoodHealth => "requests failed",
-            Fault::Slow => "median",
+            Fault::Slow | Fault::SlowInTurns => "median",
             Fault::BreaksOff => "broke off",
         }
     }
@@ -97,15 +103,29 @@ impl Fault {
             Fault::Hangs | Fault::PacketsDropped | Fault::Frozen => {
                 Some(Duration::from_millis(2500))
             }
-            Fault::Slow | Fault::BreaksOff => None,
+            Fault::Slow | Fault::SlowInTurns | Fault::BreaksOff => None,
         }
+    }
+
+    fn is_slow(self) -> bool {
+        matches!(self, Fault::Slow | Fault::SlowInTurns)
+    }
+
+    /// Least connections alone may send the slow one so little that there is nothing to judge it by,
+    /// and nothing to see for clients: then only what they see counts.
+    fn must_be_seen(self) -> bool {
+        self != Fault::Slow
+    }
+
+    fn policy(self) -> &'static str {
+        if self == Fault::SlowInTurns { "policy = \"round_robin\"\n" } else { "" }
     }
 }
 
 /// Strikes under load, heals, and waits until the backend is back.
 pub async fn run(fault: Fault, form: &Form) -> Row {
-    let times = if fault == Fault::Slow { form.long } else { form.times };
-    let mut site = Site::start(3, form.pool).await;
+    let times = if fault.is_slow() { form.long } else { form.times };
+    let mut site = Site::start(3, &format!("{}{}", fault.policy(), form.pool)).await;
     let watch = Watch::start(&site.program);
     let load = Load::start(site.address, 600, times.end);
     let sick = site.replicas[0].address;
@@ -124,7 +144,7 @@ pub async fn run(fault: Fault, form: &Form) -> Row {
     if let Some(most) = fault.slowest() {
         row.within("the slowest request", row.slowest, most);
     }
-    if fault == Fault::Slow {
+    if fault.is_slow() {
         let settled = between(&samples, times.strike + Duration::from_secs(3), times.end);
         let p99 = percentile(&settled, 99);
         row.notes.push(format!("p99 from 3 s after the fault on: {p99:?}"));
@@ -139,9 +159,13 @@ pub async fn run(fault: Fault, form: &Form) -> Row {
     }
     row.noticed = changes.first().map(|change| change.at - struck);
     // Who is slow loses its share before it is ejected, which then may not be worth it any more.
-    let gone = if fault == Fault::Slow { Standing::is_shunned } else { Standing::is_out };
+    let gone = if fault.is_slow() { Standing::is_shunned } else { Standing::is_out };
     let out = changes.iter().find(|change| gone(&change.now));
     row.out = out.map(|change| change.at - struck);
+    if out.is_none() && !fault.must_be_seen() {
+        row.notes.push("so few requests reached it that nothing spoke against it".to_owned());
+        return row;
+    }
     row.must(out.is_some_and(|out| out.at < healed), "the status did not show it out");
     let words = out.map(|out| format!("{} {}", out.now.reason, out.now.finding));
     row.must(words.is_some_and(|words| words.contains(fault.word())), "nor why");
