@@ -2,34 +2,32 @@
 //! the backends.
 //!
 //! Everything in here is `!Send` and borrows from one [`Worker`]; what reaches it from outside
-//! comes as mail. A panic in the task of one connection ends that connection; should the worker's
-//! own loop panic, the thread is started again with the sockets it had.
+//! comes as mail.
+
+mod registered;
+mod thread;
 
 use std::cell::{Cell, RefCell};
-use std::io;
-use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc;
-use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
 use http::HeaderValue;
 use slab::Slab;
-use tokio::runtime::LocalRuntime;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::Instant;
 
+pub use self::registered::Registered;
+pub use self::thread::spawn;
 use super::body::RequestBody;
 use super::connection::ConnectionState;
 use super::date::Date;
 use super::headers::identity::RequestIds;
 use super::listener::{self, Acceptor};
-use super::permit::Permit;
 use super::timer::Wheel;
 use super::tunnels::{self, Tunnels};
-use super::waiting::{self, WaitingRoom};
+use super::waiting::WaitingRoom;
 use super::warmth;
 use crate::health::outliers::{Alarm, Outcome};
 use crate::state::shared::WorkerCells;
@@ -47,9 +45,6 @@ const OWN_PAGE_BYTES: usize = 1024 * 1024;
 const MAIL_BATCH: usize = 32;
 /// One read of a tunnel; tunnels share it, so an idle one holds no buffer.
 const SCRATCH_BYTES: usize = 64 * 1024;
-
-/// Before a worker that panicked, and then lacked what a runtime needs, tries again.
-const RESTART_PAUSE: Duration = Duration::from_secs(1);
 
 /// What keeps the sockets that a worker accepts on over a panic.
 type Sockets = Vec<(SocketId, ListeningSocket)>;
@@ -108,105 +103,6 @@ pub struct Settings {
     pub access_log: Option<AccessLog>,
     /// How long a connection is idle before it is parked.
     pub park_after: Duration,
-}
-
-/// Starts the thread of a worker, and returns when it accepts on the sockets that are in its mail.
-///
-/// # Errors
-/// If the operating system gives no thread, or not what a runtime needs.
-pub fn spawn(
-    id: WorkerId,
-    shared: Arc<Shared>,
-    mail: UnboundedReceiver<Mail>,
-    settings: Settings,
-) -> io::Result<JoinHandle<()>> {
-    let (started, outcome) = mpsc::sync_channel(1);
-    let thread = std::thread::Builder::new()
-        .name(format!("worker-{id}"))
-        .spawn(move || supervise(id, &shared, mail, &settings, started))?;
-    match outcome.recv() {
-        Ok(outcome) => outcome.map(|()| thread),
-        Err(_panicked) => Err(io::Error::other("a worker panicked at its start")),
-    }
-}
-
-/// Where a worker tells how its start went; taken when it has told.
-type Started = Option<mpsc::SyncSender<io::Result<()>>>;
-
-fn supervise(
-    id: WorkerId,
-    shared: &Arc<Shared>,
-    mut mail: UnboundedReceiver<Mail>,
-    settings: &Settings,
-    started: mpsc::SyncSender<io::Result<()>>,
-) {
-    let mut started = Some(started);
-    // Kept outside of the part that may panic: the sockets' queues hold connections that clients
-    // believe to be accepted.
-    let mut sockets = Vec::new();
-    loop {
-        let life =
-            AssertUnwindSafe(|| live(id, shared, &mut mail, &mut sockets, settings, &mut started));
-        match std::panic::catch_unwind(life) {
-            Ok(Ok(())) => break,
-            Ok(Err(error)) => match started.take() {
-                Some(started) => {
-                    // Whoever started it waits for this.
-                    let _ = started.send(Err(error));
-                    return;
-                }
-                // It has served before, so what is missing may come back.
-                None if !shared.lifecycle.draining() => {
-                    tracing::error!(worker = %id, %error, "a worker cannot start its runtime");
-                    std::thread::sleep(RESTART_PAUSE);
-                }
-                None => break,
-            },
-            Err(_panic) => {
-                let port = &shared.workers[id.index()];
-                port.restarts.fetch_add(1, Ordering::Relaxed);
-                tracing::error!(worker = %id, "a worker panicked and is started again");
-                shared.notify(Notice::WorkerRestarted(id));
-            }
-        }
-    }
-    shared.notify(Notice::Drained(id));
-}
-
-fn live(
-    id: WorkerId,
-    shared: &Arc<Shared>,
-    mail: &mut UnboundedReceiver<Mail>,
-    sockets: &mut Sockets,
-    settings: &Settings,
-    started: &mut Started,
-) -> io::Result<()> {
-    let runtime: LocalRuntime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build_local(Default::default())?;
-    // Only after a panic there are any. Without one of them its queue would never be served.
-    let again = sockets.iter().map(|(id, socket)| Ok((*id, socket.try_clone()?)));
-    let again = again.collect::<io::Result<Sockets>>()?;
-    runtime.block_on(async {
-        let worker = Worker::new(id, Arc::clone(shared), settings.clone());
-        tokio::task::spawn_local(Rc::clone(&worker.wheel).run());
-        tokio::task::spawn_local(waiting::watch(Rc::clone(&worker)));
-        for (id, socket) in again {
-            if let Some(listener) = worker.snapshot().listener_at(id) {
-                worker.listen(id, Arc::clone(listener), socket);
-            }
-        }
-        while let Ok(mail) = mail.try_recv() {
-            worker.handle(mail, sockets);
-        }
-        if let Some(started) = started.take() {
-            let _ = started.send(Ok(()));
-        }
-        worker.run(mail, sockets).await;
-    });
-    // Whatever is still running at the deadline is cut here.
-    runtime.shutdown_background();
-    Ok(())
 }
 
 impl Worker {
@@ -419,34 +315,4 @@ impl Worker {
 /// busiest moment needed. This takes one and frees it, without touching it.
 fn give_memory_back() {
     drop(std::hint::black_box(Vec::<u8>::with_capacity(OWN_PAGE_BYTES)));
-}
-
-/// A connection in its worker's list, until dropped.
-#[derive(Debug)]
-pub struct Registered {
-    connection: Rc<ConnectionState>,
-    key: usize,
-    _permit: Permit,
-}
-
-impl Registered {
-    /// Enters a connection into the list.
-    pub fn new(connection: Rc<ConnectionState>, permit: Permit) -> Self {
-        let key = connection.worker.connections.borrow_mut().insert(Rc::clone(&connection));
-        Registered { connection, key, _permit: permit }
-    }
-}
-
-impl std::ops::Deref for Registered {
-    type Target = Rc<ConnectionState>;
-
-    fn deref(&self) -> &Rc<ConnectionState> {
-        &self.connection
-    }
-}
-
-impl Drop for Registered {
-    fn drop(&mut self) {
-        self.connection.worker.connections.borrow_mut().remove(self.key);
-    }
 }
