@@ -5,11 +5,15 @@
 //! client leaves, the body is dropped and nothing else would run.
 
 mod events;
+mod hold;
 mod incoming;
+mod relay;
 mod request;
 mod response;
 
 pub use events::EventStream;
+pub use hold::{Answer, Hold, tells_grpc_failure};
 pub use incoming::Incoming;
+pub use relay::Relay;
 pub use request::{Progress, RequestBody, Upload, UploadFailure};
-pub use response::{Answer, Hold, Relay, ResponseBody, tells_grpc_failure};
+pub use response::ResponseBody;
