@@ -1,28 +1,23 @@
 //! One client connection: handshake, HTTP by its version, the timeouts around it, its end.
 //!
-//! [`http1`] and hyper serve the requests; [`drive`](super::drive) polls them and ends
-//! what must end.
+//! [`http1`] and [`h2`] serve the requests; [`drive`](super::drive) polls them and ends what must
+//! end.
+
+mod counts;
 
 use std::cell::{Cell, RefCell};
-use std::convert::Infallible;
-use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{Request, StatusCode};
-use hyper::server::conn::http2;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::time::Instant;
 
-use super::body::{Incoming, Upload};
-use super::drive::{Over, Wish, drive};
+use super::body::Upload;
 use super::farewell::Leftovers;
 use super::framing::Scanner;
 use super::h2::io::Http2Io;
-use super::h2::stream::{Asked, StreamExecutor};
-use super::h2::{Meter, MeterLimits};
+use super::h2::stream::Asked;
+use super::h2::{self, Meter, MeterLimits};
 use super::headers::forwarded::{Connection as Asker, ConnectionHeaders};
 use super::io::{ClientStream, IoState, Peer, RawStream};
 use super::permit::Permit;
@@ -30,21 +25,8 @@ use super::timer::Timer;
 use super::tls::{self, Settled};
 use super::tunnel;
 use super::worker::{Registered, Worker};
-use super::{error, http1, record, service, sniff};
-use crate::state::{H2Abuse, Listener, Snapshot, SocketId};
-
-/// HTTP/2 windows towards clients: enough for an upload over a fast network; per connection they
-/// bound what we must hold for it.
-const H2_STREAM_WINDOW_BYTES: u32 = 256 * 1024;
-const H2_CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
-/// What one HTTP/2 stream may have waiting to be written: a frame. There may be many streams.
-const H2_SEND_BUFFER_BYTES: usize = 16 * 1024;
-/// Streams that a client resets in the same breath as it opens them, and that hyper has still to
-/// look at. Above the burst that the meter allows, lest h2 end the connection of a browser that
-/// leaves a page.
-const H2_PENDING_RESETS: usize = 1024;
-/// A client that leaves a ping without answer for this long is gone.
-const H2_PING: Duration = Duration::from_secs(30);
+use super::{http1, sniff};
+use crate::state::{Listener, Snapshot, SocketId};
 
 /// What the requests of a connection, and the worker, share about it.
 #[derive(Debug)]
@@ -76,7 +58,7 @@ pub struct ConnectionState {
     /// A request was answered before its body had come in full.
     unread: Cell<bool>,
     /// The uploads of such requests, under HTTP/2.
-    leftovers: Leftovers,
+    pub(super) leftovers: Leftovers,
     pub(super) closing: Cell<bool>,
     cut: Cell<bool>,
 }
@@ -113,7 +95,7 @@ pub async fn serve(accepted: Box<Accepted>) {
     };
     match open {
         Some(Open::Http1(connection, link)) => http1::serve(&connection, link).await,
-        Some(Open::Http2(connection, io)) => Box::pin(serve_h2(&connection, io)).await,
+        Some(Open::Http2(connection, io)) => Box::pin(h2::serve(&connection, io)).await,
         None => {}
     }
 }
@@ -155,60 +137,6 @@ impl Registered {
         let meter = Meter::new(self.meter_limits(), Instant::now());
         let io = Http2Io::new(stream, held, meter, state);
         Open::Http2(self, io)
-    }
-}
-
-async fn serve_h2(state: &Rc<ConnectionState>, io: Http2Io) {
-    let limits = state.listener.borrow().limits.clone();
-    let serving = Rc::clone(state);
-    // Boxed, since the task of a stream is moved several times on its way to where it runs.
-    let service = service_fn(move |request: Request<hyper::body::Incoming>| {
-        let handling = service::handle(Rc::clone(&serving), request.map(Incoming::Http2));
-        Box::pin(async { Ok::<_, Infallible>(handling.await) })
-    });
-    let mut connection = pin!(
-        http2::Builder::new(StreamExecutor(Rc::clone(state)))
-            .timer(TokioTimer::new())
-            .max_concurrent_streams(limits.h2_streams)
-            .max_header_list_size(limits.max_header_bytes)
-            .initial_stream_window_size(H2_STREAM_WINDOW_BYTES)
-            .initial_connection_window_size(H2_CONNECTION_WINDOW_BYTES)
-            .max_send_buf_size(H2_SEND_BUFFER_BYTES)
-            // Both are metered, by time and not by the connection's age.
-            .max_pending_accept_reset_streams(H2_PENDING_RESETS)
-            .max_local_error_reset_streams(None)
-            .keep_alive_interval(H2_PING)
-            .keep_alive_timeout(H2_PING)
-            .enable_connect_protocol()
-            .serve_connection(TokioIo::new(io.clone()), service)
-    );
-    let over = drive(state, |cx, wish| {
-        if wish == Wish::Close {
-            connection.as_mut().graceful_shutdown();
-        }
-        // First, so that what it asks of the connection is done at once.
-        state.leftovers.poll(cx);
-        let mut polled = connection.as_mut().poll(cx);
-        if polled.is_pending() && io.settle(cx, state.active.get() > 0) {
-            polled = connection.as_mut().poll(cx);
-        }
-        state.note_malformed(state.io.malformed.take());
-        polled
-    })
-    .await;
-    if let Some(abuse) = state.io.abuse.get() {
-        state.note_abuse(abuse);
-        if abuse == H2Abuse::Protocol {
-            state.note_refusal(error::AGAINST_PROTOCOL, "h2_protocol_error");
-        }
-        return;
-    }
-    match over {
-        Over::Done(Err(error)) => {
-            tracing::debug!(peer = ?state.peer, %error, "a client connection ended");
-        }
-        Over::SlowHead => state.note_refusal(error::SLOW_HEAD, "slow_head"),
-        _ => {}
     }
 }
 
@@ -370,43 +298,6 @@ impl ConnectionState {
     /// Whether a request was answered before its body had come in full.
     pub(super) fn has_unread(&self) -> bool {
         self.unread.get()
-    }
-
-    /// Counts what a client did on HTTP/2.
-    pub(super) fn note_abuse(&self, abuse: H2Abuse) {
-        let listener = self.listener.borrow();
-        listener.state.cells.cell(self.worker.id).h2_abuse[abuse.index()].add(1);
-        tracing::debug!(listener = %listener.name, peer = ?self.peer, kind = abuse.label(),
-            "broke off with an HTTP/2 client");
-    }
-
-    /// Counts a connection on which nothing came.
-    pub(super) fn note_silence(&self) {
-        let listener = self.listener.borrow();
-        listener.state.cells.cell(self.worker.id).silent.add(1);
-        tracing::debug!(listener = %listener.name, peer = ?self.peer,
-            "closed a connection on which nothing came");
-    }
-
-    /// Counts requests that h2 refused by resetting their streams.
-    fn note_malformed(&self, streams: u32) {
-        if streams > 0 {
-            let listener = self.listener.borrow();
-            listener.state.cells.cell(self.worker.id).malformed.add(streams.into());
-            tracing::debug!(listener = %listener.name, peer = ?self.peer, streams,
-                "refused malformed HTTP/2 requests");
-        }
-    }
-
-    /// Counts and logs what was answered in place of a request's own answer.
-    pub(super) fn note_refusal(&self, status: StatusCode, reason: &'static str) {
-        let listener = self.listener.borrow();
-        let cells = listener.state.cells.cell(self.worker.id);
-        cells.malformed.add(1);
-        cells.codes.count(status);
-        record::log_malformed(self, &listener, status, reason);
-        tracing::debug!(listener = %listener.name, peer = ?self.peer, %status, reason,
-            "refused what a client sent");
     }
 }
 

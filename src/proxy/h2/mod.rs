@@ -17,6 +17,7 @@ mod fields;
 pub mod io;
 mod outbox;
 pub mod request;
+mod serve;
 pub mod stream;
 #[cfg(test)]
 mod tests;
@@ -25,6 +26,7 @@ use tokio::time::Instant;
 
 use self::budget::{Bucket, Budget};
 use self::fields::{Fault, Fields};
+pub use self::serve::serve;
 use crate::framing::frames::{
     ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, Frame, Frames, GOAWAY, HEADERS, PING,
     PRIORITY, Piece, RST_STREAM, SETTINGS, WINDOW_UPDATE,
