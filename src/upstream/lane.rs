@@ -1,7 +1,9 @@
 //! What one worker has towards one backend.
 
+mod connection;
 mod failure;
 mod idle;
+mod lease;
 mod warm;
 
 use std::cell::{Cell, RefCell};
@@ -10,14 +12,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::Response;
 
+pub use self::connection::Connection;
+use self::connection::Kind;
 use self::failure::{DialFailure, DialFailureKind};
+pub use self::lease::Lease;
 use super::dial::{UpstreamStream, dial};
 use super::http1::{self, ConnectionGauge, Http1, UpgradeOutcome};
-use super::http2::{Http2, Http2Stream, StreamGuard};
-use super::{Error, Failed, Http2Body, Incoming, RequestHead, SpareMaps};
-use crate::framing::Violation;
+use super::http2::Http2;
+use super::{Error, RequestHead, SpareMaps};
 use crate::state::pool::{Protocol, UpstreamSettings};
 use crate::state::{Backend, Files, WorkerId};
 
@@ -57,40 +60,11 @@ struct Idle {
     seen: Instant,
 }
 
-/// A connection taken for one request.
-#[derive(Debug)]
-pub struct Connection<B: http_body::Body + 'static> {
-    lane: Rc<Lane<B>>,
-    epoch: u32,
-    /// How long it had lain unused.
-    idle: Duration,
-    kind: Kind<B>,
-}
-
-#[derive(Debug)]
-enum Kind<B> {
-    Http1(Http1),
-    Http2(Http2Stream<B>),
-}
-
 /// A connection that nobody has used.
 #[derive(Debug)]
 enum Opened<B> {
     Http1(Http1),
     Http2(Http2<B>),
-}
-
-/// Keeps a connection for the length of a response.
-///
-/// Dropped, it closes an HTTP/1.1 connection: what is left on it belongs to an exchange that was
-/// not read to its end. [`Lease::give_back`] keeps it for the next request.
-#[derive(Debug)]
-pub struct Lease<B>(Held<B>);
-
-#[derive(Debug)]
-enum Held<B> {
-    Http1 { lane: Rc<Lane<B>>, epoch: u32, connection: Http1 },
-    Http2 { _stream: StreamGuard },
 }
 
 /// The answer to a request to switch protocols.
@@ -307,103 +281,5 @@ where
 
     fn cells(&self) -> &crate::state::backend::BackendCells {
         self.backend.cells.cell(self.worker)
-    }
-}
-
-impl<B> Connection<B>
-where
-    B: http_body::Body<Data = Bytes> + Unpin + 'static,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
-    /// Whether it is an HTTP/2 connection, which decides the form of the request.
-    pub fn is_h2(&self) -> bool {
-        matches!(self.kind, Kind::Http2(_))
-    }
-
-    /// Whether it has carried a request before.
-    pub fn is_reused(&self) -> bool {
-        match &self.kind {
-            Kind::Http1(http1) => http1.reused(),
-            Kind::Http2(stream) => stream.reused(),
-        }
-    }
-
-    /// Sends a request and waits for the response head. Dropping the future gives the request up:
-    /// it closes an HTTP/1.1 connection and resets an HTTP/2 stream.
-    ///
-    /// # Errors
-    /// Those of the exchange.
-    pub async fn send(
-        self,
-        head: &RequestHead,
-        body: B,
-    ) -> Result<(Response<Incoming>, Lease<B>), Failed> {
-        let Connection { lane, epoch, idle, kind } = self;
-        match kind {
-            Kind::Http1(mut connection) => {
-                lane.count_reuse(connection.reused());
-                match connection.send(head, body).await {
-                    Ok(response) => Ok((
-                        response.map(Incoming::Http1),
-                        Lease(Held::Http1 { lane, epoch, connection }),
-                    )),
-                    Err(error) => {
-                        if matches!(error, Error::Stale) {
-                            lane.cells().stale.add(1);
-                            lane.backend.keep_alive.on_closed(Instant::now(), idle);
-                        }
-                        Err(error.into())
-                    }
-                }
-            }
-            Kind::Http2(stream) => {
-                lane.count_reuse(stream.reused());
-                let secure = lane.settings.borrow().tls.is_some();
-                match stream.send(head, secure, body).await {
-                    Ok((response, stream)) => {
-                        let status = response.status();
-                        let body = |incoming| Incoming::Http2(Http2Body::new(status, incoming));
-                        Ok((response.map(body), Lease(Held::Http2 { _stream: stream })))
-                    }
-                    Err(failed) => {
-                        match failed.error {
-                            Error::Stale => lane.cells().stale.add(1),
-                            // On HTTP/1.1 the connection counts for itself, between answers too.
-                            Error::Malformed(_) => lane.cells().malformed.add(1),
-                            _ => {}
-                        }
-                        Err(failed)
-                    }
-                }
-            }
-        }
-    }
-}
-
-impl<B> Lease<B>
-where
-    B: http_body::Body<Data = Bytes> + Unpin + 'static,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
-    /// The exchange is complete, both ways: the connection may serve the next request.
-    pub fn give_back(self, now: Instant) {
-        if let Held::Http1 { lane, epoch, connection } = self.0 {
-            lane.put_back(connection, epoch, now);
-        }
-    }
-
-    /// The backend said how long it keeps unused connections.
-    pub fn on_announced(&self, timeout: Duration, now: Instant) {
-        if let Held::Http1 { lane, .. } = &self.0 {
-            lane.on_announced(timeout, now);
-        }
-    }
-
-    /// What the backend sent that is not to be passed on; the answer breaks off there.
-    pub fn violation(&self) -> Option<Violation> {
-        match &self.0 {
-            Held::Http1 { connection, .. } => connection.violation(),
-            Held::Http2 { .. } => None,
-        }
     }
 }
