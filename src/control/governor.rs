@@ -4,35 +4,33 @@
 //! reads files), then its sockets are bound, and from there on nothing can fail: one pointer is
 //! swapped, then the splits, then everybody is told.
 
+mod prepared;
 mod restarts;
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
-use self::restarts::{forgotten, later, restart_only};
+pub use self::prepared::{Prepared, read_config};
+use self::prepared::{draw_up, prepare};
 use super::by_hand::Hands;
 use super::changes::changes;
-use super::compile::{
-    Compiled, Context, Effects, Generation, Versions, compile, file_errors, log_settings,
-};
+use super::compile::{Compiled, Effects, Generation, Versions, log_settings};
 use super::handle::{Command, Handle, ReloadError, ReloadReport};
 use super::health_memory;
-use super::not_in_force::not_in_force;
 use super::outliers::{Outliers, Raised};
-use super::plan::{self, Draft, ReloadPlan};
+use super::plan::{Draft, ReloadPlan};
 use super::probers::Probers;
 use super::sockets::{Opening, SocketChanges, SocketKey, Sockets};
 use super::store::Store;
 use super::swaps::Swaps;
 use crate::balance::affinity::Key;
 use crate::config::model;
-use crate::config::{Diagnostic, Errors, Parsed, restart_only_changes};
+use crate::config::{Diagnostic, Errors, Parsed};
 use crate::state::{Mail, Notice, Pool, Shared};
 use crate::telemetry::{Log, events};
 
@@ -51,85 +49,6 @@ pub struct Setting {
     pub log: Option<Log>,
     /// What survives a restart.
     pub store: Store,
-}
-
-/// A configuration that is good as far as can be told without binding its sockets.
-#[derive(Debug)]
-pub struct Prepared {
-    parsed: Parsed,
-    compiled: Compiled,
-    /// What will be in force after the next restart only.
-    later: Vec<Diagnostic>,
-}
-
-/// Reads and parses the configuration file with the environment of the process.
-///
-/// # Errors
-/// If it cannot be read, or is wrong: then the files that it names are looked at too, so that
-/// everything that is wrong is told at once.
-pub fn read_config(path: &Path) -> Result<Parsed, ReloadError> {
-    let unreadable = |source| ReloadError::Unreadable { path: path.to_owned(), source };
-    let text = std::fs::read_to_string(path).map_err(unreadable)?;
-    parse(&text, path)
-}
-
-fn parse(text: &str, path: &Path) -> Result<Parsed, ReloadError> {
-    let parsed = crate::config::parse(text, path, &|name| std::env::var(name).ok());
-    Ok(parsed.map_err(|mut errors| {
-        if let Some(config) = errors.read.take() {
-            errors.errors.extend(file_errors(*config, SystemTime::now()));
-            errors.errors.sort_by_key(|error| error.span);
-        }
-        errors
-    })?)
-}
-
-impl Prepared {
-    /// Makes ready what was parsed: reads certificates, keys and other files, and compares with
-    /// what is in force.
-    ///
-    /// # Errors
-    /// If something cannot be used, or can only be changed by a restart.
-    pub fn new(
-        mut parsed: Parsed,
-        old: &Generation,
-        context: &Context<'_>,
-    ) -> Result<Self, ReloadError> {
-        if old.snapshot.generation > 0 {
-            let fixed = restart_only_changes(&old.config, &parsed.config);
-            if !fixed.is_empty() {
-                let errors = fixed.iter().map(|key| restart_only(&parsed, key)).collect();
-                return Err(Errors { source: parsed.source, errors, read: None }.into());
-            }
-        }
-        let later = later(&parsed, old);
-        if old.snapshot.generation > 0 {
-            // What stays open is what the next reload compares with.
-            let (log, open) = (&mut parsed.config.log, &old.config.log);
-            log.access = open.access;
-            log.access_path.clone_from(&open.access_path);
-        }
-        match compile(&parsed.config, old, context) {
-            Ok(compiled) => Ok(Prepared { parsed, compiled, later }),
-            Err(errors) => Err(Errors { source: parsed.source, errors, read: None }.into()),
-        }
-    }
-
-    /// What is probably not meant, of every kind, in the order of the file.
-    pub fn warnings(&self) -> Vec<Diagnostic> {
-        let mut warnings = self.parsed.warnings.clone();
-        warnings.extend(self.compiled.warnings.iter().cloned());
-        warnings.extend(not_in_force(&self.parsed));
-        warnings.extend(forgotten(&self.parsed));
-        warnings.extend(self.later.iter().cloned());
-        warnings.sort_by_key(|warning| warning.span);
-        warnings
-    }
-
-    /// The configuration and its text.
-    pub fn parsed(&self) -> &Parsed {
-        &self.parsed
-    }
 }
 
 /// The governor before it runs.
@@ -360,50 +279,6 @@ fn settle(pool: &Pool) {
     let split = pool.state.split.load();
     let members = split.shares.iter().flat_map(|share| &share.version.members);
     members.for_each(|member| member.backend.set_limit(pool.queue.max_requests_per_backend));
-}
-
-fn prepare(
-    parsed: Parsed,
-    old: &Generation,
-    setting: &Setting,
-    shared: &Shared,
-) -> Result<Prepared, ReloadError> {
-    let context = Context {
-        workers: setting.workers,
-        affinity_key: &setting.affinity_key,
-        open_files: setting.open_files,
-        uptime: shared.uptime(),
-        now: SystemTime::now(),
-        read: &|path| std::fs::read(path),
-    };
-    Prepared::new(parsed, old, &context)
-}
-
-/// What a reload would do, of the draft or of the file.
-fn draw_up(
-    draft: Option<Draft>,
-    old: &Generation,
-    setting: &Setting,
-    (shared, handle): (&Shared, &Handle),
-) -> Result<ReloadPlan, ReloadError> {
-    let path = draft.as_ref().map_or(&setting.path, |draft| &draft.path).clone();
-    let parsed = match draft {
-        Some(Draft { text, path }) => parse(&text, &path)?,
-        None => read_config(&path)?,
-    };
-    let prepared = prepare(parsed, old, setting, shared)?;
-    let warnings = prepared.warnings();
-    let warnings = warnings.iter().map(|warning| warning.render(&prepared.parsed.source, false));
-    let warnings = warnings.collect();
-    let (new, _) = prepared.compiled.into_generation(old.snapshot.generation + 1, |_| None);
-    let mut plan = plan::plan(old, &new, handle.board(), SystemTime::now());
-    plan.warnings = warnings;
-    let reads = std::fs::canonicalize(&setting.path).unwrap_or_else(|_| setting.path.clone());
-    let looked_at = std::fs::canonicalize(&path).unwrap_or_else(|_| path.clone());
-    plan.reload_reads = (reads != looked_at).then(|| reads.display().to_string());
-    plan.file = path.display().to_string();
-    plan.text = plan.render();
-    Ok(plan)
 }
 
 /// Acts on what workers tell, at once and whatever the governor is doing.
