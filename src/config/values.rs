@@ -2,78 +2,15 @@
 //!
 //! Each takes what stands in the file and gives the value or the [`Problem`] with it.
 
-use std::fmt;
+mod scalar;
+
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+pub(super) use self::scalar::{Problem, Scalar};
 use super::choice::Choice;
-use super::diagnostic::Diagnostic;
 use super::model::{RetryOn, StatusRange};
-use super::source::Span;
 use super::suggest::suggest;
-
-/// What is wrong with a value, and what to write instead.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{message}")]
-pub(super) struct Problem {
-    pub(super) message: String,
-    pub(super) help: Option<String>,
-}
-
-impl Problem {
-    pub(super) fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), help: None }
-    }
-
-    pub(super) fn help(self, help: impl Into<String>) -> Self {
-        Self { help: Some(help.into()), ..self }
-    }
-
-    pub(super) fn at(self, span: Span, key: &str) -> Diagnostic {
-        Diagnostic::error(self.message).at(span).key(key).help(self.help)
-    }
-
-    fn expected(what: &str, found: &Scalar) -> Self {
-        Self::new(format!("expected {what}, found {found}"))
-    }
-}
-
-/// A value that is neither list nor table, its variables replaced.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) enum Scalar {
-    /// A string; one that came from the environment may stand for a number or a boolean too.
-    Text {
-        text: String,
-        from_env: bool,
-    },
-    Integer(i64),
-    Float(f64),
-    Boolean(bool),
-    /// Anything that fits no grammar, by what it is.
-    Other(&'static str),
-}
-
-impl fmt::Display for Scalar {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Text { text, .. } => write!(f, "\"{text}\""),
-            Self::Integer(number) => number.fmt(f),
-            Self::Float(number) => number.fmt(f),
-            Self::Boolean(value) => value.fmt(f),
-            Self::Other(what) => f.write_str(what),
-        }
-    }
-}
-
-impl Scalar {
-    fn integer(&self) -> Option<i64> {
-        match self {
-            Self::Integer(number) => Some(*number),
-            Self::Text { text, from_env: true } => text.parse().ok(),
-            _ => None,
-        }
-    }
-}
 
 /// Any text but an empty one.
 pub(super) fn text(scalar: &Scalar) -> Result<String, Problem> {

@@ -1,3 +1,4 @@
+use std::fmt;
 use std::time::Duration;
 
 use super::*;
