@@ -9,6 +9,7 @@ use super::history::Percentiles;
 use super::latencies::Quantile;
 use super::message::{Check, Side};
 use super::report::{Phase, Report, VersionFigures};
+use super::table::Table;
 use super::verdict::TestReport;
 use super::words::{Percent, Words, plural};
 
@@ -80,11 +81,7 @@ impl Report {
             };
             [row.backend.to_string(), row.check.to_string(), row.tries.to_string(), result]
         };
-        write_table(
-            f,
-            ["backend", "check", "tries", "result"],
-            self.gate.iter().map(cells).collect(),
-        )
+        write_table(f, ["backend", "check", "tries", "result"], self.gate.iter().map(cells))
     }
 
     fn write_versions(&self, f: &mut String) -> fmt::Result {
@@ -100,11 +97,8 @@ impl Report {
             [name.clone(), requests.to_string(), share, p50, p95, p99]
         };
         let known = rows.into_iter().filter_map(|(name, figures)| Some((name, figures.as_ref()?)));
-        write_table(
-            f,
-            ["version", "requests", "failed", "p50", "p95", "p99"],
-            known.map(cells).collect(),
-        )
+        let heads = ["version", "requests", "failed", "p50", "p95", "p99"];
+        write_table(f, heads, known.map(cells))
     }
 
     fn write_drained(&self, f: &mut String, drained: &Drained) -> fmt::Result {
@@ -169,27 +163,12 @@ fn write_quantile(quantile: &Option<Quantile>) -> String {
     }
 }
 
-/// Columns as wide as what is in them; nothing without rows.
+/// Nothing without rows.
 fn write_table<const N: usize>(
     f: &mut String,
-    head: [&str; N],
-    rows: Vec<[String; N]>,
+    heads: [&str; N],
+    rows: impl Iterator<Item = [String; N]>,
 ) -> fmt::Result {
-    if rows.is_empty() {
-        return Ok(());
-    }
-    let head = head.map(str::to_owned);
-    let width = |column: usize| {
-        let cells = rows.iter().chain([&head]).map(|row| row[column].chars().count());
-        cells.max().unwrap_or_default()
-    };
-    let widths: [usize; N] = std::array::from_fn(width);
-    for row in std::iter::once(&head).chain(&rows) {
-        let mut line = String::new();
-        for (cell, width) in row.iter().zip(widths) {
-            write!(line, "  {cell:<width$}")?;
-        }
-        writeln!(f, "{}", line.trim_end())?;
-    }
-    Ok(())
+    let table = Table::new(heads, rows);
+    if table.is_empty() { Ok(()) } else { write!(f, "{table}") }
 }

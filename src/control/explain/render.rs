@@ -3,6 +3,7 @@
 use std::fmt::{self, Write};
 
 use super::{BackendExplanation, RequestExplanation, VersionExplanation};
+use crate::deploy::Table;
 
 impl RequestExplanation {
     /// The explanation as lines for people.
@@ -57,28 +58,8 @@ fn write_version(f: &mut String, version: &VersionExplanation) -> fmt::Result {
             candidate.why.clone(),
         ]
     });
-    let head = ["BACKEND", "WOULD GET", "SCORE", "IN FLIGHT", "WEIGHT", "STATE", "WHY"];
-    write_table(f, head, rows.collect())
-}
-
-fn write_table<const N: usize>(
-    f: &mut String,
-    head: [&str; N],
-    rows: Vec<[String; N]>,
-) -> fmt::Result {
-    let head = head.map(str::to_owned);
-    let width = |column: usize| {
-        rows.iter().chain([&head]).map(|row| row[column].chars().count()).max().unwrap_or(0)
-    };
-    let widths: [usize; N] = std::array::from_fn(width);
-    for row in std::iter::once(&head).chain(&rows) {
-        let mut line = String::new();
-        for (cell, width) in row.iter().zip(widths) {
-            write!(line, "  {cell:<width$}")?;
-        }
-        writeln!(f, "{}", line.trim_end())?;
-    }
-    Ok(())
+    let heads = ["BACKEND", "WOULD GET", "SCORE", "IN FLIGHT", "WEIGHT", "STATE", "WHY"];
+    write!(f, "{}", Table::new(heads, rows))
 }
 
 /// A backend as lines for people.
