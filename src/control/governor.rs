@@ -143,6 +143,8 @@ impl Governor {
             Ok(mut report) => {
                 let followed = self.swaps.reloaded(&self.handle.generation()).await;
                 (report.swaps, report.overrides) = (followed.started, followed.overrides);
+                // What went without a gate and a watch first of all.
+                report.changes.splice(0..0, followed.lost);
                 report.changes.extend(followed.changes);
                 // Backends that are gone take what was decided about them along. A failure is in
                 // the log.

@@ -90,8 +90,14 @@ impl Guarded {
         }
     }
 
-    /// Gives `to` this share and `from` the rest.
+    /// Gives `to` this share and `from` the rest. If one of them has left the file meanwhile, what is
+    /// left has taken its share already.
     pub(super) fn split(&self, from: &str, to: &str, share: f64) {
+        let takes =
+            [(from, 1.0 - share), (to, share)].into_iter().filter(|(_, share)| *share > 0.0);
+        if takes.map(|(name, _)| self.version(name)).any(|version| version.is_none()) {
+            return;
+        }
         let before: Arc<Split> = self.pool.state.split.load_full();
         let split = before.between(from, to, share);
         for share in split.shares.iter().filter(|share| share.share > 0.0) {
