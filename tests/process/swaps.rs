@@ -134,4 +134,6 @@ async fn a_damaged_file_is_set_aside_and_no_reason_not_to_start() {
     program.start_again().await;
     assert_eq!(serving(&program).await, "blue");
     assert!(file.with_file_name("swaps.json.damaged").exists());
+    let words = "blue serves, as the file says; what served before is not known";
+    assert!(program.log().contains(words), "{}", program.log());
 }
