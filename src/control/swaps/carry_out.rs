@@ -99,13 +99,7 @@ impl Guarded {
             return;
         }
         let before: Arc<Split> = self.pool.state.split.load_full();
-        let split = before.between(from, to, share);
-        for share in split.shares.iter().filter(|share| share.share > 0.0) {
-            // What was cut when it was let go is none of its new requests' business.
-            let members = share.version.members.iter();
-            members.for_each(|member| member.backend.cut.store(false, Ordering::Relaxed));
-        }
-        self.pool.state.set_split(split);
+        self.pool.state.set_split(before.between(from, to, share));
     }
 
     fn check(&mut self, order: &Order, asked: (u32, Arc<str>, Check), tools: &Tools) {
