@@ -11,7 +11,7 @@ use crate::support::proxy::Proxy;
 use crate::support::{eventually, in_time};
 
 /// A pool `shop` of a blue and a green version, blue active, with these keys of its swap.
-fn shop(active: &str, blue: &[&Backend], green: &[&Backend], swap: &str) -> String {
+pub fn shop(active: &str, blue: &[&Backend], green: &[&Backend], swap: &str) -> String {
     let list = |backends: &[&Backend]| {
         let all: Vec<String> = backends.iter().map(|b| format!("\"{}\"", b.address)).collect();
         all.join(", ")
@@ -27,38 +27,38 @@ fn shop(active: &str, blue: &[&Backend], green: &[&Backend], swap: &str) -> Stri
 }
 
 /// A watch that is soon over.
-const SHORT: &str = "watch = \"500ms\"\ndrain_timeout = \"1s\"";
+pub const SHORT: &str = "watch = \"500ms\"\ndrain_timeout = \"1s\"";
 /// A watch that only a verdict ends.
-const LONG: &str = "watch = \"10m\"\ndrain_timeout = \"1s\"";
+pub const LONG: &str = "watch = \"10m\"\ndrain_timeout = \"1s\"";
 
 fn by_hand() -> SwapOptions {
     SwapOptions { replace: false, asked_by: "a test".to_owned() }
 }
 
-async fn swap(proxy: &Proxy, version: &str) -> Result<SwapId, SwapRefused> {
+pub async fn swap(proxy: &Proxy, version: &str) -> Result<SwapId, SwapRefused> {
     let handle = proxy.running().handle();
     in_time("asking for a swap", handle.swap("shop", version, by_hand())).await
 }
 
-fn report(proxy: &Proxy, id: SwapId) -> Value {
+pub fn report(proxy: &Proxy, id: SwapId) -> Value {
     proxy.running().handle().report(id).unwrap().json(|_| String::new())
 }
 
 /// Waits until a swap is over, and gives its report.
-async fn over(proxy: &Proxy, id: SwapId) -> Value {
+pub async fn over(proxy: &Proxy, id: SwapId) -> Value {
     eventually("over", async || report(proxy, id)["phase"] == "done").await;
     report(proxy, id)
 }
 
-async fn in_phase(proxy: &Proxy, id: SwapId, phase: &str) {
+pub async fn in_phase(proxy: &Proxy, id: SwapId, phase: &str) {
     eventually(phase, async || report(proxy, id)["phase"] == phase).await;
 }
 
-fn status(proxy: &Proxy) -> Value {
+pub fn status(proxy: &Proxy) -> Value {
     serde_json::to_value(proxy.running().handle().status()).unwrap()["pools"]["shop"].clone()
 }
 
-async fn who_answers(proxy: &Proxy) -> String {
+pub async fn who_answers(proxy: &Proxy) -> String {
     proxy.connect().await.get("/").await.text()
 }
 
