@@ -201,7 +201,10 @@ fn figures(report: &Value) -> String {
                 all += 1;
                 passed += u32::from(row["passed"] == true);
             });
-            format!(", {passed} of {all} checks passed")
+            match report["shadow"]["words"].as_str() {
+                Some(words) => format!(", all checks passed, copied {words}"),
+                None => format!(", {passed} of {all} checks passed"),
+            }
         }
         _ => String::new(),
     }
@@ -269,5 +272,10 @@ mod tests {
         });
         let line = format!("{}{}", step(&report), figures(&report));
         assert_eq!(line, "shop to green: gate, 1 of 2 checks passed");
+        let copying = json!({
+            "phase": "gate", "shadow": { "words": "5% of the GET requests for 10 s: ..." },
+        });
+        let words = ", all checks passed, copied 5% of the GET requests for 10 s: ...";
+        assert_eq!(figures(&copying), words);
     }
 }

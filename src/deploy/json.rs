@@ -11,6 +11,7 @@ use super::history::Percentiles;
 use super::latencies::Quantile;
 use super::message::{Held, Side};
 use super::report::{Blamed, Note, Phase, PhaseRecord, Report, VersionFigures};
+use super::shadow::{ShadowFigures, ShadowTally};
 use super::verdict::TestReport;
 
 impl Report {
@@ -34,6 +35,7 @@ impl Report {
             "reason": self.reason,
             "phases": self.phases.iter().map(phase).collect::<Value>(),
             "gate": self.gate.iter().map(gate_row).collect::<Value>(),
+            "shadow": self.shadow.as_ref().map(shadow),
             "old": self.old.as_ref().map(figures),
             "new": self.new.as_ref().map(figures),
             "tests": self.tests.iter().map(test).collect::<Value>(),
@@ -72,6 +74,22 @@ fn gate_row(row: &GateRow) -> Value {
         "passes": row.passes,
         "passed": row.passed,
         "last_error": row.last_error,
+    })
+}
+
+fn shadow(shadow: &ShadowFigures) -> Value {
+    let ShadowFigures { share, lasted, tally } = shadow;
+    let ShadowTally { compared, differing, timed, slower, alone, skipped } = tally;
+    json!({
+        "share": share,
+        "seconds": seconds(*lasted),
+        "compared": compared,
+        "differing": differing,
+        "timed": timed,
+        "slower": slower,
+        "not_compared": alone,
+        "not_copied": skipped,
+        "words": shadow.to_string(),
     })
 }
 

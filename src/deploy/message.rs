@@ -58,7 +58,9 @@ pub enum Event {
         /// How it went.
         outcome: Checked,
     },
-    /// The end of [`Command::Shadow`].
+    /// How [`Command::Shadow`] goes; to be told at every look.
+    Shadowing(ShadowTally),
+    /// Its end.
     Shadowed(ShadowTally),
     /// The answer to [`Command::ProbeOld`].
     OldProbed {
@@ -127,7 +129,8 @@ pub enum Command {
         /// What.
         check: Check,
     },
-    /// Copy live GET requests for a while, then answer with [`Event::Shadowed`].
+    /// Copy live GET requests for a while, tell of it by [`Event::Shadowing`], and answer with
+    /// [`Event::Shadowed`] when no answer is missing any more.
     Shadow(Shadow),
     /// Stop copying: no answer is waited for.
     StopShadow,
@@ -182,6 +185,10 @@ pub struct Slow {
 pub enum Milestone {
     /// The gate begins.
     Started,
+    /// Live requests are copied to the new version.
+    Shadowing,
+    /// No longer; the new version may go on.
+    Shadowed,
     /// The gate refused the new version.
     Refused,
     /// The new version takes its first or a further share.
@@ -214,6 +221,8 @@ impl Milestone {
     pub fn label(self) -> &'static str {
         match self {
             Self::Started => "started",
+            Self::Shadowing => "shadowing",
+            Self::Shadowed => "shadowed",
             Self::Refused => "refused",
             Self::Switched => "switched",
             Self::Ejected => "ejected",

@@ -37,6 +37,9 @@ impl Report {
         writeln!(f, "  asked by {} at {}", order.asked_by, date(self.asked_at))?;
         self.write_phases(f)?;
         self.write_gate(f)?;
+        if let Some(shadow) = &self.shadow {
+            writeln!(f, "  copied {shadow}")?;
+        }
         self.write_versions(f)?;
         for test in &self.tests {
             write_test(f, test)?;

@@ -12,6 +12,7 @@ use super::gate::GateRow;
 use super::history::{Baseline, Figures, Percentiles};
 use super::message::Outcome;
 use super::plan::Order;
+use super::shadow::ShadowFigures;
 use super::statistics::share_interval;
 use super::verdict::{TestReport, Verdict};
 
@@ -119,6 +120,9 @@ pub struct Report {
     pub phases: Vec<PhaseRecord>,
     /// What the gate saw.
     pub gate: Vec<GateRow>,
+    /// What copies of live requests showed, if any were made.
+    #[serde(default)]
+    pub shadow: Option<ShadowFigures>,
     /// The old version over the last `watch` before the switch.
     pub old: Option<VersionFigures>,
     /// The new version since the switch.
@@ -151,6 +155,7 @@ impl Report {
             asked_at,
             phases: Vec::new(),
             gate: Vec::new(),
+            shadow: None,
             old: None,
             new: None,
             tests: Vec::new(),

@@ -10,12 +10,12 @@ use std::time::Duration;
 use super::drain::Drain;
 use super::gate::{Gate, Passage};
 use super::history::Baseline;
-use super::message::{Command, Event, Held, Milestone, Observation, Outcome, Side};
+use super::message::{Command, Event, Milestone, Observation, Outcome, Side};
 use super::plan::{Order, Plan};
 use super::report::{Blamed, Phase, Report};
-use super::shadow::ShadowTally;
+use super::shadow::{ShadowFigures, ShadowTally};
 use super::watch::{Turn, Watch};
-use super::words::{Words, plural};
+use super::words::{Percent, Words, plural};
 
 /// A running swap.
 #[derive(Clone, Debug)]
@@ -27,8 +27,6 @@ pub struct Swap {
     /// What to add to a time since the process started for the time of day.
     pub(super) epoch: Duration,
     pub(super) rounds: u32,
-    /// What the old version and the new one held at the last look.
-    pub(super) held: [Held; 2],
 }
 
 /// What it is at.
@@ -44,7 +42,7 @@ pub(super) enum State {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Copying {
     No,
-    Running,
+    Running { since: Duration },
     Passed,
 }
 
@@ -71,7 +69,7 @@ impl Swap {
         report.enter(time_of_day, Phase::Gate);
         let state = State::Gate(gate, Copying::No);
         let epoch = time_of_day.saturating_sub(now);
-        Self { plan, state, baseline: None, report, epoch, rounds: 1, held: Default::default() }
+        Self { plan, state, baseline: None, report, epoch, rounds: 1 }
     }
 
     /// What was asked for.
@@ -133,6 +131,10 @@ impl Swap {
     pub fn describe(&self, now: Duration) -> String {
         let Order { id, from, to, asked_by, .. } = self.order();
         let at = match &self.state {
+            State::Gate(_, Copying::Running { .. }) => {
+                let shadow = self.report.shadow.map(|shadow| shadow.to_string());
+                format!("at its gate, copying {}", shadow.unwrap_or_default())
+            }
             State::Gate(..) => "at its gate".to_owned(),
             State::Watch(watch) => {
                 let phase = if watch.step().is_some() { "ramp" } else { "watch" };
@@ -165,6 +167,10 @@ impl Swap {
                 }
                 self.tick_gate(now)
             }
+            Event::Shadowing(tally) => {
+                self.count_copies(now, tally);
+                Vec::new()
+            }
             Event::Shadowed(tally) => self.shadowed(now, tally),
             Event::OldProbed { passed, asked } => {
                 let State::Watch(watch) = &mut self.state else { return Vec::new() };
@@ -183,7 +189,6 @@ impl Swap {
 
     /// Takes a look, every 250 ms.
     pub fn tick(&mut self, now: Duration, seen: &Observation<'_>) -> Vec<Command> {
-        self.held = [seen.old_held, seen.new_held];
         match &mut self.state {
             State::Gate(..) => {
                 let mut commands = self.tick_gate(now);
@@ -195,7 +200,7 @@ impl Swap {
                 self.follow(now, turn, commands)
             }
             State::Drain(drain) => {
-                let held = self.held[usize::from(drain.side() == Side::New)];
+                let held = if drain.side() == Side::Old { seen.old_held } else { seen.new_held };
                 let (is_done, mut commands) = drain.tick(now, held);
                 if is_done {
                     commands.extend(self.finish(now));
@@ -235,8 +240,12 @@ impl Swap {
         let State::Gate(gate, copying) = &mut self.state else { return Vec::new() };
         match (gate.passage(), self.plan.shadow, *copying) {
             (Passage::Passed, Some(shadow), Copying::No) => {
-                *copying = Copying::Running;
-                vec![Command::Shadow(shadow)]
+                *copying = Copying::Running { since: now };
+                self.report.shadow = Some(ShadowFigures::begin(shadow));
+                let (share, lasts) = (Percent(shadow.share), Words(shadow.lasts));
+                let to = &self.order().to;
+                let words = format!("{share} of the GET requests are copied to {to} for {lasts}");
+                vec![Command::Shadow(shadow), Command::Tell(Milestone::Shadowing, words)]
             }
             (Passage::Passed, None, _) | (Passage::Passed, _, Copying::Passed) => {
                 self.report.gate = gate.table();
@@ -247,18 +256,26 @@ impl Swap {
         }
     }
 
+    /// Writes down what copies have shown so far; whether any are being made.
+    fn count_copies(&mut self, now: Duration, tally: ShadowTally) -> bool {
+        let State::Gate(_, Copying::Running { since }) = self.state else { return false };
+        if let Some(shadow) = &mut self.report.shadow {
+            (shadow.lasted, shadow.tally) = (now.saturating_sub(since), tally);
+        }
+        true
+    }
+
     fn shadowed(&mut self, now: Duration, tally: ShadowTally) -> Vec<Command> {
-        let at = self.at(now);
-        let State::Gate(_, copying @ Copying::Running) = &mut self.state else { return Vec::new() };
+        if !self.count_copies(now, tally) {
+            return Vec::new();
+        }
         if let Some(why) = tally.refusal(&self.plan.rules) {
             return self.stop(now, Outcome::Refused, why);
         }
-        *copying = Copying::Passed;
-        let ShadowTally { compared, differing, slower } = tally;
-        let pairs = plural(compared, "copied request");
-        let text = format!("{pairs}: {differing} answered differently, {slower} much slower");
-        self.report.note(at, text);
-        Vec::new()
+        if let State::Gate(_, copying) = &mut self.state {
+            *copying = Copying::Passed;
+        }
+        vec![Command::Tell(Milestone::Shadowed, tally.to_string())]
     }
 
     /// Does what a look at the watch, or an answer, led to.

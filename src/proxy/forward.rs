@@ -22,6 +22,7 @@ use super::queue;
 use super::record::RequestRecord;
 use super::retry::{self, Cause};
 use super::service::{Answer, mark};
+use super::shadow;
 use super::upgrade::{Switching, Wish};
 use super::waiting::Place;
 use super::websocket;
@@ -152,6 +153,9 @@ async fn attempt(
     let began = worker.now();
     let lane = worker.upstreams.lane(picked.slot.backend(), &pool.upstream);
     let place = Place::take(worker, &lane, outgoing.upload.as_ref(), began);
+    if record.attempts == 1 {
+        outgoing.pair = shadow::copy(worker, pool, &picked, outgoing);
+    }
     if outgoing.wish.is_some() {
         // Boxed, since every other request would have room for it.
         return Box::pin(switch(pool, outgoing, picked, (&lane, place), began, record)).await;
@@ -163,6 +167,7 @@ async fn attempt(
     if is_to_be_asked_elsewhere(status, pool, &picked, outgoing, record) {
         return Err(Missed::Answered(status));
     }
+    shadow::answered(outgoing, status, record.connection.worker.now() - began);
     let worker = Rc::clone(&record.connection.worker);
     // Nobody sends them again.
     worker.upstreams.spare.keep(std::mem::take(&mut outgoing.head.headers));

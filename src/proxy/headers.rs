@@ -30,6 +30,8 @@ pub static X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-p
 pub static X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Which processes of ours a request went through.
 pub static HOPS: HeaderName = HeaderName::from_static("tidegate-hops");
+/// Marks the copy of a request, whose answer nobody sees.
+pub static SHADOW: HeaderName = HeaderName::from_static("tidegate-shadow");
 
 /// The members of a list field (RFC 9110 section 5.6.1), over all its lines, without the white
 /// space around them. Empty ones are skipped.
@@ -63,7 +65,9 @@ fn is_forwarding(name: &str) -> bool {
                 || is_misspelt(name, X_REQUEST_ID.as_str())
                 || name.get(..FAMILY.len()).is_some_and(|start| same_but_underscores(start, FAMILY))
         }
-        Some(b't') => is_misspelt(name, HOPS.as_str()),
+        Some(b't') => {
+            is_misspelt(name, HOPS.as_str()) || same_but_underscores(name, SHADOW.as_str())
+        }
         _ => false,
     }
 }
@@ -114,6 +118,8 @@ mod tests {
             "x_real-ip",
             "x_request_id",
             "tidegate_hops",
+            "tidegate-shadow",
+            "tidegate_shadow",
         ] {
             assert!(is_forwarding(name), "{name}");
         }

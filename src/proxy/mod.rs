@@ -27,6 +27,7 @@ pub mod queue;
 pub mod record;
 pub mod retry;
 pub mod service;
+pub mod shadow;
 pub mod sniff;
 pub mod timer;
 pub mod tls;

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use tokio::time::Instant;
 
 use super::body::{RequestBody, Upload};
+use super::shadow::Pair;
 use super::upgrade::Wish;
 use crate::upstream::RequestHead;
 
@@ -27,6 +28,8 @@ pub struct Outgoing {
     pub deadline: Option<Instant>,
     /// An answer of 500 was kept from the client, which happens once.
     pub has_hidden: bool,
+    /// What it is compared with, if it was copied.
+    pub pair: Option<Rc<Pair>>,
 }
 
 impl Outgoing {

@@ -179,6 +179,8 @@ async fn send(
         Err(open) => Err(open),
     };
     let Err(failure) = answer else { return answer };
+    // Whoever answers now is no measure for a copy.
+    outgoing.pair = None;
     breaker::failed(&failure, record);
     match &route.fallback {
         Some(fallback) if failure.is_for_want_of_backends() && outgoing.is_replayable() => {
@@ -267,6 +269,7 @@ fn prepare(
         client_hash,
         deadline,
         has_hidden: false,
+        pair: None,
     })
 }
 

@@ -23,6 +23,7 @@ pub mod pace;
 pub mod pool;
 pub mod ratio;
 pub mod route;
+pub mod shadow;
 pub mod shared;
 pub mod snapshot;
 pub mod split;

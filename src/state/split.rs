@@ -8,6 +8,7 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use super::pool::Version;
+use super::shadow::Shadow;
 use crate::balance::stable_hash;
 
 /// Shares of new attempts by version.
@@ -20,6 +21,8 @@ pub struct Split {
     /// While that one is judged: the version before, warm and probed, which takes the requests that
     /// failed elsewhere and may be repeated.
     pub refuge: Option<Arc<str>>,
+    /// While requests are copied to a version that is to serve: to which, and how many.
+    pub shadow: Option<Arc<Shadow>>,
 }
 
 /// One version's part of a [`Split`].
@@ -35,7 +38,7 @@ impl Split {
     /// All traffic to one version.
     pub fn all_to(version: Arc<Version>) -> Self {
         let shares = SmallVec::from_iter([Share { version, share: 1.0 }]);
-        Split { shares, rising: None, refuge: None }
+        Split { shares, ..Split::default() }
     }
 
     /// The version of this name.
@@ -66,13 +69,20 @@ impl Split {
             Share { version: Arc::clone(version), share }
         });
         let refuge = (share > 0.0).then(|| other.into());
-        Split { shares: shares.collect(), rising: Some(rising.into()), refuge }
+        let rising = Some(rising.into());
+        Split { shares: shares.collect(), rising, refuge, shadow: None }
     }
 
     /// The same without a refuge: the version before is let go.
     #[must_use]
     pub fn without_refuge(&self) -> Self {
         Split { refuge: None, ..self.clone() }
+    }
+
+    /// The same with other copying.
+    #[must_use]
+    pub fn with_shadow(&self, shadow: Option<Shadow>) -> Self {
+        Split { shadow: shadow.map(Arc::new), ..self.clone() }
     }
 
     /// Where a request goes that failed on this version, if not to its siblings.
@@ -99,7 +109,8 @@ impl Split {
             Share { version: Arc::clone(version), share }
         });
         let (rising, refuge) = (self.rising.clone(), self.refuge.clone());
-        Split { shares: shares.collect(), rising, refuge }
+        let shadow = self.shadow.as_ref().and_then(|shadow| shadow.carried(versions));
+        Split { shares: shares.collect(), rising, refuge, shadow }
     }
 
     /// The version for an attempt of a client: `hash` is of its address, 0 if that was not looked at,

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arc_swap::{ArcSwap, ArcSwapOption};
 
 use super::backend::{Backend, BackendId, Slot};
+use super::shadow::Shadow;
 use crate::balance::affinity::Affinity;
 use crate::balance::{
     self, AllDown, Candidates, Condition, Draw, MemberView, Policy, Tier, usable,
@@ -186,7 +187,7 @@ impl Version {
             if let Some(slot) = self.members[member].backend.take_slot() {
                 let rebind = self.affinity.is_some() && wish.bound_to != Some(member);
                 let choice = Choice { version: Arc::clone(self), member, rebind };
-                return Ok(Picked { slot, choice });
+                return Ok(Picked { slot, choice, shadow: None });
             }
         }
     }
@@ -275,6 +276,8 @@ pub struct Picked {
     pub slot: Slot,
     /// How it was found.
     pub choice: Choice,
+    /// Drawn to be copied, if it is a request that may be.
+    pub shadow: Option<Arc<Shadow>>,
 }
 
 /// Which member of which version was picked.

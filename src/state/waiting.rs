@@ -72,7 +72,10 @@ impl Waiter {
         };
         let bound_to = version.affinity.as_ref().and_then(|affinity| affinity.member(cookies()));
         let wish = PickWish { bound_to, hash: self.hash, tried: &self.tried };
-        let picked = version.pick(&wish, &mut self.rng);
+        let mut picked = version.pick(&wish, &mut self.rng);
+        if let (Ok(picked), Some(shadow)) = (&mut picked, &split.shadow) {
+            picked.shadow = shadow.draw(&mut self.rng);
+        }
         let others_may = !self.tried.is_empty() || serving.count() > 1;
         self.version = Some(version);
         match picked {

@@ -288,6 +288,12 @@ const POOL_ACTIVE_OVERRIDE: Family = gauge(
 );
 const SWAPS: Family =
     counter("tidegate_swaps_total", &["pool", "result"], "Swaps that are over, by how they ended.");
+const POOL_SHADOW: Family = counter(
+    "tidegate_pool_shadow_requests_total",
+    &["pool", "outcome"],
+    "Live requests drawn to be copied to a new version at its gate, by how its answer stood beside \
+     the old one's.",
+);
 const LISTENER_HANDSHAKES: Family = counter(
     "tidegate_listener_handshake_errors_total",
     &["listener", "reason"],

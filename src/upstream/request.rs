@@ -10,7 +10,7 @@ use smallvec::SmallVec;
 use super::Error;
 
 /// The head of a request, as often as it is sent.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct RequestHead {
     /// The method.
     pub method: Method,

@@ -89,6 +89,9 @@ impl Page {
             ));
         }
         self.0.push_str("</table>\n");
+        if let Some(words) = report["shadow"]["words"].as_str() {
+            self.raw(format_args!("<p>Copied {}\n", Text(words)));
+        }
     }
 
     /// The last swaps, each to be opened.

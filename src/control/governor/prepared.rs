@@ -9,7 +9,6 @@ use super::restarts::{forgotten, later, restart_only};
 use crate::config::{Diagnostic, Errors, Parsed, restart_only_changes};
 use crate::control::compile::{Compiled, Context, Generation, compile, file_errors};
 use crate::control::handle::{Handle, ReloadError};
-use crate::control::not_in_force::not_in_force;
 use crate::control::plan::{self, Draft, ReloadPlan};
 use crate::state::Shared;
 
@@ -79,7 +78,6 @@ impl Prepared {
     pub fn warnings(&self) -> Vec<Diagnostic> {
         let mut warnings = self.parsed.warnings.clone();
         warnings.extend(self.compiled.warnings.iter().cloned());
-        warnings.extend(not_in_force(&self.parsed));
         warnings.extend(forgotten(&self.parsed));
         warnings.extend(self.later.iter().cloned());
         warnings.sort_by_key(|warning| warning.span);

@@ -12,7 +12,7 @@ use super::questions;
 use super::traffic::is_out_by_hand;
 use crate::balance::Condition;
 use crate::control::probers::Probers;
-use crate::deploy::{Check, Checked, Command, Event, Order, ShadowTally};
+use crate::deploy::{Check, Checked, Command, Event, Order};
 use crate::state::{Backend, CloseTunnels, Mail, Pace, Shared, Split, WarmUp};
 
 /// The old version is asked no longer than this before going back to it.
@@ -52,10 +52,8 @@ impl Guarded {
             Command::Check { round, backend, check } => {
                 self.check(order, (round, backend, check), tools);
             }
-            Command::Shadow(_) => {
-                let event = Event::Shadowed(ShadowTally::default());
-                tools.answer(&self.pool.name, order.id, event);
-            }
+            Command::Shadow(plan) => self.begin_copying(order, plan, tools.shared.uptime()),
+            Command::StopShadow => self.end_copying(),
             Command::CountSlow(slow) => {
                 self.traffic.count_slow(&self.pool.state.split.load(), slow);
             }
@@ -86,20 +84,20 @@ impl Guarded {
                 let order = CloseTunnels { backends, pace };
                 tools.shared.broadcast(|| Mail::CloseTunnels(order.clone()));
             }
-            Command::StopShadow | Command::Persist | Command::Tell(..) | Command::Finished(_) => {}
+            Command::Persist | Command::Tell(..) | Command::Finished(_) => {}
         }
     }
 
-    /// Gives `to` this share and `from` the rest. If one of them has left the file meanwhile, what is
-    /// left has taken its share already.
+    /// Gives `to` this share and `from` the rest.
     pub(super) fn split(&self, from: &str, to: &str, share: f64) {
-        let takes =
-            [(from, 1.0 - share), (to, share)].into_iter().filter(|(_, share)| *share > 0.0);
-        if takes.map(|(name, _)| self.version(name)).any(|version| version.is_none()) {
-            return;
-        }
         let before: Arc<Split> = self.pool.state.split.load_full();
-        self.pool.state.set_split(before.between(from, to, share));
+        let split = before.between(from, to, share);
+        for share in split.shares.iter().filter(|share| share.share > 0.0) {
+            // What was cut when it was let go is none of its new requests' business.
+            let members = share.version.members.iter();
+            members.for_each(|member| member.backend.cut.store(false, Ordering::Relaxed));
+        }
+        self.pool.state.set_split(split);
     }
 
     fn check(&mut self, order: &Order, asked: (u32, Arc<str>, Check), tools: &Tools) {

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::task::JoinSet;
 
 use super::questions::Questions;
+use super::shadow::Copies;
 use super::traffic::{Traffic, VersionTraffic, is_out_by_hand};
 use super::view::{OverrideStatus, PoolSwaps, RunningSwap, SwapId};
 use crate::balance::Condition;
@@ -57,6 +58,8 @@ pub(super) struct Running {
     pub(super) is_decided: bool,
     /// Checks under way; they end with the swap.
     pub(super) tasks: JoinSet<()>,
+    /// Copies of live requests that are being made.
+    pub(super) copies: Option<Copies>,
 }
 
 /// What a swap is for.
@@ -83,7 +86,7 @@ impl Kind {
 
 impl Running {
     pub(super) fn new(swap: Swap, kind: Kind) -> Self {
-        Running { swap, kind, is_decided: false, tasks: JoinSet::new() }
+        Running { swap, kind, is_decided: false, tasks: JoinSet::new(), copies: None }
     }
 }
 
@@ -132,7 +135,9 @@ impl Guarded {
         self.traffic.look(now.uptime, &split, self.plan.watch);
         let Some(running) = &mut self.running else { return Vec::new() };
         while running.tasks.try_join_next().is_some() {}
-        let commands = tick(&mut running.swap, now.uptime, &self.traffic);
+        let mut commands = self.look_at_copies(now.uptime);
+        let Some(running) = &mut self.running else { return commands };
+        commands.extend(tick(&mut running.swap, now.uptime, &self.traffic));
         blame(&mut running.swap, &split);
         self.note_decision(now);
         commands
@@ -177,10 +182,7 @@ impl Guarded {
             report: SwapId(kept.report),
             since: kept.since.as_secs_f64(),
         });
-        // One that is finished is in the way of no other: whoever reads in its report that it is over
-        // may go by that.
-        let running = self.running.as_ref().filter(|running| !running.swap.is_finished());
-        let running = running.map(|Running { swap, .. }| {
+        let running = self.running.as_ref().map(|Running { swap, .. }| {
             let order = swap.order();
             RunningSwap {
                 id: SwapId(order.id),

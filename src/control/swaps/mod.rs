@@ -4,7 +4,8 @@
 //! `Swaps` belongs to the governor. It never waits for a gate or a watch: it looks at the traffic
 //! every 250 ms while a swap runs, and takes the answers of what works beside it. `guarded` is one
 //! pool with versions, `carry_out` does what its swap tells to do, `traffic` is what the versions do,
-//! `questions` what a new one is asked at the gate, `kept` what survives a restart. Swaps begin in
+//! `questions` what a new one is asked at the gate, `shadow` the copies of live requests that it gets
+//! there, `kept` what survives a restart. Swaps begin in
 //! `begin`, by hand or after a restart, and in `reload`. Others read the [`Board`].
 
 mod begin;
@@ -15,6 +16,7 @@ mod kept;
 mod plan;
 pub mod questions;
 mod reload;
+mod shadow;
 mod traffic;
 pub mod view;
 
@@ -207,13 +209,12 @@ impl Swaps {
         for (name, guarded) in &self.pools {
             let overridden = guarded.standing.override_.is_some();
             guarded.pool.state.swaps.set_overridden(overridden);
+            if let Some(running) = &guarded.running {
+                board.put_report(running.swap.report());
+            }
             pools.insert(Arc::clone(name), guarded.status(now));
         }
-        // First of all: whoever reads in a report that a swap is over finds none that runs.
         board.set_pools(pools);
-        for running in self.pools.values().filter_map(|guarded| guarded.running.as_ref()) {
-            board.put_report(running.swap.report());
-        }
     }
 
     fn kept(&self) -> KeptSwaps {

@@ -64,10 +64,7 @@ pub enum SwapRefused {
         version: String,
     },
     /// A swap of the pool runs.
-    #[error(
-        "{state}; wait for it, or cancel it and begin this one with --replace (in the API: \
-         \"replace\": true)"
-    )]
+    #[error("{state}; wait for it, or use --replace to cancel it and begin this one")]
     Running {
         /// That swap.
         id: SwapId,

@@ -128,7 +128,12 @@ fn copies_of_live_requests_are_compared_before_the_switch() {
         world.looks(10 * SECOND);
         assert_eq!(world.count(&Command::Shadow(shadow)), 1);
         assert!(world.shares().is_empty());
-        world.event(Event::Shadowed(ShadowTally { compared: 200, differing, slower: 0 }));
+        let tally = ShadowTally { compared: 200, differing, ..ShadowTally::default() };
+        world.event(Event::Shadowing(tally));
+        let words = world.swap.describe(secs(10));
+        assert!(words.contains("10% of the GET requests for"), "{words}");
+        world.event(Event::Shadowed(tally));
+        assert_eq!(world.swap.report().shadow.map(|shadow| shadow.tally), Some(tally));
         world.look();
         assert_eq!(world.told(Milestone::Switched).is_some(), passes);
         assert_eq!(world.told(Milestone::Refused).is_some(), !passes);
@@ -370,10 +375,6 @@ fn a_file_that_wants_something_else_ends_it() {
 
 #[test]
 fn without_the_old_version_there_is_no_way_back() {
-    let mut other = in_watch(plan());
-    let active = Some("red".to_owned());
-    other.event(Event::Reloaded(Reloaded { has_old: false, active, ..same_file() }));
-    assert_eq!(other.swap.outcome(), Some(Outcome::Undecided), "green serves until red does");
     let mut world = in_watch(plan());
     world.event(Event::Reloaded(Reloaded { has_old: false, ..same_file() }));
     let reason = "the old version is not in the file any more: there is no way back";
@@ -410,19 +411,6 @@ fn tunnels_are_closed_at_once_where_that_is_wanted() {
     world.old_held.tunnels = 0;
     world.look();
     assert!(world.swap.is_finished());
-}
-
-#[test]
-fn tunnels_that_are_closed_before_the_next_look_count() {
-    let tunnels = Tunnels { close: true, deadline: None, per_second: 10 };
-    let mut world = in_watch(Plan { tunnels, ..plan() });
-    world.old_held = Held { requests: 4, tunnels: 30 };
-    world.until(Milestone::Kept);
-    world.old_held = Held { requests: 5, tunnels: 27 };
-    world.look();
-    let drained = world.swap.report().drained.unwrap();
-    assert_eq!(drained.at_first, Held { requests: 5, tunnels: 30 });
-    assert_eq!(drained.left, world.old_held);
 }
 
 #[test]

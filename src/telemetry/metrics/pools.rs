@@ -136,6 +136,20 @@ fn swaps(snapshot: &Snapshot, text: &mut Text) {
             samples.add(&[&pool.name, result], count);
         }
     }
+    let mut samples = text.family(&metric::POOL_SHADOW);
+    for pool in versioned() {
+        let tally = pool.state.cells.shadow_tally();
+        let same = tally.compared.saturating_sub(tally.differing + tally.slower);
+        for (outcome, count) in [
+            ("same", same),
+            ("slower", tally.slower),
+            ("different", tally.differing),
+            ("not_compared", tally.alone),
+            ("not_copied", tally.skipped),
+        ] {
+            samples.add(&[&pool.name, outcome], count);
+        }
+    }
 }
 
 fn number_in(version: &Version, condition: Condition) -> usize {
