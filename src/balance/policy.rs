@@ -1,9 +1,9 @@
 //! Picking a member: a table built on every (rare) change of the list and read by every request.
 //!
 //! Members that are to get less than their weight says for a while (slow start, slowness) are in
-//! `sparing`. The table holds only what its policy needs. A pick allocates nothing, locks nothing and takes
-//! about the same time among 10,000 members as among 10: what is exact for few members is a fixed
-//! number of weighted draws for many.
+//! `sparing`. The table holds only what its policy needs. A pick allocates nothing, locks nothing and
+//! takes about the same time among 10,000 members as among 10: what is exact for few members is a
+//! fixed number of weighted draws for many.
 
 mod sparing;
 

@@ -36,9 +36,9 @@ pub async fn refuse(worker: &Worker, link: &RefCell<Link>, status: StatusCode) {
     }
 }
 
-/// Closes our side, and reads on for a while, until the client closes its own. Were the connection closed with bytes
-/// unread, the kernel would reset it, and the reset could overtake the answer (RFC 9112 section
-/// 9.6).
+/// Closes our side, and reads on for a while, until the client closes its own. Were the connection
+/// closed with bytes unread, the kernel would reset it, and the reset could overtake the answer (RFC
+/// 9112 section 9.6).
 pub async fn linger(worker: &Worker, link: &RefCell<Link>) {
     let (_, stream) = link.borrow_mut().give_up();
     if let Some(stream) = stream {

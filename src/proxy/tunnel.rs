@@ -8,7 +8,6 @@
 mod direction;
 
 use std::future::poll_fn;
-use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -17,7 +16,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::AsyncWrite;
 use tokio::time::Instant;
 
 use self::direction::{All, Direction, Filter};
@@ -28,6 +27,7 @@ use super::timer::Timer;
 use super::tunnels::OpenTunnel;
 use super::websocket::{Frames, GOING_AWAY};
 use super::worker::Worker;
+use crate::upstream::delegate::delegate_io;
 use crate::upstream::dial::UpstreamStream;
 
 /// Everything that a tunnel needs, ready when the switch has been answered.
@@ -219,42 +219,4 @@ impl Filter for Watched<'_> {
     }
 }
 
-impl AsyncRead for ClientEnd {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            ClientEnd::Http1(stream) => Pin::new(stream).poll_read(cx, buf),
-            ClientEnd::Http2(stream) => Pin::new(stream).poll_read(cx, buf),
-        }
-    }
-}
-
-impl AsyncWrite for ClientEnd {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            ClientEnd::Http1(stream) => Pin::new(stream).poll_write(cx, bytes),
-            ClientEnd::Http2(stream) => Pin::new(stream).poll_write(cx, bytes),
-        }
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            ClientEnd::Http1(stream) => Pin::new(stream).poll_flush(cx),
-            ClientEnd::Http2(stream) => Pin::new(stream).poll_flush(cx),
-        }
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            ClientEnd::Http1(stream) => Pin::new(stream).poll_shutdown(cx),
-            ClientEnd::Http2(stream) => Pin::new(stream).poll_shutdown(cx),
-        }
-    }
-}
+delegate_io!(ClientEnd { Http1, Http2 });

@@ -12,6 +12,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::Error;
+use super::delegate::delegate_io;
 use crate::state::pool::{Protocol, UpstreamSettings, UpstreamTls};
 use crate::state::tls::ALPN_H2;
 use crate::state::{Address, Backend, Files, OpenFile};
@@ -174,10 +175,7 @@ impl AsyncRead for Socket {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        match &mut self.get_mut().kind {
-            SocketKind::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
-            SocketKind::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
-        }
+        Pin::new(&mut self.get_mut().kind).poll_read(cx, buf)
     }
 }
 
@@ -191,10 +189,7 @@ impl AsyncWrite for Socket {
         if this.deaf {
             return Poll::Ready(Ok(bytes.len()));
         }
-        let result = match &mut this.kind {
-            SocketKind::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
-            SocketKind::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
-        };
+        let result = Pin::new(&mut this.kind).poll_write(cx, bytes);
         this.written(bytes.len(), result)
     }
 
@@ -208,10 +203,7 @@ impl AsyncWrite for Socket {
         if this.deaf {
             return Poll::Ready(Ok(length));
         }
-        let result = match &mut this.kind {
-            SocketKind::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
-            SocketKind::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
-        };
+        let result = Pin::new(&mut this.kind).poll_write_vectored(cx, slices);
         this.written(length, result)
     }
 
@@ -225,67 +217,9 @@ impl AsyncWrite for Socket {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.get_mut().kind {
-            SocketKind::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
-            SocketKind::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
-        }
+        Pin::new(&mut self.get_mut().kind).poll_shutdown(cx)
     }
 }
 
-impl AsyncRead for UpstreamStream {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            UpstreamStream::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
-            UpstreamStream::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
-        }
-    }
-}
-
-impl AsyncWrite for UpstreamStream {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            UpstreamStream::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
-            UpstreamStream::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
-        }
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            UpstreamStream::Plain(stream) => Pin::new(stream).poll_flush(cx),
-            UpstreamStream::Tls(stream) => Pin::new(stream).poll_flush(cx),
-        }
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            UpstreamStream::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
-            UpstreamStream::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
-        }
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            UpstreamStream::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
-            UpstreamStream::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
-        }
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        match self {
-            UpstreamStream::Plain(stream) => stream.is_write_vectored(),
-            UpstreamStream::Tls(stream) => stream.is_write_vectored(),
-        }
-    }
-}
+delegate_io!(UpstreamStream { Plain, Tls });
+delegate_io!(SocketKind { Tcp, Unix });

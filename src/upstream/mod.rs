@@ -7,6 +7,7 @@
 //! say whether the request left us and, if not, give it back.
 
 mod body;
+pub(crate) mod delegate;
 pub mod dial;
 pub mod error;
 pub mod framing;

@@ -1,9 +1,10 @@
 //! What slowness costs a backend: first its share, then its place.
 //!
 //! A backend that is found to be slow keeps the part of its share that it is fast, and half of that
-//! with every further quarter of a second, down to 5 %. That is enough to see whether it is still slow, and costs few requests. If those are slow too after a
-//! second, it is ejected; if they are not, its share doubles every second. After an ejection it
-//! begins with the same 5 %, so that a backend that is still slow shows it to few.
+//! with every further quarter of a second, down to 5 %. That is enough to see whether it is still
+//! slow, and costs few requests. If those are slow too after a second, it is ejected; if they are
+//! not, its share doubles every second. After an ejection it begins with the same 5 %, so that a
+//! backend that is still slow shows it to few.
 
 use std::time::Duration;
 
