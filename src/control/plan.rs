@@ -3,6 +3,8 @@
 //! It is the real thing up to the last step: the same parsing, the same certificates, the same
 //! comparison. Only the sockets are not bound.
 
+mod render;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,8 +18,6 @@ use super::swaps::{Board, held};
 use crate::config::model::Pool;
 use crate::config::shadowed_routes;
 use crate::state::Snapshot;
-
-mod render;
 
 /// Certificates that expire sooner are named.
 const NEAR: Duration = Duration::from_secs(30 * 86_400);
@@ -224,12 +224,7 @@ fn tunnels(old: &Snapshot, new: &Generation) -> (u64, u64) {
             all += held(version).tunnels;
             let leaving = version.members.iter().map(|member| &member.backend);
             let leaving = leaving.filter(|backend| !stays.contains(&*backend.label));
-            on_removed += leaving
-                .map(|backend| {
-                    let closed = backend.cells.sum(|cells| cells.tunnels_closed.get());
-                    backend.cells.sum(|cells| cells.tunnels_opened.get()).saturating_sub(closed)
-                })
-                .sum::<u64>();
+            on_removed += leaving.map(|backend| backend.tunnels()).sum::<u64>();
         }
     }
     (all, on_removed)

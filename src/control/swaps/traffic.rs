@@ -108,9 +108,7 @@ impl Traffic {
 pub(in crate::control) fn held(version: &Version) -> Held {
     let mut held = Held::default();
     for member in &version.members {
-        let cells = &member.backend.cells;
-        let closed = cells.sum(|cells| cells.tunnels_closed.get());
-        let tunnels = cells.sum(|cells| cells.tunnels_opened.get()).saturating_sub(closed);
+        let tunnels = member.backend.tunnels();
         held.tunnels += tunnels;
         held.requests += u64::from(member.backend.in_flight()).saturating_sub(tunnels);
     }
