@@ -319,6 +319,7 @@ impl Set {
             let (Some(seen), backend) = (&watched.seen, &watched.backend) else { continue };
             let (traffic, yardstick) = (&seen.traffic, &backend.yardstick);
             yardstick.set_late_after(traffic.late_after());
+            backend.needs_trials.store(traffic.needs_trials(), Ordering::Relaxed);
             yardstick.siblings_well.store(traffic.siblings_well(), Ordering::Relaxed);
             if let Some(stall) = pool.stall {
                 yardstick.set_patience(patience(stall, traffic.usual_p99()));

@@ -138,6 +138,18 @@ pub enum EjectionReason {
         /// What it would have had to stay below.
         limit: Duration,
     },
+    /// Its latest requests waited long for a response head, one after another, and not so its
+    /// siblings': too few for a median, and enough all the same.
+    LateInARow {
+        /// How many.
+        late: u64,
+        /// Longer than this.
+        limit: Duration,
+        /// How many of its siblings' did so in the same time.
+        rest_late: u64,
+        /// Of how many.
+        rest_heads: u64,
+    },
     /// Beside the others of its version it looked bad after a swap; in words.
     Blamed(String),
 }
@@ -153,6 +165,12 @@ impl EjectionReason {
         }
     }
 
+    /// Whether it is slow, rather than failing.
+    #[must_use]
+    pub fn is_slowness(&self) -> bool {
+        matches!(self, Self::Slow { .. } | Self::LateInARow { .. })
+    }
+
     /// A word for a metric's label.
     #[must_use]
     pub fn label(&self) -> &'static str {
@@ -161,7 +179,7 @@ impl EjectionReason {
             Self::FailedTrial { .. } => "trial_failed",
             Self::BrokenOffInARow(_) | Self::BrokenOff { .. } => "broken_off",
             Self::FailureRate { .. } => "failure_rate",
-            Self::Slow { .. } => "latency",
+            Self::Slow { .. } | Self::LateInARow { .. } => "latency",
             Self::Blamed(_) => "blamed",
         }
     }
@@ -196,6 +214,12 @@ impl fmt::Display for EjectionReason {
                 if bucket(*median) <= bucket(*limit) + 1 { "at least " } else { "" },
                 Words(*median),
                 Words(*siblings),
+                Words(*limit)
+            ),
+            Self::LateInARow { late, limit, rest_late, rest_heads } => write!(
+                f,
+                "its latest {late} requests waited longer than {} for the response head, {rest_late} \
+                 of {rest_heads} on the other backends",
                 Words(*limit)
             ),
             Self::Blamed(words) => write!(f, "blamed in its version's stead: {words}"),

@@ -15,6 +15,7 @@ use super::keep_alive::LearnedKeepAlive;
 use super::ratio::Ratio;
 use super::waiting::WaitingLine;
 use crate::balance::{Condition, stable_hash};
+use crate::health::outliers::TRIED_AT_ONCE;
 use crate::health::{Health, State};
 
 /// Names a backend within this process; never used twice.
@@ -52,6 +53,9 @@ pub struct Backend {
     /// It is back from an ejection and has to show that it is well: one request at a time, as long as
     /// others can serve. Set by outlier detection.
     pub on_trial: AtomicBool,
+    /// It was found to be slow and is being tried out; see [`load`](Self::load). Set by outlier
+    /// detection.
+    pub needs_trials: AtomicBool,
     /// The time of its requests is over: what is left of them is cut. Set and taken back by the
     /// governor only.
     pub cut: AtomicBool,
@@ -178,6 +182,7 @@ impl Backend {
             transitions: TransitionCounters::default(),
             suspected: AtomicBool::new(false),
             on_trial: AtomicBool::new(false),
+            needs_trials: AtomicBool::new(false),
             cut: AtomicBool::new(false),
             history: History::default(),
             findings: Findings::default(),
@@ -196,6 +201,18 @@ impl Backend {
     /// Requests that hold a slot now, over all workers.
     pub fn in_flight(&self) -> u32 {
         self.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// How busy it is, for picks: its requests in flight. Of one that is slow and to be tried out a few
+    /// do not count: least connections would send it nothing as long as others are less busy, and
+    /// nobody would know whether it is still slow.
+    pub fn load(&self) -> u32 {
+        let in_flight = self.in_flight();
+        if self.needs_trials.load(Ordering::Relaxed) {
+            in_flight.saturating_sub(TRIED_AT_ONCE)
+        } else {
+            in_flight
+        }
     }
 
     /// What the backend is fit for now.
@@ -354,8 +371,7 @@ mod tests {
     use super::*;
     use crate::health::{FlapSettings, ProbeFailure, Settings};
 
-    #[test]
-    fn who_is_known_to_be_ill_is_suspected_no_more() {
+    fn backend() -> Backend {
         let settings = Settings {
             rise: 1,
             fall: 1,
@@ -365,11 +381,27 @@ mod tests {
         };
         let address = Address::Ip(([127, 0, 0, 1], 1).into());
         let health = Health::new(settings, Duration::ZERO);
-        let backend = Backend::new("app".into(), address, health, 1);
+        Backend::new("app".into(), address, health, 1)
+    }
+
+    #[test]
+    fn who_is_known_to_be_ill_is_suspected_no_more() {
+        let backend = backend();
         backend.suspected.store(true, Ordering::Relaxed);
         assert!(backend.is_suspect());
         let _ =
             backend.health().on_probe(Duration::ZERO, Err(ProbeFailure::TimedOut(Duration::ZERO)));
         assert!(!backend.is_suspect());
+    }
+
+    #[test]
+    fn what_waits_on_one_that_is_tried_out_does_not_count() {
+        let backend = Arc::new(backend());
+        let slots: Vec<_> = (0..12).map(|_| backend.take_slot()).collect();
+        assert_eq!(backend.load(), 12);
+        backend.needs_trials.store(true, Ordering::Relaxed);
+        assert_eq!(backend.load(), 2);
+        drop(slots);
+        assert_eq!(backend.load(), 0);
     }
 }

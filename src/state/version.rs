@@ -229,7 +229,7 @@ impl Version {
         }
         let mut draw = |skip: &dyn Fn(&Backend) -> bool| {
             usable.candidates.pick_sparing(
-                |place| backend(place).in_flight(),
+                |place| backend(place).load(),
                 |place| backend(place).weight_ratio(),
                 |place| backend(place).is_full() || skip(backend(place)),
                 Draw { rng, turn, hash: wish.hash },

@@ -90,7 +90,7 @@ impl Fault {
             // Its checks may be quicker than its requests.
             Fault::Fails => "failed",
             Fault::FailsWithGoodHealth => "requests failed",
-            Fault::Slow | Fault::SlowInTurns => "median",
+            Fault::Slow | Fault::SlowInTurns => "the response head",
             Fault::BreaksOff => "broke off",
         }
     }
@@ -109,12 +109,6 @@ impl Fault {
 
     fn is_slow(self) -> bool {
         matches!(self, Fault::Slow | Fault::SlowInTurns)
-    }
-
-    /// Least connections alone may send the slow one so little that there is nothing to judge it by,
-    /// and nothing to see for clients: then only what they see counts.
-    fn must_be_seen(self) -> bool {
-        self != Fault::Slow
     }
 
     fn policy(self) -> &'static str {
@@ -162,10 +156,6 @@ pub async fn run(fault: Fault, form: &Form) -> Row {
     let gone = if fault.is_slow() { Standing::is_shunned } else { Standing::is_out };
     let out = changes.iter().find(|change| gone(&change.now));
     row.out = out.map(|change| change.at - struck);
-    if out.is_none() && !fault.must_be_seen() {
-        row.notes.push("so few requests reached it that nothing spoke against it".to_owned());
-        return row;
-    }
     row.must(out.is_some_and(|out| out.at < healed), "the status did not show it out");
     let words = out.map(|out| format!("{} {}", out.now.reason, out.now.finding));
     row.must(words.is_some_and(|words| words.contains(fault.word())), "nor why");

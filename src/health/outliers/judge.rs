@@ -1,10 +1,12 @@
 //! The judgement of all backends of one set against each other.
 
 mod all_fail;
+mod slow;
 
 use std::time::Duration;
 
 pub use all_fail::{AllFail, all_fail};
+use slow::median;
 
 use super::latency::Latencies;
 use super::streak::Alarm;
@@ -20,11 +22,8 @@ const PLAIN: f64 = 0.5;
 const BROKEN_OFF: u64 = 5;
 /// A broken-off response weighs as much as so many failures: those are hidden by retries.
 const BROKEN_OFF_WEIGHT: f64 = 4.0;
-/// Response heads that a median needs.
-const HEADS: u64 = 5;
-/// A healthy backend may look slow by chance once in so many looks, as a power of e: a million.
-const CERTAINTY: f64 = 13.8;
-/// The same for broken-off responses, which are looked at only when there is one more.
+/// A healthy backend may seem to break off too much by chance once in so many broken-off responses, as
+/// a power of e.
 const CERTAINTY_BROKEN_OFF: f64 = 9.0;
 
 /// A backend before its judges.
@@ -182,7 +181,7 @@ impl Docket {
         let traffic = &mut *peers.get_mut(member)?.traffic;
         if action == Action::Eject {
             self.out += 1;
-            traffic.pace.on_ejected(matches!(reason, EjectionReason::Slow { .. }));
+            traffic.pace.on_ejected(reason.is_slowness());
         } else {
             if !traffic.speaks(now) {
                 return None;
@@ -224,7 +223,7 @@ impl<'a> Court<'a> {
         }
         medians.sort_unstable();
         let mut court = Self { settings, slot, tallies, medians, latencies: Vec::new() };
-        if peers.iter().any(|peer| peer.in_service && court.seems_slow(peer.traffic).is_some()) {
+        if peers.iter().any(|peer| peer.in_service && court.may_be_slow(peer.traffic)) {
             court.latencies = court.pooled_latencies(peers);
         }
         court
@@ -302,84 +301,11 @@ impl<'a> Court<'a> {
             EjectionReason::BrokenOff { broken_off: tally.broken_off, bodies: tally.bodies },
         ))
     }
-
-    /// Finds out whether it is slow, has that cost it its share, and says whether that is not enough.
-    fn slow(&self, now: Duration, own: &mut Traffic) -> Option<(Sign, bool)> {
-        let found = self.slowness(own);
-        let slowness = found.as_ref().map(|(slowness, _)| *slowness);
-        let ejected = own.pace.on_tick(now, slowness, &mut own.trial);
-        found.map(|(slowness, reason)| ((1.0 - 1.0 / slowness, reason), ejected))
-    }
-
-    fn slowness(&self, own: &Traffic) -> Option<Sign> {
-        let (median, siblings, limit) = self.seems_slow(own)?;
-        let mut heads = Latencies::default();
-        let certain = own.latest_first().any(|slice| {
-            heads.merge(&slice.latencies);
-            self.is_surprising(&heads, slice.slot, limit)
-        });
-        let floor = self.settings.latency_floor.div_f64(self.settings.latency_factor?);
-        let reference = siblings.max(floor).as_secs_f64().max(1e-6);
-        certain.then_some((
-            median.as_secs_f64() / reference,
-            EjectionReason::Slow { median, siblings, limit },
-        ))
-    }
-
-    /// Its median, that of its siblings, and the limit, if it is above that.
-    fn seems_slow(&self, own: &Traffic) -> Option<(Duration, Duration, Duration)> {
-        let median = median(own)?;
-        let siblings = self.median_without(Some(median))?;
-        let limit = self.limit_over(siblings)?;
-        (median > limit).then_some((median, siblings, limit))
-    }
-
-    /// Above which median this one would be slow. The least limit of all is the age at which
-    /// attempts count as late, on all of them alike: were slow answers to count when they come on
-    /// some and before they come on others, the latter would look worse than they are.
-    fn limit(&self, peer: &Peer<'_>) -> Option<Duration> {
-        let judged = peer.in_service && self.settings.mode != Mode::Off;
-        judged.then(|| self.median_without(median(peer.traffic)))?.and_then(|s| self.limit_over(s))
-    }
-
-    fn limit_over(&self, siblings: Duration) -> Option<Duration> {
-        let factor = self.settings.latency_factor?;
-        Some(siblings.mul_f64(factor).max(self.settings.latency_floor))
-    }
-
-    /// Whether most of these heads since a slot were late, and that is no chance by what its
-    /// siblings were like in the same time.
-    fn is_surprising(&self, heads: &Latencies, since: u64, limit: Duration) -> bool {
-        let (late, count) = (heads.above(limit), heads.count() as f64);
-        if late * 2.0 <= count {
-            return false;
-        }
-        let mut rest = self.latencies.get(self.age(since)).cloned().unwrap_or_default();
-        rest.remove(heads);
-        let usual = (rest.above(limit) + 0.5) / (rest.count() as f64 + 1.0);
-        surprise(late / count, usual.max(0.01)) * count >= CERTAINTY
-    }
-
-    /// The median of the siblings' medians; the higher one of two. So one backend that answers fast
-    /// because it is broken makes nobody look slow, unless it is the only sibling.
-    fn median_without(&self, own: Option<Duration>) -> Option<Duration> {
-        let own = own.and_then(|own| self.medians.binary_search(&own).ok());
-        let rest = self.medians.len() - usize::from(own.is_some());
-        let at = rest / 2;
-        let skipped = own.is_some_and(|own| own <= at);
-        self.medians.get(at + usize::from(skipped)).copied().filter(|_| rest > 0)
-    }
 }
 
 /// How many slices ago one is, as an index.
 fn age_of(slot: u64, now: u64) -> usize {
     now.saturating_sub(slot).min(SLICES - 1) as usize
-}
-
-/// Of the latest heads, as few slices as hold enough.
-fn median(traffic: &Traffic) -> Option<Duration> {
-    let since = traffic.slot_with(HEADS, |slice: &Slice| slice.latencies.count())?;
-    traffic.latencies_since(since).quantile(0.5)
 }
 
 /// A rate that is not trusted to be zero: half a failure more, of one request more.

@@ -13,6 +13,7 @@
 //! | share of failures over the window, or of plain illness over its latest part | siblings | an ejection |
 //! | broken-off responses: in a row, or five that are a share of its responses | siblings | an ejection |
 //! | median time to the response head | median of the siblings' | first its share, then an ejection |
+//! | late heads in a row, where it has few | how many of the siblings' are late | the same |
 //!
 //! Where all fail alike, [`all_fail`] says so.
 //!
@@ -31,6 +32,7 @@ pub use judge::{
     Action, AllFail, Finding, Peer, Withheld, all_fail, judge, judge_alarm, may_eject,
 };
 pub use latency::{BUCKETS, bucket};
+pub use pace::TRIED_AT_ONCE;
 pub use streak::{Alarm, Outcome, Streak};
 pub use traffic::{Totals, Traffic};
 

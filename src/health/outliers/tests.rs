@@ -27,8 +27,8 @@ struct Member {
     traffic: Traffic,
     streak: Streak,
     in_service: bool,
-    /// Sent and neither answered nor overdue yet.
-    waiting: Vec<(Duration, Duration)>,
+    /// Sent and not answered yet: when, the time that it takes, and whether it is overdue.
+    waiting: Vec<(Duration, Duration, bool)>,
     cut: u64,
 }
 
@@ -40,6 +40,8 @@ struct Story {
     members: Vec<Member>,
     findings: Vec<(Duration, Finding)>,
     rng: fastrand::Rng,
+    /// There is always another one that is less busy: who has somebody waiting gets no more.
+    least: bool,
 }
 
 impl Story {
@@ -62,6 +64,7 @@ impl Story {
             members: (0..members).map(member).collect(),
             findings: Vec::new(),
             rng: fastrand::Rng::with_seed(3),
+            least: false,
         }
     }
 
@@ -76,14 +79,17 @@ impl Story {
         while self.now < end {
             self.now += STEP;
             for at in 0..self.members.len() {
+                self.heads(at);
                 let share = self.members[at].traffic.share();
                 let wanted = rate * share * STEP.as_secs_f64() + self.rng.f64();
                 let requests = if self.members[at].in_service { wanted as u32 } else { 0 };
                 for _ in 0..requests {
+                    if self.is_passed_over(at) {
+                        break;
+                    }
                     let answer = behave(at, &mut self.rng);
                     self.request(at, answer);
                 }
-                self.heads(at);
             }
             if self.now.as_millis().is_multiple_of(TICK.as_millis()) {
                 self.tick();
@@ -91,11 +97,17 @@ impl Story {
         }
     }
 
+    fn is_passed_over(&self, at: usize) -> bool {
+        let Member { traffic, waiting, .. } = &self.members[at];
+        let tried = if traffic.needs_trials() { TRIED_AT_ONCE } else { 0 };
+        self.least && waiting.len() > tried as usize
+    }
+
     fn request(&mut self, at: usize, answer: Answer) {
         let Member { totals, waiting, .. } = &mut self.members[at];
         let outcome = match answer {
             Answer::After(time) => {
-                waiting.push((self.now, time));
+                waiting.push((self.now, time, false));
                 return;
             }
             Answer::Error => Outcome::ServerError { body: true },
@@ -130,14 +142,17 @@ impl Story {
         let member = &mut self.members[at];
         let late_after = member.traffic.late_after();
         let mut whole = 0;
-        member.waiting.retain(|(sent, time)| {
+        member.waiting.retain_mut(|(sent, time, overdue)| {
             let waited = now - *sent;
-            if late_after.is_some_and(|limit| waited > limit) {
+            if !*overdue && late_after.is_some_and(|limit| waited > limit) {
+                *overdue = true;
                 member.totals.overdue += 1;
-            } else if waited >= *time {
-                member.totals.heads[bucket(*time)] += 1;
-            } else {
+            }
+            if waited < *time {
                 return true;
+            }
+            if !*overdue {
+                member.totals.heads[bucket(*time)] += 1;
             }
             member.totals.requests += 1;
             member.totals.bodies += 1;
@@ -312,6 +327,58 @@ fn a_slow_backend_loses_its_share_within_a_second_and_its_place_within_two() {
 }
 
 #[test]
+fn two_late_heads_are_enough_where_least_connections_leaves_no_more() {
+    let mut story = Story::of(6);
+    story.least = true;
+    story.run(ms(10_000), 200.0, |_, _| FINE);
+    let slow = |at, _: &mut fastrand::Rng| if at == 1 { Answer::After(ms(2_002)) } else { FINE };
+    // One request at a time, each for two seconds.
+    story.run(ms(2_500), 200.0, slow);
+    let (at, finding) = story.findings.first().expect("it is found");
+    assert_eq!(*at - FAULT, ms(2_500));
+    let EjectionReason::LateInARow { late: 2, limit, rest_late: 0, rest_heads } = finding.reason
+    else {
+        panic!("{finding:?}")
+    };
+    assert!(limit == ms(250) && rest_heads > 900, "{finding:?}");
+    assert_eq!((finding.member, finding.action), (1, Action::Spared));
+    // Then others have to follow, whoever waits there.
+    story.run(ms(1_500), 200.0, slow);
+    story.assert_only(1, "latency", FAULT, ms(4_000));
+    assert!(story.members[1].totals.overdue < 20);
+}
+
+#[test]
+fn beside_few_heads_of_siblings_it_takes_three() {
+    let mut story = Story::of(4);
+    story.least = true;
+    story.run(ms(10_000), 15.0, |_, _| FINE);
+    story.run(ms(10_000), 15.0, |at, _| if at == 1 { Answer::After(ms(2_002)) } else { FINE });
+    let (_, finding) = story.findings.first().expect("it is found");
+    assert!(matches!(finding.reason, EjectionReason::LateInARow { late: 3, .. }), "{finding:?}");
+}
+
+#[test]
+fn what_siblings_do_too_is_no_run_of_late_heads() {
+    // A page of two seconds that is asked for wherever it falls, while each of them waits for it alone.
+    for share in [0.002, 0.02, 0.2] {
+        let mut story = Story::of(6);
+        story.least = true;
+        story.run(ms(120_000), 200.0, |_, rng| match rng.f64() < share {
+            true => Answer::After(ms(2_000)),
+            false => FINE,
+        });
+        assert_eq!(story.findings, [], "{share}");
+    }
+    // All of them at once.
+    let mut story = Story::of(6);
+    story.least = true;
+    story.run(ms(10_000), 200.0, |_, _| FINE);
+    story.run(ms(10_000), 200.0, |_, _| Answer::After(ms(2_000)));
+    assert_eq!(story.findings, []);
+}
+
+#[test]
 fn trial_traffic_brings_a_backend_back() {
     // A pause of a second: everything that comes in it waits until its end.
     let mut story = Story::of(3);
@@ -406,7 +473,7 @@ fn who_loses_its_share_for_being_slow_is_told_of_every_ten_seconds() {
     let story = one_sick(200.0, 3, |_| Answer::After(ms(2_000)));
     let spared = story.findings.iter().find(|(_, finding)| finding.action == Action::Spared);
     let (_, finding) = spared.expect("it is told");
-    assert!(matches!(finding.reason, EjectionReason::Slow { .. }), "{finding:?}");
+    assert!(finding.reason.is_slowness(), "{finding:?}");
     let times = story.findings.iter().filter(|(_, it)| it.action == Action::Spared);
     let times: Vec<Duration> = times.map(|(at, _)| *at).collect();
     assert!(times.windows(2).all(|pair| pair[1] - pair[0] >= ms(10_000)), "{times:?}");
@@ -509,7 +576,14 @@ fn signs_in_words() {
     };
     let slow = EjectionReason::Slow { median: ms(2_000), siblings: ms(3), limit: ms(250) };
     let waiting = EjectionReason::Slow { median: ms(260), siblings: ms(3), limit: ms(250) };
+    let late =
+        EjectionReason::LateInARow { late: 2, limit: ms(250), rest_late: 0, rest_heads: 1_343 };
     for (reason, words) in [
+        (
+            late,
+            "its latest 2 requests waited longer than 250 ms for the response head, 0 of 1343 on \
+             the other backends",
+        ),
         (rate, "180 of its latest 200 requests failed, 1 of 400 on the other backends"),
         (
             slow,

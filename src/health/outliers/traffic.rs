@@ -82,12 +82,35 @@ pub(super) struct Slice {
     pub(super) latencies: Latencies,
 }
 
+/// The latest response heads, as far back as all of them were late.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct LateRun {
+    pub(super) late: u64,
+    /// The slot of the first.
+    pub(super) since: u64,
+}
+
+impl LateRun {
+    /// More heads came, or are overdue, in a slot; in which order is not known, so that one in time is
+    /// taken for the last.
+    fn add(&mut self, latencies: &Latencies, limit: Duration, slot: u64) {
+        let (late, count) = (latencies.above(limit), latencies.count());
+        if late < count as f64 {
+            *self = Self::default();
+        } else {
+            self.since = if self.late == 0 { slot } else { self.since };
+            self.late += count;
+        }
+    }
+}
+
 /// The recent traffic of one backend, and what follows from it for its share.
 ///
 /// Kept by the control plane for as long as the backend exists.
 #[derive(Clone, Debug)]
 pub struct Traffic {
     seen: Box<Totals>,
+    observed: Duration,
     length: Duration,
     /// The present one.
     slot: u64,
@@ -96,6 +119,7 @@ pub struct Traffic {
     pub(super) in_service: bool,
     pub(super) pace: Pace,
     pub(super) trial: Trial,
+    pub(super) late_run: LateRun,
     pub(super) late_after: Option<Duration>,
     pub(super) siblings_well: bool,
     pub(super) quiet_until: Duration,
@@ -108,12 +132,14 @@ impl Traffic {
     pub fn new(totals: &Totals) -> Self {
         Self {
             seen: Box::new(totals.clone()),
+            observed: Duration::ZERO,
             length: Duration::ZERO,
             slot: 0,
             slices: VecDeque::new(),
             in_service: false,
             pace: Pace::default(),
             trial: Trial::default(),
+            late_run: LateRun::default(),
             late_after: None,
             siblings_well: true,
             quiet_until: Duration::ZERO,
@@ -132,10 +158,14 @@ impl Traffic {
     /// Takes in what has happened since the last time. Before every judgement, for every peer.
     pub fn observe(&mut self, now: Duration, window: Duration, totals: &Totals) {
         self.slot = self.forget(now, window);
-        let slot = self.slot;
-        if *self.seen == *totals {
-            return;
+        if *self.seen != *totals {
+            self.take_in(totals);
         }
+        self.observed = now;
+    }
+
+    fn take_in(&mut self, totals: &Totals) {
+        let slot = self.slot;
         let tally = Tally {
             requests: totals.requests.saturating_sub(self.seen.requests),
             failures: totals.failures.saturating_sub(self.seen.failures),
@@ -149,7 +179,8 @@ impl Traffic {
         if let Some(limit) = self.late_after {
             // How late they will be nobody knows yet: at least as much as the next bucket says.
             latencies.add(bucket(limit) + 1, few(totals.overdue.saturating_sub(self.seen.overdue)));
-            self.trial.add(&latencies, limit);
+            self.trial.add(&latencies, limit, self.observed);
+            self.late_run.add(&latencies, limit, slot);
         }
         (*self.seen).clone_from(totals);
         match self.slices.back_mut() {
@@ -175,6 +206,13 @@ impl Traffic {
     #[must_use]
     pub fn share(&self) -> f64 {
         if self.enforced { self.pace.share() } else { 1.0 }
+    }
+
+    /// Whether it was found to be slow, and too few requests came since to say whether it is so still:
+    /// it is to get its small share of them whatever waits on it.
+    #[must_use]
+    pub fn needs_trials(&self) -> bool {
+        self.enforced && self.pace.is_slow() && !self.trial.is_complete()
     }
 
     /// The age at which an attempt without a response head is to be counted in
@@ -217,6 +255,7 @@ impl Traffic {
     pub(super) fn come_back(&mut self) {
         self.slices.clear();
         self.trial = Trial::default();
+        self.late_run = LateRun::default();
         self.pace.come_back();
     }
 
@@ -255,10 +294,14 @@ impl Traffic {
             // Another window was configured: slices of two lengths cannot be compared.
             self.length = length;
             self.slices.clear();
+            self.late_run = LateRun::default();
         }
         let slot = slot(now, length);
         while self.slices.front().is_some_and(|slice| slice.slot + SLICES <= slot) {
             self.slices.pop_front();
+        }
+        if self.late_run.since + SLICES <= slot {
+            self.late_run = LateRun::default();
         }
         slot
     }

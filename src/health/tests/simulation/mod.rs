@@ -11,6 +11,8 @@ use world::{Illness, Plan, World};
 const SEEDS: u64 = 5;
 const LENGTH: Duration = Duration::from_secs(6 * 60);
 
+const CALM: Plan = Plan { backends: 3, rate: 50.0, together: 0, only: None, slow_pages: 0.0 };
+
 /// Prints the seed if the test fails.
 struct Seed(u64);
 
@@ -34,7 +36,7 @@ fn run(seed: u64, plan: Plan) -> World {
 fn rules_hold_whatever_falls_ill() {
     let mut told = Vec::new();
     for seed in 0..SEEDS {
-        let plan = Plan { together: 3, backends: 3 + seed as usize % 3, only: None };
+        let plan = Plan { together: 3, backends: 3 + seed as usize % 3, ..CALM };
         told.push(run(seed, plan).told);
     }
     // Something was there to be ruled.
@@ -53,11 +55,25 @@ fn one_ill_backend_is_hardly_noticed() {
         (14, Illness::Slow, 0),
         (15, Illness::BreaksOff, 10),
     ] {
-        let world = run(seed, Plan { together: 1, backends: 3, only: Some(illness) });
+        let world = run(seed, Plan { together: 1, only: Some(illness), ..CALM });
         let told = &world.told;
         assert!(told.faults >= 3, "{told:?}");
         assert!(told.failed <= failed * told.faults, "{illness:?}: {told:?}");
         assert!(told.slow * 200 <= told.requests, "{illness:?}: {told:?}");
         assert!(told.slowest <= Duration::from_millis(2_500), "{illness:?}: {told:?}");
+    }
+}
+
+#[test]
+fn slow_pages_make_nobody_ill() {
+    for (seed, rate, slow_pages) in [
+        (20, 200.0, 0.000_5),
+        (21, 200.0, 0.005),
+        (22, 20.0, 0.01),
+        (23, 20.0, 0.1),
+        (24, 2.0, 0.1),
+    ] {
+        let told = run(seed, Plan { rate, slow_pages, ..CALM }).told;
+        assert!(told.spared <= 1 && told.ejections == 0, "{rate} {slow_pages}: {told:?}");
     }
 }

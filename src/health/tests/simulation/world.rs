@@ -8,8 +8,8 @@ use crate::balance::{
     AllDown, Candidates, Condition, Draw, Member, MemberView, Policy, slow_start, usable,
 };
 use crate::health::outliers::{
-    Action, Alarm, Finding, Outcome, Peer, Settings as Outliers, Streak, Totals, Traffic, bucket,
-    judge, judge_alarm,
+    Action, Alarm, Finding, Outcome, Peer, Settings as Outliers, Streak, TRIED_AT_ONCE, Totals,
+    Traffic, bucket, judge, judge_alarm,
 };
 use crate::health::suspicion::{Silence, patience};
 use crate::health::{FlapSettings, Health, ProbeFailure, Settings, State, Transition};
@@ -22,7 +22,6 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 const INTERVAL: Duration = Duration::from_secs(2);
 /// Between two looks at who waits, and every fifth time at everything.
 const LOOK: Duration = ms(50);
-const REQUESTS_PER_SECOND: f64 = 50.0;
 const ATTEMPTS: u32 = 3;
 /// Whoever is well for so long serves with a full share: the longest ejection, the longest hold,
 /// slow start, and what lies between them.
@@ -66,10 +65,14 @@ const ILLNESSES: [Illness; 6] = [
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Plan {
     pub(super) backends: usize,
+    /// Requests a second.
+    pub(super) rate: f64,
     /// So many may be ill at a time.
     pub(super) together: usize,
     /// Only this, and it shows in nearly every answer.
     pub(super) only: Option<Illness>,
+    /// The share of requests that are for a page that takes seconds, wherever it is asked for.
+    pub(super) slow_pages: f64,
 }
 
 /// What happened.
@@ -86,6 +89,8 @@ pub(super) struct Told {
     pub(super) faults: u64,
     pub(super) ejections: u64,
     pub(super) downs: u64,
+    /// How often a backend came to lose of its share for being slow.
+    pub(super) spared: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -121,6 +126,7 @@ struct Backend {
     silence: Silence,
     patience: Duration,
     suspected: bool,
+    slow: bool,
     in_flight: u32,
     /// When it began to serve, and whether slowly.
     serving: Option<(Duration, bool)>,
@@ -183,6 +189,7 @@ impl World {
             silence: Silence::default(),
             patience: STALL,
             suspected: false,
+            slow: false,
             in_flight: 0,
             serving: None,
             waiting: Vec::new(),
@@ -315,7 +322,7 @@ impl World {
     // Clients.
 
     fn arrive(&mut self) {
-        let pause = -(1.0 - self.rng.f64()).ln() / REQUESTS_PER_SECOND;
+        let pause = -(1.0 - self.rng.f64()).ln() / self.plan.rate;
         self.at(Duration::from_secs_f64(pause), Event::Arrive);
         self.told.requests += 1;
         let request =
@@ -334,6 +341,9 @@ impl World {
         let sick = self.backends[i].sick.filter(|sick| self.rng.f64() < sick.share);
         let answer = Some(Outcome::Success { body: true });
         let (head, answer) = match sick.map(|sick| sick.illness) {
+            None if self.plan.slow_pages > 0.0 && self.rng.f64() < self.plan.slow_pages => {
+                (Some(ms(self.rng.u64(500..4_000))), answer)
+            }
             None => (Some(ms(self.rng.u64(1..20))), answer),
             Some(Illness::Slow) => (Some(ms(2_000)), answer),
             Some(Illness::Hangs) => (None, None),
@@ -363,7 +373,10 @@ impl World {
         let mut rng = self.rng.clone();
         let mut draw = |skip: &dyn Fn(usize) -> bool| {
             let draw = Draw { rng: &mut rng, turn: 0, hash: 0 };
-            let load = |place: usize| self.backends[places[place]].in_flight;
+            let load = |place: usize| {
+                let Backend { in_flight, traffic, .. } = &self.backends[places[place]];
+                in_flight.saturating_sub(if traffic.needs_trials() { TRIED_AT_ONCE } else { 0 })
+            };
             candidates.pick_sparing(load, |place| self.share(places[place]), skip, draw)
         };
         let picked = draw(&|place| tried(place) || suspected(place))
@@ -501,6 +514,11 @@ impl World {
         let spared: Vec<bool> = (0..self.backends.len()).map(|i| self.share(i) < 1.0).collect();
         if spared != self.spared {
             self.rebuild();
+        }
+        for backend in &mut self.backends {
+            let slow = backend.traffic.share() < 1.0;
+            self.told.spared += u64::from(slow && !backend.slow);
+            backend.slow = slow;
         }
         self.assert_rules();
     }
