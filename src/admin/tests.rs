@@ -316,6 +316,8 @@ async fn unknown_paths_and_wrong_methods_are_told_as_json() {
     }
     let answer = house.get("/api/reload").await;
     assert_eq!((answer.refusal(), answer.field("allow")), (405, Some("POST")));
+    let put = house.ask("PUT /api/reload", "Host: localhost\r\n", "{}").await;
+    assert_eq!((put.refusal(), put.field("allow")), (405, Some("POST")));
     let options = house.ask("OPTIONS /api/reload", "Host: localhost\r\n", "").await;
     assert_eq!(options.refusal(), 405);
 }

@@ -119,7 +119,7 @@ impl Governor {
     async fn obey(&mut self, command: Command) {
         // Who asked may have left meanwhile.
         match command {
-            Command::Reload(reply) => self.reload(vec![reply]).await,
+            Command::Reload(reply) => self.reload(reply).await,
             Command::Plan(draft, reply) => self.plan(draft, reply),
             Command::Swap { pool, version, options, reply } => {
                 let _ = reply.send(self.swaps.swap(&pool, &version, options).await);
@@ -130,10 +130,7 @@ impl Governor {
         }
     }
 
-    async fn reload(
-        &mut self,
-        waiting: Vec<oneshot::Sender<Result<ReloadReport, Arc<ReloadError>>>>,
-    ) {
+    async fn reload(&mut self, reply: oneshot::Sender<Result<ReloadReport, Arc<ReloadError>>>) {
         let prepared = if self.shared.lifecycle.stopping() {
             Err(ReloadError::Stopping)
         } else {
@@ -143,6 +140,8 @@ impl Governor {
             Ok(mut report) => {
                 let followed = self.swaps.reloaded(&self.handle.generation()).await;
                 (report.swaps, report.overrides) = (followed.started, followed.overrides);
+                // What went without a gate and a watch first of all.
+                report.changes.splice(0..0, followed.lost);
                 report.changes.extend(followed.changes);
                 // Backends that are gone take what was decided about them along. A failure is in
                 // the log.
@@ -154,10 +153,8 @@ impl Governor {
         if let Err(error) = &result {
             events::reload_failed(&self.shared, error);
         }
-        for reply in waiting {
-            // Who asked may have left meanwhile.
-            let _ = reply.send(result.clone());
-        }
+        // Who asked may have left meanwhile.
+        let _ = reply.send(result);
     }
 
     /// On a thread that may block, and without waiting for it: nothing is changed.

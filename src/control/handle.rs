@@ -151,7 +151,7 @@ impl Handle {
     }
 
     /// Reads the configuration file again, and puts it in force if it is good. Several at once are
-    /// done one after another; those that wait together are served by one.
+    /// done one after another.
     ///
     /// # Errors
     /// If it is not: then everything is as before.

@@ -132,7 +132,10 @@ impl Outliers {
 
     /// Forgets what is gone, and has the workers measure by what is configured now.
     fn follow(&mut self, snapshot: &Snapshot) {
-        self.sets.retain(|(pool, _), _| snapshot.pools.contains_key(pool));
+        self.sets.retain(|(pool, version), _| {
+            let pool = snapshot.pools.get(pool);
+            pool.is_some_and(|pool| pool.state.split.load().version(version).is_some())
+        });
         for pool in snapshot.pools.values() {
             for share in &pool.state.split.load().shares {
                 for Member { backend, .. } in &share.version.members {

@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use super::changes::changes;
 use super::compile::Generation;
-use super::swaps::{Board, held};
+use super::swaps::{Board, PoolSwaps, RunningSwap, held};
 use crate::config::model::Pool;
 use crate::config::shadowed_routes;
 use crate::state::Snapshot;
@@ -40,6 +40,8 @@ pub struct ReloadPlan {
     pub reload_reads: Option<String>,
     /// Whether anything would change.
     pub changes_anything: bool,
+    /// Versions that serve and are not in the file, and what would follow, in words.
+    pub leaving: Vec<String>,
     /// The differences, in words, as a reload tells them.
     pub changes: Vec<String>,
     /// Listeners by name.
@@ -129,13 +131,14 @@ pub(super) fn plan(
                 .iter()
                 .any(|change| *change == format!("listener {name} has new certificates"))
     };
-    let (swaps, overrides) = planned_swaps(new, swaps);
+    let PlannedSwaps { swaps, overrides, leaving } = planned_swaps(new, swaps);
     let (tunnels, tunnels_on_removed) = tunnels(&old.snapshot, new);
     let names = |pools: &BTreeMap<String, Pool>| pools.keys().cloned().collect();
     let mut plan = ReloadPlan {
         file: String::new(),
         reload_reads: None,
         changes_anything: !changes.is_empty() || !swaps.is_empty(),
+        leaving,
         listeners: difference(
             &before.listeners.keys().cloned().collect(),
             &after.listeners.keys().cloned().collect(),
@@ -193,16 +196,32 @@ fn addresses(pool: &Pool) -> BTreeSet<String> {
     backends.map(|backend| backend.address.to_string()).collect()
 }
 
+/// What a reload would mean for swaps.
+#[derive(Debug, Default)]
+struct PlannedSwaps {
+    swaps: Vec<PlannedSwap>,
+    overrides: Vec<String>,
+    leaving: Vec<String>,
+}
+
 /// As the governor does it after a reload: another `active` asks for a swap, and nothing else does.
-fn planned_swaps(new: &Generation, swaps: &Board) -> (Vec<PlannedSwap>, Vec<String>) {
-    let (mut planned, mut overrides) = (Vec::new(), Vec::new());
+fn planned_swaps(new: &Generation, board: &Board) -> PlannedSwaps {
+    let mut planned = PlannedSwaps::default();
     for (name, pool) in &new.config.pools {
-        let Some(state) = swaps.pool(name).filter(|_| pool.versions.len() > 1) else { continue };
+        let Some(state) = board.pool(name).filter(|_| !pool.versions.contains_key("")) else {
+            continue;
+        };
         let active = &pool.active.value;
+        let words = leaving(pool, &state).map(|words| format!("pool {name}: {words}"));
+        planned.leaving.extend(words);
+        let is_open = |running: &&RunningSwap| running.outcome.is_none();
+        let on_its_way = state.running.as_ref().filter(is_open).map(|running| &running.to);
         if state.wanted == *active {
-            overrides.extend(state.override_.map(|why| why.words));
-        } else if state.serving != *active {
-            planned.push(PlannedSwap {
+            planned.overrides.extend(state.override_.map(|why| why.words));
+        } else if ![Some(&state.serving), on_its_way].contains(&Some(active))
+            && pool.versions.contains_key(&state.serving)
+        {
+            planned.swaps.push(PlannedSwap {
                 pool: name.clone(),
                 from: state.serving,
                 to: active.clone(),
@@ -210,7 +229,30 @@ fn planned_swaps(new: &Generation, swaps: &Board) -> (Vec<PlannedSwap>, Vec<Stri
             });
         }
     }
-    (planned, overrides)
+    planned
+}
+
+/// What would follow if a version that serves is not in the file, in words.
+fn leaving(pool: &Pool, state: &PoolSwaps) -> Option<String> {
+    let (active, serving) = (&pool.active.value, &state.serving);
+    let is_there = |version: &String| pool.versions.contains_key(version);
+    let on_its_way = state.running.as_ref().filter(|running| running.outcome.is_none());
+    match on_its_way {
+        Some(running) if !is_there(&running.to) => {
+            let (to, id) = (&running.to, running.id);
+            let serves = if is_there(serving) { serving } else { active };
+            Some(format!("{to} is not in this file: swap {id} would end, {serves} would serve"))
+        }
+        Some(running) if !is_there(serving) && running.share > 0.0 => {
+            let to = &running.to;
+            Some(format!("{serving} is not in this file: {to} would stay, without a way back"))
+        }
+        _ if !is_there(serving) => Some(format!(
+            "{serving} serves and is not in this file: {active} would serve, without a gate and a \
+             watch"
+        )),
+        _ => None,
+    }
 }
 
 /// All that are open, and those on backends that leave.

@@ -75,6 +75,12 @@ impl Store {
         self.0.is_some()
     }
 
+    /// Whether there is a file for the document of this name, of use or not.
+    pub fn has(&self, name: &str) -> bool {
+        let file = format!("{name}.json");
+        self.0.as_ref().is_some_and(|directory| directory.path().join(file).exists())
+    }
+
     /// The document of this name, if one was kept. One that cannot be read is set aside as
     /// `NAME.json.damaged`, which the log tells.
     pub fn load<T: DeserializeOwned>(&self, name: &str) -> Option<Kept<T>> {

@@ -38,8 +38,9 @@ pub(super) struct Drain {
 }
 
 impl Drain {
-    pub(super) fn new(now: Duration, plan: &Plan, side: Side) -> (Self, Vec<Command>) {
-        let (at_first, left) = (Held::default(), Held::default());
+    /// `held` is what the version held at the last look before.
+    pub(super) fn new(now: Duration, plan: &Plan, side: Side, held: Held) -> (Self, Vec<Command>) {
+        let (at_first, left) = (held, held);
         let tunnels = plan.tunnels;
         let drain = Self {
             plan: plan.clone(),
@@ -67,7 +68,10 @@ impl Drain {
     /// Takes what the version holds, as counted after the drain began; whether it is let go.
     pub(super) fn tick(&mut self, now: Duration, held: Held) -> (bool, Vec<Command>) {
         if std::mem::take(&mut self.is_first) {
-            self.drained.at_first = held;
+            // Some may have gone since the look before, and some have come.
+            let before = &mut self.drained.at_first;
+            before.requests = before.requests.max(held.requests);
+            before.tunnels = before.tunnels.max(held.tunnels);
         }
         self.drained.left = held;
         let lasted = now.saturating_sub(self.began);

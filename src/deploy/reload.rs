@@ -2,7 +2,8 @@
 //!
 //! It goes on if nothing that concerns it changed. At the gate it begins again with other backends or
 //! another `[swap]`. It is given up if the file wants yet another version, or if one of the two is
-//! gone; in the watch that means going back, unless there is nothing to go back to.
+//! gone; in the watch that means going back, unless there is nothing to go back to: then the new
+//! version stays, and what the file wants is reached by a swap from there.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +19,10 @@ impl Swap {
         if matches!(self.state, State::Drain(_) | State::Done(_)) {
             return Vec::new();
         }
+        if matches!(self.state, State::Watch(_)) && !file.has_old && file.candidate.is_some() {
+            let why = "the old version is not in the file any more: there is no way back";
+            return self.keep(now, Outcome::Undecided, why.to_owned());
+        }
         if let Some(active) = file.active.filter(|active| *active != to) {
             return self.stop(now, Outcome::Cancelled, format!("the file wants {active} now"));
         }
@@ -29,10 +34,6 @@ impl Swap {
             State::Gate(..) if !file.has_old => {
                 let why = format!("{} is not in the file any more", self.order().from);
                 return self.stop(now, Outcome::Cancelled, why);
-            }
-            State::Watch(_) if !file.has_old => {
-                let why = "the old version is not in the file any more: there is no way back";
-                return self.keep(now, Outcome::Undecided, why.to_owned());
             }
             State::Watch(_) if file.plan != self.plan => {
                 let text = "[swap] changed; this one goes on as it began".to_owned();

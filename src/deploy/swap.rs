@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::drain::Drain;
 use super::gate::{Gate, Passage};
 use super::history::Baseline;
-use super::message::{Command, Event, Milestone, Observation, Outcome, Side};
+use super::message::{Command, Event, Held, Milestone, Observation, Outcome, Side};
 use super::plan::{Order, Plan};
 use super::report::{Blamed, Phase, Report};
 use super::shadow::{ShadowFigures, ShadowTally};
@@ -27,6 +27,8 @@ pub struct Swap {
     /// What to add to a time since the process started for the time of day.
     pub(super) epoch: Duration,
     pub(super) rounds: u32,
+    /// What the old version and the new one held at the last look.
+    pub(super) held: [Held; 2],
 }
 
 /// What it is at.
@@ -69,7 +71,7 @@ impl Swap {
         report.enter(time_of_day, Phase::Gate);
         let state = State::Gate(gate, Copying::No);
         let epoch = time_of_day.saturating_sub(now);
-        Self { plan, state, baseline: None, report, epoch, rounds: 1 }
+        Self { plan, state, baseline: None, report, epoch, rounds: 1, held: Default::default() }
     }
 
     /// What was asked for.
@@ -189,6 +191,7 @@ impl Swap {
 
     /// Takes a look, every 250 ms.
     pub fn tick(&mut self, now: Duration, seen: &Observation<'_>) -> Vec<Command> {
+        self.held = [seen.old_held, seen.new_held];
         match &mut self.state {
             State::Gate(..) => {
                 let mut commands = self.tick_gate(now);
@@ -200,7 +203,7 @@ impl Swap {
                 self.follow(now, turn, commands)
             }
             State::Drain(drain) => {
-                let held = if drain.side() == Side::Old { seen.old_held } else { seen.new_held };
+                let held = self.held[usize::from(drain.side() == Side::New)];
                 let (is_done, mut commands) = drain.tick(now, held);
                 if is_done {
                     commands.extend(self.finish(now));

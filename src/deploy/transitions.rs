@@ -7,7 +7,7 @@ use super::message::{Command, Milestone, Outcome, Side};
 use super::plan::Mode;
 use super::report::{Phase, Report};
 use super::swap::{Copying, State, Swap};
-use super::verdict::Verdict;
+use super::verdict::{TestReport, Verdict};
 use super::watch::Watch;
 use super::words::{Percent, plural};
 
@@ -104,7 +104,8 @@ impl Swap {
     }
 
     fn drain(&mut self, now: Duration, side: Side) -> Vec<Command> {
-        let (drain, commands) = Drain::new(now, &self.plan, side);
+        let held = self.held[usize::from(side == Side::New)];
+        let (drain, commands) = Drain::new(now, &self.plan, side, held);
         self.state = State::Drain(drain);
         self.report.enter(self.at(now), Phase::Drain);
         commands
@@ -165,6 +166,51 @@ fn ending(watch: &Watch, mode: Mode) -> (Outcome, String) {
     }
     match Verdict::undecided(verdict) {
         Some(why) => (Outcome::Undecided, why),
-        None => (Outcome::Kept, format!("nothing speaks against it: {seen}")),
+        None => (Outcome::Kept, kept_words(&verdict.tests(), &seen)),
+    }
+}
+
+/// A test whose share is plainly higher than accepted is told, though that was not enough.
+fn kept_words(tests: &[TestReport], seen: &str) -> String {
+    let above = tests.iter().filter(|test| test.not_judged.is_none());
+    let above = above.filter(|test| test.interval.0 > test.accepted);
+    let words: Vec<String> = above
+        .map(|TestReport { measure, n, bad, accepted, .. }| {
+            let (share, accepted) = (Percent(*bad as f64 / *n as f64), Percent(*accepted));
+            format!("{}: {share} bad, {accepted} accepted", measure.label())
+        })
+        .collect();
+    if words.is_empty() {
+        return format!("nothing speaks against it: {seen}");
+    }
+    format!("not enough speaks against it: {seen} ({})", words.join("; "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::deploy::Measure;
+
+    #[test]
+    fn what_speaks_against_a_version_that_stays_is_told() {
+        let slow = TestReport {
+            measure: Measure::Latency,
+            not_judged: None,
+            n: 1037,
+            bad: 94,
+            interval: (0.062, 0.127),
+            accepted: 0.05,
+            accepted_from: String::new(),
+            evidence: 16.0,
+            threshold: 1000.0,
+        };
+        let words = |test: &TestReport| kept_words(std::slice::from_ref(test), "1620 requests");
+        let expected =
+            "not enough speaks against it: 1620 requests (latency: 9.1% bad, 5% accepted)";
+        assert_eq!(words(&slow), expected);
+        let within = TestReport { interval: (0.04, 0.127), ..slow.clone() };
+        assert_eq!(words(&within), "nothing speaks against it: 1620 requests");
+        let not_judged = TestReport { not_judged: Some("no history".to_owned()), ..slow };
+        assert_eq!(words(&not_judged), "nothing speaks against it: 1620 requests");
     }
 }

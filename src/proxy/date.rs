@@ -21,7 +21,8 @@ impl Date {
     /// The date at `now`. `wall` is asked for the time of day if it may have changed.
     pub fn at(&mut self, now: Instant, wall: impl FnOnce() -> SystemTime) -> &[u8] {
         if self.until.is_none_or(|until| until <= now) {
-            let wall = wall();
+            // A clock that was never set may stand before what the format knows.
+            let wall = wall().max(UNIX_EPOCH);
             let passed = wall.duration_since(UNIX_EPOCH).map_or(0, |since| since.subsec_nanos());
             let left = Duration::from_secs(1) - Duration::from_nanos(u64::from(passed));
             self.text = httpdate::fmt_http_date(wall);

@@ -160,7 +160,10 @@ impl Failure {
                     | upstream::Error::Target(_)
                     | upstream::Error::RequestBody
             ),
-            Failure::ResponseTimeout | Failure::Handshake | Failure::Deadline => true,
+            Failure::ResponseTimeout
+            | Failure::UploadStalled
+            | Failure::Handshake
+            | Failure::Deadline => true,
             _ => false,
         }
     }
@@ -300,4 +303,19 @@ pub fn bare(status: StatusCode) -> Rc<[u8]> {
     )
     .into_bytes()
     .into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_backend_is_to_blame_for_what_it_did_not_do_in_time() {
+        for failure in [Failure::ResponseTimeout, Failure::UploadStalled, Failure::Deadline] {
+            assert!(failure.blames_backend(), "{failure}");
+        }
+        for failure in [Failure::NoRoute, Failure::QueueTimeout, Failure::NoBackend] {
+            assert!(!failure.blames_backend(), "{failure}");
+        }
+    }
 }

@@ -153,9 +153,7 @@ async fn attempt(
     let began = worker.now();
     let lane = worker.upstreams.lane(picked.slot.backend(), &pool.upstream);
     let place = Place::take(worker, &lane, outgoing.upload.as_ref(), began);
-    if record.attempts == 1 {
-        outgoing.pair = shadow::copy(worker, pool, &picked, outgoing);
-    }
+    shadow::copy(worker, pool, &picked, outgoing, record.attempts);
     if outgoing.wish.is_some() {
         // Boxed, since every other request would have room for it.
         return Box::pin(switch(pool, outgoing, picked, (&lane, place), began, record)).await;
@@ -171,7 +169,7 @@ async fn attempt(
     let worker = Rc::clone(&record.connection.worker);
     // Nobody sends them again.
     worker.upstreams.spare.keep(std::mem::take(&mut outgoing.head.headers));
-    let answer = answer(status);
+    let answer = body::Answer::of(status);
     let (slot, lease) = (picked.slot, Some(lease));
     let hold = Hold { slot, lease, gauge: None, picked: began, answer, worker };
     Ok(Answer::Backend(relay(pool, outgoing, hold, &picked.choice, response, record)))
@@ -266,7 +264,7 @@ async fn switch(
         lease: None,
         gauge: Some(asked.gauge),
         picked: began,
-        answer: answer(status),
+        answer: body::Answer::of(status),
         worker: Rc::clone(&worker),
         slot: picked.slot,
     };
@@ -310,10 +308,6 @@ fn count_answer(
     cells.head.observe(age);
     let head = Head { at: worker.uptime_at(now), age, status: status.as_u16() };
     backend.note_head(worker.id, head, place.marks());
-}
-
-fn answer(status: StatusCode) -> body::Answer {
-    body::Answer { status: status.as_u16(), grpc_failed: false }
 }
 
 /// Turns a backend's response into the client's.

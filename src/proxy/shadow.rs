@@ -21,7 +21,7 @@ use super::headers::survey::Survey;
 use super::outgoing::Outgoing;
 use super::worker::Worker;
 use crate::state::pool::PickWish;
-use crate::state::shadow::{Answered, Copying, ShadowCells, ShadowRun};
+use crate::state::shadow::{Answered, Copying, Shadow, ShadowCells, ShadowRun};
 use crate::state::{NotPicked, Picked, Pool, Slot};
 use crate::upstream::{Error, Failed, Lease, RequestHead};
 
@@ -55,15 +55,30 @@ enum Copied {
     Unasked,
 }
 
-/// Sends a copy of a request that is about to be sent, if it was drawn and is one that may be copied,
-/// and there is room.
+/// Sends a copy of a request that is about to be sent in the attempt of this number, if it was drawn
+/// and is one that may be copied, and there is room. Later attempts are not copied, nor compared with
+/// anything but the copy of the first.
 pub fn copy(
     worker: &Rc<Worker>,
     pool: &Arc<Pool>,
     picked: &Picked,
+    outgoing: &mut Outgoing,
+    attempt: u32,
+) {
+    if let Some(shadow) = &picked.shadow
+        && attempt == 1
+        && may_be_copied(outgoing)
+    {
+        outgoing.pair = send(worker, pool, shadow, outgoing);
+    }
+}
+
+fn send(
+    worker: &Rc<Worker>,
+    pool: &Arc<Pool>,
+    shadow: &Shadow,
     outgoing: &Outgoing,
 ) -> Option<Rc<Pair>> {
-    let shadow = picked.shadow.as_ref().filter(|_| may_be_copied(outgoing))?;
     let Some(place) = shadow.run.begin() else {
         pool.state.cells.cell(worker.id).shadow.skipped();
         return None;

@@ -15,7 +15,8 @@ use slab::Slab;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-const TICK: Duration = Duration::from_millis(10);
+const TICK: Duration = Duration::from_millis(TICK_MILLIS);
+const TICK_MILLIS: u64 = 10;
 /// Deadlines beyond the last slot are put there and looked at again when it comes by.
 const SLOTS: u64 = 1024;
 /// The largest slot whose allocation is kept when it has been emptied. Many idle connections wander
@@ -89,9 +90,8 @@ impl Wheel {
             match next {
                 None => self.earlier.notified().await,
                 Some(tick) => {
-                    let due = self.origin + TICK * u32::try_from(tick).unwrap_or(u32::MAX);
                     tokio::select! {
-                        () = tokio::time::sleep_until(due) => self.turn(Instant::now()),
+                        () = tokio::time::sleep_until(self.due(tick)) => self.turn(Instant::now()),
                         () = self.earlier.notified() => {}
                     }
                 }
@@ -99,10 +99,15 @@ impl Wheel {
         }
     }
 
+    /// When a tick comes.
+    fn due(&self, tick: u64) -> Instant {
+        self.origin + Duration::from_millis(tick * TICK_MILLIS)
+    }
+
     /// The first tick at which `instant` has passed.
     fn tick_after(&self, instant: Instant) -> u64 {
-        let millis = instant.saturating_duration_since(self.origin).as_micros();
-        u64::try_from(millis.div_ceil(TICK.as_micros())).unwrap_or(u64::MAX)
+        let micros = instant.saturating_duration_since(self.origin).as_micros();
+        u64::try_from(micros.div_ceil(TICK.as_micros())).unwrap_or(u64::MAX)
     }
 
     /// Lets a timer, by its [key](Timer::key), expire now, whatever its deadline.
@@ -441,6 +446,14 @@ mod tests {
             other.arm(Instant::now() + Duration::from_millis(200));
             expired(&other).await;
             assert_eq!(wheel.inner.borrow().entries.len(), 1);
+        });
+    }
+
+    #[test]
+    fn a_tick_comes_in_its_time_after_years_too() {
+        turning(async |wheel| {
+            let years = wheel.origin + Duration::from_secs(3 * 365 * 86_400);
+            assert_eq!(wheel.due(wheel.tick_after(years)), years);
         });
     }
 

@@ -5,6 +5,7 @@
 //! is its [`UsableSet`], rebuilt on a transition (rare) and read by every pick.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -185,9 +186,14 @@ impl PoolState {
         }
     }
 
-    /// Puts another split in force. Who waits for a version that serves no more waits for another from
-    /// now on, which may have room.
+    /// Puts another split in force. What was cut when its version was let go is none of its new
+    /// requests' business. Who waits for a version that serves no more waits for another from now on,
+    /// which may have room.
     pub fn set_split(&self, split: Split) {
+        for share in split.shares.iter().filter(|share| share.share > 0.0) {
+            let members = share.version.members.iter();
+            members.for_each(|member| member.backend.cut.store(false, Ordering::Relaxed));
+        }
         self.split.store(Arc::new(split));
         self.line.hand_over();
     }
@@ -260,5 +266,44 @@ impl Pool {
         let mut picked = version.pick(&PickWish { bound_to, hash, tried }, rng)?;
         picked.shadow = split.shadow.as_ref().and_then(|shadow| shadow.draw(rng));
         Ok(picked)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::balance::AllDown;
+    use crate::health::{FlapSettings, Health, Settings};
+    use crate::state::{Address, Backend};
+
+    fn version(name: &str, port: u16) -> Arc<Version> {
+        let settings = Settings {
+            rise: 1,
+            fall: 1,
+            base_ejection: Duration::ZERO,
+            max_ejection: Duration::ZERO,
+            flaps: FlapSettings::default(),
+        };
+        let health = Health::new(settings, Duration::ZERO);
+        let address = Address::Ip(([127, 0, 0, 1], port).into());
+        let backend = Arc::new(Backend::new("app".into(), address, health, 1));
+        let members = vec![Member { backend, weight: 1, backup: false }];
+        let rules =
+            PickRules { policy: Policy::RoundRobin, panic_threshold: 0.0, all_down: AllDown::Try };
+        Arc::new(Version::new(name.into(), members, rules, None))
+    }
+
+    #[test]
+    fn who_gets_a_share_again_is_not_cut_any_more() {
+        let versions = [version("blue", 1), version("green", 2)];
+        let split = Split::all_to(Arc::clone(&versions[1])).carried(&versions, "green");
+        let pool = PoolState::new(Arc::default(), split.clone(), 1, Duration::ZERO);
+        let is_cut = |at: usize| versions[at].members[0].backend.cut.load(Ordering::Relaxed);
+        versions[0].members[0].backend.cut.store(true, Ordering::Relaxed);
+        pool.set_split(split);
+        assert!(is_cut(0), "it has no share");
+        // As a reload does to a pool that has no versions any more.
+        pool.set_split(Split::all_to(Arc::clone(&versions[0])));
+        assert!(!is_cut(0));
     }
 }

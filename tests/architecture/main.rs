@@ -48,7 +48,7 @@ const IMPURE: &[&[&str]] = &[
     &["std", "thread"],
 ];
 
-const MAX_FILE_LINES: usize = 450;
+const MAX_FILE_LINES: usize = 400;
 const MAX_FUNCTION_LINES: usize = 60;
 
 #[test]

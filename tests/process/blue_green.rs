@@ -1,10 +1,17 @@
 //! The script of `config/examples/blue-green`, with real processes.
 
+use std::fs::{self, Permissions};
 use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process_group};
+use serde_json::Value;
 
 use crate::program::Program;
+use crate::support::{eventually, in_time};
 
 const EXAMPLE: &str = "config/examples/blue-green";
 
@@ -23,6 +30,11 @@ struct Deploys {
 impl Deploys {
     /// The example's configuration, on other ports and with shorter times.
     async fn new() -> Self {
+        Deploys::watching("1s").await
+    }
+
+    /// The same with this time for the watch.
+    async fn watching(time: &str) -> Self {
         let ports = [(); 4].map(|()| free_port());
         let text = std::fs::read_to_string(Path::new(EXAMPLE).join("tidegate.toml")).unwrap();
         // The listener is the kit's.
@@ -32,7 +44,7 @@ impl Deploys {
             text = text.replace(&format!(":{from}"), &format!(":{to}"));
         }
         for (from, to) in [
-            ("watch = \"60s\"", "watch = \"1s\""),
+            ("watch = \"60s\"", &*format!("watch = \"{time}\"")),
             ("gate_timeout = \"60s\"", "gate_timeout = \"10s\""),
             ("interval = \"1s\"", "interval = \"100ms\""),
         ] {
@@ -52,20 +64,36 @@ impl Deploys {
         self.folder.path().join("run")
     }
 
-    /// `deploy` with this app.
-    fn deploy(&self, command: &str, arguments: &[&str]) -> Output {
+    /// `deploy` with this app as plain processes.
+    fn command(&self, app: &str, arguments: &[&str]) -> Command {
+        let mut command = self.command_for("process", arguments);
+        command.env("COMMAND", app).env("RUN_DIR", self.run_dir());
+        command
+    }
+
+    /// `deploy` with backends that are run by this.
+    fn command_for(&self, backends: &str, arguments: &[&str]) -> Command {
         let [blue_1, blue_2, green_1, green_2] = self.ports;
-        Command::new(Path::new(EXAMPLE).join("deploy"))
+        let mut command = Command::new(Path::new(EXAMPLE).join("deploy"));
+        command
             .args(arguments)
             .env("TIDEGATE", env!("CARGO_BIN_EXE_tidegate"))
             .env("TIDEGATE_ADMIN", self.admin())
-            .env("BACKENDS", "process")
-            .env("COMMAND", command)
-            .env("RUN_DIR", self.run_dir())
+            .env("BACKENDS", backends)
             .env("BLUE", format!("{blue_1} {blue_2}"))
-            .env("GREEN", format!("{green_1} {green_2}"))
-            .output()
-            .unwrap()
+            .env("GREEN", format!("{green_1} {green_2}"));
+        command
+    }
+
+    fn deploy(&self, app: &str, arguments: &[&str]) -> Output {
+        self.command(app, arguments).output().unwrap()
+    }
+
+    /// What the status says of the pool.
+    async fn status(&self) -> Value {
+        let status = self.program.admin("/api/status").await.unwrap();
+        let status: Value = serde_json::from_slice(&status.body).unwrap();
+        status["pools"]["app"].clone()
     }
 
     /// The ports of which a process is known to the script.
@@ -104,4 +132,69 @@ async fn a_deploy_lets_the_other_colour_serve_and_stops_the_first() {
     let bad = deploys.deploy("false", &[]);
     assert_eq!(bad.status.code(), Some(4), "{bad:?}");
     assert_eq!(deploys.running(), [green_1, green_2], "green serves on, and blue is stopped");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deploy_that_is_interrupted_goes_back_and_stops_what_it_started() {
+    let deploys = Deploys::watching("1h").await;
+    let [blue_1, blue_2, ..] = deploys.ports;
+    assert_eq!(deploys.deploy(GOOD, &["first"]).status.code(), Some(0));
+    // As on a terminal: Ctrl-C reaches all that runs in its foreground.
+    let mut deploy = deploys.command(GOOD, &[]);
+    let deploy = deploy.process_group(0).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let deploy = deploy.spawn().unwrap();
+    let in_watch = async || deploys.status().await["swaps"]["running"]["phase"] == "watch";
+    eventually("in the watch", in_watch).await;
+    let group = Pid::from_raw(i32::try_from(deploy.id()).unwrap()).unwrap();
+    kill_process_group(group, Signal::INT).unwrap();
+    let ended = tokio::task::spawn_blocking(move || deploy.wait_with_output().unwrap());
+    let output = in_time("the end of the script", ended).await.unwrap();
+    assert_eq!(output.status.code(), Some(130), "{output:?}");
+    assert_eq!(deploys.status().await["active"], "blue");
+    assert_eq!(deploys.running(), [blue_1, blue_2]);
+}
+
+/// Stands for systemd: runs an app for `app@PORT.service`, and writes down what it was asked.
+const SYSTEMCTL: &str = r#"#!/bin/sh
+echo "$@" >>"$UNITS/asked"
+port=${2#app@}
+port=${port%.service}
+case $1 in
+    start)
+        python3 -m http.server --bind 127.0.0.1 "$port" >/dev/null 2>&1 </dev/null &
+        echo $! >"$UNITS/$port.pid"
+        ;;
+    stop)
+        [ ! -f "$UNITS/$port.pid" ] || kill -KILL "$(cat "$UNITS/$port.pid")"
+        rm -f "$UNITS/$port.pid"
+        ;;
+esac
+"#;
+
+#[tokio::test]
+async fn with_systemd_each_backend_is_a_unit_by_its_port() {
+    let deploys = Deploys::new().await;
+    let units = deploys.run_dir();
+    fs::create_dir(&units).unwrap();
+    let systemctl = units.join("systemctl");
+    fs::write(&systemctl, SYSTEMCTL).unwrap();
+    fs::set_permissions(&systemctl, Permissions::from_mode(0o755)).unwrap();
+    let path = format!("{}:{}", units.display(), std::env::var("PATH").unwrap());
+    let deploy = |arguments: &[&str]| {
+        let mut command = deploys.command_for("systemd", arguments);
+        command.env("PATH", &path).env("UNITS", &units).output().unwrap()
+    };
+    let first = deploy(&["first"]);
+    assert_eq!(first.status.code(), Some(0), "{first:?}");
+    let second = deploy(&[]);
+    assert_eq!(second.status.code(), Some(5), "{second:?}");
+
+    let [blue_1, blue_2, green_1, green_2] =
+        deploys.ports.map(|port| format!("app@{port}.service\n"));
+    let asked = fs::read_to_string(units.join("asked")).unwrap();
+    let expected = format!(
+        "start {blue_1}start {blue_2}stop {green_1}stop {green_2}\
+         start {green_1}start {green_2}stop {blue_1}stop {blue_2}"
+    );
+    assert_eq!(asked, expected);
 }

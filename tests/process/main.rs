@@ -14,6 +14,8 @@ mod by_hand;
 mod limits;
 #[allow(dead_code, reason = "the floods use it too")]
 mod program;
+mod shop;
 mod signals;
 mod swap_command;
 mod swaps;
+mod which_version_serves;

@@ -3,70 +3,17 @@
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::program::{Program, run};
-use crate::support::backend::Backend;
+use crate::program::Program;
+use crate::shop::{KEPT, LONG, Shop, command, in_phase, report, serving, share, swaps};
+use crate::support::backend::{Backend, Reply, Step};
+use crate::support::eventually;
 use crate::support::wire::Wire;
-use crate::support::{eventually, in_time};
-
-const KEPT: &str = "state_dir = \"state\"";
-
-/// Two versions of one backend each; green is not well where it is to wait at its gate.
-struct Shop {
-    blue: Backend,
-    green: Backend,
-}
-
-impl Shop {
-    async fn open() -> Shop {
-        Shop { blue: Backend::named("blue").await, green: Backend::named("green").await }
-    }
-
-    fn config(&self, active: &str) -> String {
-        let (blue, green) = (self.blue.address, self.green.address);
-        format!(
-            "[[routes]]\npool = \"shop\"\n[pools.shop]\nactive = \"{active}\"\n\
-             versions.blue.backends = [\"{blue}\"]\nversions.green.backends = [\"{green}\"]\n\
-             [pools.shop.health]\npath = \"/health\"\ninterval = \"100ms\"\n\
-             [pools.shop.swap]\nwatch = \"10m\"\ndrain_timeout = \"1s\"\n"
-        )
-    }
-}
-
-/// Runs a command about the pool, beside the test.
-async fn command(program: &Program, arguments: &[&str]) -> Option<i32> {
-    let config = program.config_path();
-    let mut all: Vec<String> = arguments.iter().map(|&argument| argument.to_owned()).collect();
-    all.extend(["-c".to_owned(), config.to_str().unwrap().to_owned()]);
-    let running = tokio::task::spawn_blocking(move || {
-        run(&all.iter().map(String::as_str).collect::<Vec<_>>())
-    });
-    in_time("a command", running).await.unwrap().status.code()
-}
-
-async fn swaps(program: &Program) -> Value {
-    let status: Value =
-        serde_json::from_slice(&program.admin("/api/status").await.unwrap().body).unwrap();
-    status["pools"]["shop"]["swaps"].clone()
-}
-
-async fn report(program: &Program, id: u64) -> Value {
-    let path = format!("/api/reports/{id}");
-    serde_json::from_slice(&program.admin(&path).await.unwrap().body).unwrap()
-}
-
-async fn in_phase(program: &Program, phase: &str) {
-    eventually(phase, async || swaps(program).await["running"]["phase"] == phase).await;
-}
-
-async fn serving(program: &Program) -> String {
-    Wire::connect(program.http().await).await.get("/").await.text()
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_at_the_gate_it_comes_back_on_the_old_version_and_at_the_gate() {
     let shop = Shop::open().await;
     shop.green.kill();
-    let mut program = Program::start(KEPT, &shop.config("blue")).await;
+    let mut program = Program::start(KEPT, &shop.config("blue", LONG)).await;
     assert_eq!(command(&program, &["swap", "shop", "green", "--no-wait"]).await, Some(0));
     in_phase(&program, "gate").await;
     program.kill();
@@ -81,8 +28,7 @@ async fn killed_at_the_gate_it_comes_back_on_the_old_version_and_at_the_gate() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_while_requests_are_copied_it_comes_back_on_the_old_version_and_copies_anew() {
     let shop = Shop::open().await;
-    let config = shop.config("blue");
-    let config = format!("{config}shadow = {{ share = \"100%\", lasts = \"10m\" }}\n");
+    let config = shop.config("blue", "shadow = { share = \"100%\", lasts = \"10m\" }");
     let mut program = Program::start(KEPT, &config).await;
     assert_eq!(command(&program, &["swap", "shop", "green", "--no-wait"]).await, Some(0));
     let compared = async |program: &Program, count: u64| {
@@ -102,7 +48,7 @@ async fn killed_while_requests_are_copied_it_comes_back_on_the_old_version_and_c
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_in_the_watch_it_comes_back_on_the_new_version_and_watches_on() {
     let shop = Shop::open().await;
-    let mut program = Program::start(KEPT, &shop.config("blue")).await;
+    let mut program = Program::start(KEPT, &shop.config("blue", LONG)).await;
     assert_eq!(command(&program, &["swap", "shop", "green", "--no-wait"]).await, Some(0));
     in_phase(&program, "watch").await;
     program.kill();
@@ -114,10 +60,51 @@ async fn killed_in_the_watch_it_comes_back_on_the_new_version_and_watches_on() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_in_the_ramp_it_comes_back_with_the_share_that_it_had() {
+    let shop = Shop::open().await;
+    let keys = format!("{LONG}\nramp = [\"30%\"]\nramp_step = \"10m\"");
+    let mut program = Program::start(KEPT, &shop.config("blue", &keys)).await;
+    assert_eq!(command(&program, &["swap", "shop", "green", "--no-wait"]).await, Some(0));
+    in_phase(&program, "ramp").await;
+    program.kill();
+    program.start_again().await;
+    assert_eq!(swaps(&program).await["running"]["phase"], "ramp");
+    assert_eq!(share(&program, "green").await, 0.3);
+    let gate = report(&program, 1).await["gate"].to_string();
+    assert!(gate.contains(&shop.green.address.to_string()), "it is told as before: {gate}");
+    assert_eq!(command(&program, &["rollback", "shop"]).await, Some(0));
+    assert_eq!(share(&program, "green").await, 0.0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_in_the_drain_it_comes_back_on_the_new_version_and_the_swap_is_over() {
+    let blue = Backend::start(|request| match request.request_line().1 {
+        "/never" => Reply::raw("").then(Step::Hold),
+        _ => Reply::ok("blue"),
+    })
+    .await;
+    let shop = Shop { blue, ..Shop::open().await };
+    let keys = "watch = \"100ms\"\ndrain_timeout = \"10m\"";
+    let mut program = Program::start(KEPT, &shop.config("blue", keys)).await;
+    let mut never = Wire::connect(program.http().await).await;
+    never.send("GET /never HTTP/1.1\r\nHost: test\r\n\r\n").await;
+    eventually("it is there", async || shop.blue.requests().len() == 1).await;
+    assert_eq!(command(&program, &["swap", "shop", "green", "--no-wait"]).await, Some(0));
+    in_phase(&program, "drain").await;
+    program.kill();
+    program.start_again().await;
+    assert_eq!(serving(&program).await, "green");
+    eventually("it is over", async || swaps(&program).await["running"].is_null()).await;
+    let report = report(&program, 1).await;
+    assert_eq!((&report["outcome"], &report["phase"]), (&"undecided".into(), &"done".into()));
+    assert_eq!(report["drained"]["left"]["requests"], 0, "{}", report["text"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_version_that_was_rolled_back_is_not_tried_again_by_an_unchanged_file() {
     let shop = Shop::open().await;
-    let mut program = Program::start(KEPT, &shop.config("blue")).await;
-    program.configure(KEPT, &shop.config("green"));
+    let mut program = Program::start(KEPT, &shop.config("blue", LONG)).await;
+    program.configure(KEPT, &shop.config("green", LONG));
     assert_eq!(command(&program, &["reload"]).await, Some(0));
     in_phase(&program, "watch").await;
     assert_eq!(command(&program, &["rollback", "shop"]).await, Some(0));
@@ -132,11 +119,11 @@ async fn a_version_that_was_rolled_back_is_not_tried_again_by_an_unchanged_file(
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_file_that_changed_meanwhile_wins_and_the_swap_is_given_up() {
     let shop = Shop::open().await;
-    let mut program = Program::start(KEPT, &shop.config("blue")).await;
+    let mut program = Program::start(KEPT, &shop.config("blue", LONG)).await;
     assert_eq!(command(&program, &["swap", "shop", "green", "--no-wait"]).await, Some(0));
     in_phase(&program, "watch").await;
     program.kill();
-    let without_blue = shop.config("green").replace("versions.blue", "versions.red");
+    let without_blue = shop.config("green", LONG).replace("versions.blue", "versions.red");
     program.configure(KEPT, &without_blue);
     program.start_again().await;
     assert_eq!(serving(&program).await, "green");
@@ -148,11 +135,13 @@ async fn a_file_that_changed_meanwhile_wins_and_the_swap_is_given_up() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_damaged_file_is_set_aside_and_no_reason_not_to_start() {
     let shop = Shop::open().await;
-    let mut program = Program::start(KEPT, &shop.config("blue")).await;
+    let mut program = Program::start(KEPT, &shop.config("blue", LONG)).await;
     program.kill();
     let file = program.config_path().with_file_name("state/swaps.json");
     std::fs::write(&file, "{\"format\": 1, \"na").unwrap();
     program.start_again().await;
     assert_eq!(serving(&program).await, "blue");
     assert!(file.with_file_name("swaps.json.damaged").exists());
+    let words = "blue serves, as the file says; what served before is not known";
+    assert!(program.log().contains(words), "{}", program.log());
 }

@@ -13,7 +13,7 @@ use crate::support::proxy::Proxy;
 use crate::support::{eventually, in_time};
 
 /// A pool `shop` of a blue and a green version, blue active, with these keys of its swap.
-fn shop(active: &str, blue: &[&Backend], green: &[&Backend], swap: &str) -> String {
+pub fn shop(active: &str, blue: &[&Backend], green: &[&Backend], swap: &str) -> String {
     let list = |backends: &[&Backend]| {
         let all: Vec<String> = backends.iter().map(|b| format!("\"{}\"", b.address)).collect();
         all.join(", ")
@@ -29,38 +29,38 @@ fn shop(active: &str, blue: &[&Backend], green: &[&Backend], swap: &str) -> Stri
 }
 
 /// A watch that is soon over.
-const SHORT: &str = "watch = \"500ms\"\ndrain_timeout = \"1s\"";
+pub const SHORT: &str = "watch = \"500ms\"\ndrain_timeout = \"1s\"";
 /// A watch that only a verdict ends.
-const LONG: &str = "watch = \"10m\"\ndrain_timeout = \"1s\"";
+pub const LONG: &str = "watch = \"10m\"\ndrain_timeout = \"1s\"";
 
 fn by_hand() -> SwapOptions {
     SwapOptions { replace: false, asked_by: "a test".to_owned() }
 }
 
-async fn swap(proxy: &Proxy, version: &str) -> Result<SwapId, SwapRefused> {
+pub async fn swap(proxy: &Proxy, version: &str) -> Result<SwapId, SwapRefused> {
     let handle = proxy.running().handle();
     in_time("asking for a swap", handle.swap("shop", version, by_hand())).await
 }
 
-fn report(proxy: &Proxy, id: SwapId) -> Value {
+pub fn report(proxy: &Proxy, id: SwapId) -> Value {
     proxy.running().handle().report(id).unwrap().json(|_| String::new())
 }
 
 /// Waits until a swap is over, and gives its report.
-async fn over(proxy: &Proxy, id: SwapId) -> Value {
+pub async fn over(proxy: &Proxy, id: SwapId) -> Value {
     eventually("over", async || report(proxy, id)["phase"] == "done").await;
     report(proxy, id)
 }
 
-async fn in_phase(proxy: &Proxy, id: SwapId, phase: &str) {
+pub async fn in_phase(proxy: &Proxy, id: SwapId, phase: &str) {
     eventually(phase, async || report(proxy, id)["phase"] == phase).await;
 }
 
-fn status(proxy: &Proxy) -> Value {
+pub fn status(proxy: &Proxy) -> Value {
     serde_json::to_value(proxy.running().handle().status()).unwrap()["pools"]["shop"].clone()
 }
 
-async fn who_answers(proxy: &Proxy) -> String {
+pub async fn who_answers(proxy: &Proxy) -> String {
     proxy.connect().await.get("/").await.text()
 }
 
@@ -313,6 +313,72 @@ async fn a_reload_without_the_new_version_brings_the_old_one_back() {
     proxy.reload(&without).await.unwrap();
     assert_eq!(who_answers(&proxy).await, "blue");
     assert_eq!(over(&proxy, id).await["outcome"], "cancelled");
+}
+
+#[tokio::test]
+async fn a_reload_that_takes_out_the_serving_version_says_so_first() {
+    let (blue, green) = (Backend::named("blue").await, Backend::named("green").await);
+    let keys = "watch = \"100ms\"\ndrain_timeout = \"10m\"";
+    let proxy = Proxy::start(&shop("blue", &[&blue], &[&green], keys)).await;
+    let id = swap(&proxy, "green").await.unwrap();
+    over(&proxy, id).await;
+    let without = shop("blue", &[&blue], &[&green], keys).replace("versions.green", "versions.red");
+    let answer = proxy.reload(&without).await.unwrap();
+    let words = "pool shop: green served and is not in the file any more: blue serves, without a \
+                 gate and a watch";
+    assert_eq!(answer.changes[0], words);
+    assert_eq!(who_answers(&proxy).await, "blue");
+}
+
+#[tokio::test]
+async fn the_serving_version_may_leave_while_the_one_before_is_drained() {
+    let blue = Backend::start(|request| match request.request_line().1 {
+        "/never" => Reply::raw("").then(Step::Hold),
+        _ => Reply::ok("blue"),
+    })
+    .await;
+    let green = Backend::named("green").await;
+    let keys = "watch = \"100ms\"\ndrain_timeout = \"10m\"";
+    let proxy = Proxy::start(&shop("blue", &[&blue], &[&green], keys)).await;
+    let mut never = proxy.connect().await;
+    never.send("GET /never HTTP/1.1\r\nHost: test\r\n\r\n").await;
+    eventually("it is there", async || proxy.in_flight(&blue) == 1).await;
+    let id = swap(&proxy, "green").await.unwrap();
+    in_phase(&proxy, id, "drain").await;
+    let without = shop("blue", &[&blue], &[&green], keys).replace("versions.green", "versions.red");
+    let answer = proxy.reload(&without).await.unwrap();
+    assert!(answer.changes[0].contains("green served"), "{:?}", answer.changes);
+    assert_eq!(who_answers(&proxy).await, "blue");
+    assert_eq!(over(&proxy, id).await["exit_code"], 6);
+    assert_eq!(status(&proxy)["swaps"]["serving"], "blue");
+}
+
+#[tokio::test]
+async fn a_reload_says_what_a_swap_that_runs_makes_of_it() {
+    let (blue, green) = (Backend::named("blue").await, Backend::named("green").await);
+    let proxy = Proxy::start(&shop("blue", &[&blue], &[&green], LONG)).await;
+    let id = swap(&proxy, "green").await.unwrap();
+    in_phase(&proxy, id, "watch").await;
+    let changed = LONG.replace("10m", "9m");
+    let answer = proxy.reload(&shop("blue", &[&blue], &[&green], &changed)).await.unwrap();
+    let words = "pool shop: swap 1: [swap] changed; this one goes on as it began";
+    assert!(answer.changes.iter().any(|told| told == words), "{:?}", answer.changes);
+    let answer = proxy.reload(&shop("green", &[&blue], &[&green], &changed)).await.unwrap();
+    let words = "pool shop: swap 1 is on its way there";
+    assert!(answer.changes.iter().any(|told| told == words), "{:?}", answer.changes);
+    assert!(answer.swaps.is_empty());
+}
+
+#[tokio::test]
+async fn a_file_that_wants_what_serves_already_begins_nothing() {
+    let (blue, green) = (Backend::named("blue").await, Backend::named("green").await);
+    let proxy = Proxy::start(&shop("blue", &[&blue], &[&green], SHORT)).await;
+    let id = swap(&proxy, "green").await.unwrap();
+    over(&proxy, id).await;
+    let answer = proxy.reload(&shop("green", &[&blue], &[&green], SHORT)).await.unwrap();
+    assert!(answer.swaps.is_empty() && answer.overrides.is_empty());
+    let words = "pool shop: green serves already";
+    assert!(answer.changes.iter().any(|told| told == words), "{:?}", answer.changes);
 }
 
 #[tokio::test]

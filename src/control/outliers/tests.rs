@@ -36,8 +36,11 @@ impl Scene {
 
     /// Puts a configuration in force; everybody in it is healthy.
     fn load(&mut self, backends: &[u16], keys: &str) {
-        let text = text(backends, keys);
-        let parsed = crate::config::parse(&text, Path::new("test.toml"), &|_| None).unwrap();
+        self.load_text(&text(backends, keys));
+    }
+
+    fn load_text(&mut self, text: &str) {
+        let parsed = crate::config::parse(text, Path::new("test.toml"), &|_| None).unwrap();
         let context = Context {
             workers: 1,
             affinity_key: &Key::new(&[]),
@@ -93,6 +96,24 @@ fn nothing_is_kept_of_backends_without_traffic() {
     let mut scene = Scene::new("");
     scene.outliers.tick();
     assert_eq!(scene.watched(), [false, false, false]);
+}
+
+#[test]
+fn a_version_that_leaves_the_configuration_is_forgotten() {
+    let mut scene = Scene::new("");
+    let text = |versions: &str| {
+        text(&[1], "").replace("backends = [\"127.0.0.1:1\"]", "active = \"a\"") + versions
+    };
+    let version = |name: &str| {
+        format!("[pools.app.versions.{name}]\nbackends = [\"127.0.0.1:{}\"]\n", name.len())
+    };
+    scene.load_text(&text(&(version("a") + &version("bb"))));
+    assert_eq!(scene.outliers.sets.len(), 2, "and no more of the pool without versions");
+    scene.load_text(&text(&(version("a") + &version("ccc"))));
+    let known = scene.outliers.sets.keys().map(|(_, version)| version.to_string());
+    let mut known: Vec<String> = known.collect();
+    known.sort();
+    assert_eq!(known, ["a", "ccc"]);
 }
 
 #[test]

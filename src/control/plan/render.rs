@@ -18,6 +18,9 @@ impl ReloadPlan {
         if let Some(other) = &self.reload_reads {
             writeln!(f, "note: the running tidegate reads {other}, not this file")?;
         }
+        for words in &self.leaving {
+            writeln!(f, "{words}")?;
+        }
         if !self.changes_anything {
             writeln!(f, "it would change nothing")?;
         }

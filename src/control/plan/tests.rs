@@ -31,6 +31,19 @@ fn board(wanted: &str, serving: &str, running: Option<RunningSwap>) -> Board {
     board
 }
 
+fn in_watch() -> RunningSwap {
+    RunningSwap {
+        id: SwapId(4),
+        from: "blue".into(),
+        to: "green".into(),
+        asked_by: "a test".into(),
+        phase: "watch",
+        share: 1.0,
+        outcome: None,
+        words: "swap 4 is in its watch".into(),
+    }
+}
+
 fn of(active: &str, board: &Board) -> ReloadPlan {
     plan(&generation("blue"), &generation(active), board, SystemTime::UNIX_EPOCH)
 }
@@ -48,22 +61,39 @@ fn another_active_version_would_begin_a_swap() {
 fn what_serves_already_or_was_rolled_back_begins_none() {
     assert!(of("green", &board("blue", "green", None)).swaps.is_empty());
     assert!(of("green", &board("green", "blue", None)).swaps.is_empty());
+    assert!(of("green", &board("blue", "blue", Some(in_watch()))).swaps.is_empty(), "on its way");
 }
 
 #[test]
 fn a_swap_that_would_be_given_up_is_named() {
-    let running = RunningSwap {
-        id: SwapId(4),
-        from: "blue".into(),
-        to: "red".into(),
-        asked_by: "a test".into(),
-        phase: "watch",
-        share: 1.0,
-        outcome: None,
-        words: "swap 4 is in its watch".into(),
-    };
+    let running = RunningSwap { to: "red".into(), ..in_watch() };
     let plan = of("green", &board("blue", "blue", Some(running)));
     assert_eq!(plan.swaps[0].cancels.as_deref(), Some("swap 4 is in its watch"));
+}
+
+#[test]
+fn a_version_that_serves_and_leaves_is_told_first() {
+    let leaving = |text: &str, board: &Board| {
+        let mut new = generation("blue");
+        let shop = new.config.pools.get_mut("shop").unwrap();
+        shop.versions.retain(|name, _| text.contains(name));
+        plan(&generation("blue"), &new, board, SystemTime::UNIX_EPOCH)
+    };
+    let plan = leaving("blue", &board("blue", "green", None));
+    let words = "pool shop: green serves and is not in this file: blue would serve, without a gate \
+                 and a watch";
+    assert_eq!(plan.leaving, [words]);
+    assert_eq!(plan.render().lines().nth(1), Some(words));
+    assert!(leaving("blue green", &board("blue", "green", None)).leaving.is_empty());
+    assert!(leaving("blue", &board("blue", "blue", None)).leaving.is_empty(), "green is idle");
+    let swap = |share| RunningSwap { share, ..in_watch() };
+    let told = |text, share| leaving(text, &board("blue", "blue", Some(swap(share)))).leaving;
+    assert!(told("blue green", 1.0).is_empty());
+    let ends = ["pool shop: green is not in this file: swap 4 would end, blue would serve"];
+    assert_eq!(told("blue", 1.0), ends);
+    let stays = "pool shop: blue is not in this file: green would stay, without a way back";
+    assert_eq!(told("green", 1.0), [stays]);
+    assert!(told("green", 0.0)[0].starts_with("pool shop: blue serves and is not in this file"));
 }
 
 #[test]

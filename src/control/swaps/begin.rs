@@ -20,7 +20,9 @@ impl Swaps {
     /// Takes up what was kept of the last run, once the first configuration is in force: what served
     /// serves, and what ran goes on.
     pub(in crate::control) fn begin(&mut self, generation: &Generation) {
-        let (mut kept, reports) = kept::load(&self.store);
+        let (kept, reports) = kept::load(&self.store);
+        let is_lost = kept.is_err();
+        let mut kept = kept.unwrap_or_default();
         let after = reports.iter().map(|report| report.order.id + 1).max();
         self.next_id = kept.next_id.max(after.unwrap_or(1)).max(1);
         for report in reports {
@@ -28,9 +30,19 @@ impl Swaps {
         }
         for (name, config) in versioned(generation) {
             self.take_up(name, config, generation, kept.pools.remove(name));
+            if is_lost {
+                self.tell_loss(name, &config.active.value);
+            }
         }
         self.writer.write_later(self.kept());
         self.publish();
+    }
+
+    /// The file of the swaps was of no use.
+    fn tell_loss(&self, pool: &str, active: &str) {
+        let words = format!("{active} serves, as the file says; what served before is not known");
+        tracing::warn!(pool, "pool {pool}: {words}");
+        self.tools.shared.feed.tell(Happening::Note { pool: Some(pool.into()), words });
     }
 
     /// Takes up a pool with versions.
@@ -85,7 +97,7 @@ impl Swaps {
     fn resume(&mut self, guarded: &mut Guarded, kept: KeptSwap, overruled: bool) {
         let KeptSwap { kind, mut resume } = kept;
         let (name, now) = (Arc::clone(&guarded.pool.name), self.now());
-        let order = &mut resume.order;
+        let order = &mut resume.report.order;
         let is_there = |version: &String| guarded.version(version).is_some();
         let gone = [&order.from, &order.to].into_iter().find(|version| !is_there(version));
         let given_up = match gone {

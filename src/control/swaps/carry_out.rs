@@ -88,16 +88,16 @@ impl Guarded {
         }
     }
 
-    /// Gives `to` this share and `from` the rest.
+    /// Gives `to` this share and `from` the rest. If one of them has left the file meanwhile, what is
+    /// left has taken its share already.
     pub(super) fn split(&self, from: &str, to: &str, share: f64) {
-        let before: Arc<Split> = self.pool.state.split.load_full();
-        let split = before.between(from, to, share);
-        for share in split.shares.iter().filter(|share| share.share > 0.0) {
-            // What was cut when it was let go is none of its new requests' business.
-            let members = share.version.members.iter();
-            members.for_each(|member| member.backend.cut.store(false, Ordering::Relaxed));
+        let takes =
+            [(from, 1.0 - share), (to, share)].into_iter().filter(|(_, share)| *share > 0.0);
+        if takes.map(|(name, _)| self.version(name)).any(|version| version.is_none()) {
+            return;
         }
-        self.pool.state.set_split(split);
+        let before: Arc<Split> = self.pool.state.split.load_full();
+        self.pool.state.set_split(before.between(from, to, share));
     }
 
     fn check(&mut self, order: &Order, asked: (u32, Arc<str>, Check), tools: &Tools) {

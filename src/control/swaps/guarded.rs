@@ -182,7 +182,10 @@ impl Guarded {
             report: SwapId(kept.report),
             since: kept.since.as_secs_f64(),
         });
-        let running = self.running.as_ref().map(|Running { swap, .. }| {
+        // One that is finished is in the way of no other: whoever reads in its report that it is over
+        // may go by that.
+        let running = self.running.as_ref().filter(|running| !running.swap.is_finished());
+        let running = running.map(|Running { swap, .. }| {
             let order = swap.order();
             RunningSwap {
                 id: SwapId(order.id),

@@ -43,11 +43,16 @@ pub(super) struct KeptSwap {
     pub(super) resume: Resume,
 }
 
-/// What was kept of the last run.
-pub(super) fn load(store: &Store) -> (KeptSwaps, Vec<Report>) {
-    let swaps = store.load::<KeptSwaps>(SWAPS).map(|kept| kept.document);
+/// What was kept of the last run. `Err`: there was something about the swaps, and it is of no use.
+pub(super) fn load(store: &Store) -> (Result<KeptSwaps, ()>, Vec<Report>) {
+    let was_there = store.has(SWAPS);
+    let swaps = match store.load::<KeptSwaps>(SWAPS) {
+        Some(kept) => Ok(kept.document),
+        None if was_there => Err(()),
+        None => Ok(KeptSwaps::default()),
+    };
     let reports = store.load::<Vec<Report>>(REPORTS).map(|kept| kept.document);
-    (swaps.unwrap_or_default(), reports.unwrap_or_default())
+    (swaps, reports.unwrap_or_default())
 }
 
 /// Writes one document after another.

@@ -209,12 +209,13 @@ impl Swaps {
         for (name, guarded) in &self.pools {
             let overridden = guarded.standing.override_.is_some();
             guarded.pool.state.swaps.set_overridden(overridden);
-            if let Some(running) = &guarded.running {
-                board.put_report(running.swap.report());
-            }
             pools.insert(Arc::clone(name), guarded.status(now));
         }
+        // First of all: whoever reads in a report that a swap is over finds none that runs.
         board.set_pools(pools);
+        for running in self.pools.values().filter_map(|guarded| guarded.running.as_ref()) {
+            board.put_report(running.swap.report());
+        }
     }
 
     fn kept(&self) -> KeptSwaps {

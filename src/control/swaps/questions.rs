@@ -128,7 +128,8 @@ impl ToldBy {
                     .map_err(|error| format!("its answer is no JSON: {error}"))?;
                 let found = path.iter().try_fold(&body, |value, name| value.get(name));
                 match found {
-                    Some(Value::String(text)) => Ok(text.clone()),
+                    // It is told to people, in reports and on terminals.
+                    Some(Value::String(text)) if is_word(text) => Ok(text.clone()),
                     Some(value @ (Value::Number(_) | Value::Bool(_))) => Ok(value.to_string()),
                     Some(_) => Err(format!("`{}` in its answer is no plain value", shown())),
                     None => Err(format!("its answer has no `{}`", shown())),
@@ -137,6 +138,14 @@ impl ToldBy {
         }
     }
 }
+
+/// Whether it can be shown on a line.
+fn is_word(text: &str) -> bool {
+    text.len() <= LONGEST_VERSION && !text.contains(char::is_control)
+}
+
+/// In bytes.
+const LONGEST_VERSION: usize = 256;
 
 /// For the requests that ask for a version, and those that warm up.
 pub const TIMEOUT: Duration = Duration::from_secs(5);
@@ -169,6 +178,8 @@ mod tests {
         assert_eq!(json("build.version", body), Ok("1.2".to_owned()));
         assert_eq!(json("build.number", body), Ok("7".to_owned()));
         assert!(json("build.of", body).unwrap_err().contains("no plain value"));
+        let escape = "{\"a\": \"\\u001b[2J\"}";
+        assert!(json("a", escape).unwrap_err().contains("no plain value"), "for a terminal");
         assert!(json("build.none", body).unwrap_err().contains("has no `build.none`"));
         assert!(json("a", "<html>").unwrap_err().contains("no JSON"));
     }

@@ -19,6 +19,8 @@ use crate::state::Happening;
 pub(in crate::control) struct Followed {
     /// Swaps that it started.
     pub(in crate::control) started: Vec<StartedSwap>,
+    /// Versions that served and have left the file, in words.
+    pub(in crate::control) lost: Vec<String>,
     /// What became of swaps that ran, in words.
     pub(in crate::control) changes: Vec<String>,
     /// Pools where another version serves than the file wants, in words.
@@ -76,19 +78,15 @@ impl Swaps {
             let told = self.notes_of(name).into_iter().skip(notes.len());
             followed.changes.extend(told.map(|words| format!("pool {name}: {words}")));
         }
-        let Some(guarded) = self.pools.get_mut(name) else { return };
-        if guarded.running.is_none() && guarded.version(&guarded.standing.serving).is_none() {
-            let served = &guarded.standing.serving;
-            let words = format!(
-                "{served} served and is not in the file any more: {active} serves, without a gate and a watch"
-            );
-            tracing::warn!(pool = &**name, "{words}");
-            self.tools.shared.feed.tell(Happening::Note { pool: Some(name.clone()), words });
-            guarded.standing = Standing::new(active);
-            guarded.split(active, active, 1.0);
-            return;
+        if self.has_lost_what_serves(name) {
+            return self.replace_what_served(name, active, followed).await;
         }
+        let Some(guarded) = self.pools.get_mut(name) else { return };
+        let is_news = guarded.standing.wanted != *active;
         match guarded.standing.reloaded(name, active) {
+            Wish::Nothing if is_news => {
+                followed.changes.push(format!("pool {name}: {active} serves already"));
+            }
             Wish::Nothing => {}
             Wish::Overridden(words) => {
                 // Who reloads by a signal reads the log.
@@ -97,6 +95,36 @@ impl Swaps {
             }
             Wish::Swap(to) => self.begin_by_reload(name, to, followed).await,
         }
+    }
+
+    /// Whether the version that serves is gone, and no swap has brought another in its place.
+    fn has_lost_what_serves(&self, name: &str) -> bool {
+        self.pools.get(name).is_some_and(|guarded| {
+            let is_open = guarded.running.as_ref().is_some_and(|it| it.swap.outcome().is_none());
+            !is_open && guarded.version(&guarded.standing.serving).is_none()
+        })
+    }
+
+    /// What the file wants serves in place of a version that has left it.
+    async fn replace_what_served(
+        &mut self,
+        name: &Arc<str>,
+        active: &str,
+        followed: &mut Followed,
+    ) {
+        // There may be a drain that is waited for.
+        self.give_up(name, format!("what served is not in the file any more: {active} serves"))
+            .await;
+        let Some(guarded) = self.pools.get_mut(name) else { return };
+        let served = &guarded.standing.serving;
+        let words = format!(
+            "{served} served and is not in the file any more: {active} serves, without a gate and a watch"
+        );
+        tracing::warn!(pool = &**name, "{words}");
+        followed.lost.push(format!("pool {name}: {words}"));
+        self.tools.shared.feed.tell(Happening::Note { pool: Some(name.clone()), words });
+        guarded.standing = Standing::new(active);
+        guarded.split(active, active, 1.0);
     }
 
     /// What is told of the latest swap of a pool, in words; how it ended last.
@@ -117,7 +145,8 @@ impl Swaps {
         let running = self.pools.get(name).and_then(|guarded| guarded.running.as_ref());
         if let Some(swap) = running.map(|running| &running.swap) {
             if swap.outcome().is_none() && swap.order().to == to {
-                // It is on its way there already.
+                let words = format!("pool {name}: swap {} is on its way there", swap.order().id);
+                followed.changes.push(words);
                 return;
             }
             self.give_up(name, format!("the file wants {to} now")).await;

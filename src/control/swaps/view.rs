@@ -64,7 +64,10 @@ pub enum SwapRefused {
         version: String,
     },
     /// A swap of the pool runs.
-    #[error("{state}; wait for it, or use --replace to cancel it and begin this one")]
+    #[error(
+        "{state}; wait for it, or cancel it and begin this one with --replace (in the API: \
+         \"replace\": true)"
+    )]
     Running {
         /// That swap.
         id: SwapId,

@@ -66,6 +66,10 @@ fn what_was_decided_stays_decided() {
     world.until(Milestone::RolledBack);
     assert_eq!((world.swap.phase(), &*serving(&world)), (Phase::Drain, "blue"));
     let again = restarted(&world, plan());
+    let (before, report) = (world.swap.report(), again.swap.report());
+    assert_eq!((&report.gate, &report.tests), (&before.gate, &before.tests));
+    assert_eq!((report.gate.len(), report.new, report.old), (9, before.new, before.old));
+    assert_eq!(report.drained.unwrap().left, Held::default(), "nothing outlives the process");
     assert_eq!(again.swap.outcome(), Some(Outcome::RolledBack));
     assert_eq!(again.commands.last(), Some(&Command::Finished(Outcome::RolledBack)));
     assert!(again.shares().is_empty());

@@ -375,6 +375,10 @@ fn a_file_that_wants_something_else_ends_it() {
 
 #[test]
 fn without_the_old_version_there_is_no_way_back() {
+    let mut other = in_watch(plan());
+    let active = Some("red".to_owned());
+    other.event(Event::Reloaded(Reloaded { has_old: false, active, ..same_file() }));
+    assert_eq!(other.swap.outcome(), Some(Outcome::Undecided), "green serves until red does");
     let mut world = in_watch(plan());
     world.event(Event::Reloaded(Reloaded { has_old: false, ..same_file() }));
     let reason = "the old version is not in the file any more: there is no way back";
@@ -411,6 +415,19 @@ fn tunnels_are_closed_at_once_where_that_is_wanted() {
     world.old_held.tunnels = 0;
     world.look();
     assert!(world.swap.is_finished());
+}
+
+#[test]
+fn tunnels_that_are_closed_before_the_next_look_count() {
+    let tunnels = Tunnels { close: true, deadline: None, per_second: 10 };
+    let mut world = in_watch(Plan { tunnels, ..plan() });
+    world.old_held = Held { requests: 4, tunnels: 30 };
+    world.until(Milestone::Kept);
+    world.old_held = Held { requests: 5, tunnels: 27 };
+    world.look();
+    let drained = world.swap.report().drained.unwrap();
+    assert_eq!(drained.at_first, Held { requests: 5, tunnels: 30 });
+    assert_eq!(drained.left, world.old_held);
 }
 
 #[test]

@@ -4,7 +4,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use tokio::time::Instant;
 
 use super::{RequestBody, Upload};
@@ -39,6 +39,13 @@ pub struct Answer {
     pub status: u16,
     /// It tells by its gRPC status of a failure that is the backend's.
     pub grpc_failed: bool,
+}
+
+impl Answer {
+    /// One with this status, of which its fields tell no more.
+    pub fn of(status: StatusCode) -> Self {
+        Answer { status: status.as_u16(), grpc_failed: false }
+    }
 }
 
 /// Whether fields, of a head or behind a body, tell of a gRPC call that failed by the backend's fault:

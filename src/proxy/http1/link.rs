@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::Bytes;
 use http::HeaderMap;
 use http_body::Frame;
 use memchr::memrchr;
@@ -15,6 +15,7 @@ use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
+use crate::framing::inbox::Inbox;
 use crate::framing::line::Lines;
 use crate::framing::read_size::ReadSize;
 use crate::framing::{Violation, fields};
@@ -24,8 +25,6 @@ use crate::proxy::io::{ClientStream, IoState, RawStream};
 
 /// The largest read while no body is being read.
 const READ_BYTES: usize = 16 * 1024;
-/// By so much, at least, grows what has come of a head.
-const GROWTH_BYTES: usize = 1024;
 /// With so much waiting for its turn, nothing more is read ahead.
 const AHEAD_BYTES: usize = 16 * 1024;
 /// The largest read of a body: clients are many, and each may be slow or have a slow backend.
@@ -51,13 +50,9 @@ pub struct Link {
     stream: Option<ClientStream>,
     scanner: Scanner,
     state: Rc<IoState>,
-    /// What was read and not passed on.
-    buffer: BytesMut,
-    /// So much of it belongs to a head, or to trailers, that go on.
-    scanned: usize,
+    inbox: Inbox,
     /// It begins with a whole head.
     whole_head: bool,
-    read_size: ReadSize,
     trailers: Option<HeaderMap>,
     /// The client has closed its sending side.
     ended: bool,
@@ -79,10 +74,8 @@ impl Link {
             stream: Some(stream),
             scanner,
             state,
-            buffer: BytesMut::from(&held[..]),
-            scanned: 0,
+            inbox: Inbox::new(&held, ReadSize::up_to(BODY_READ_BYTES)),
             whole_head: false,
-            read_size: ReadSize::up_to(BODY_READ_BYTES),
             trailers: None,
             ended: false,
             expects: false,
@@ -115,26 +108,26 @@ impl Link {
     /// Looks for a whole head in what was read. A line without its end waits in the buffer, and the
     /// scanner does not see it yet, since it would keep it too.
     fn scan_head(&mut self) -> Result<bool, Violation> {
-        while self.scanned < self.buffer.len() {
-            let fresh = &self.buffer[self.scanned..];
+        while !self.inbox.fresh().is_empty() {
+            let fresh = self.inbox.fresh();
             let lines = memrchr(b'\n', fresh).map_or(0, |last| last + 1);
             if lines == 0 && self.scanner.over_limit(fresh.len()).is_none() {
                 break;
             }
             let lines = if lines == 0 { fresh } else { &fresh[..lines] };
             let (passed, part) = self.scanner.next(lines);
-            self.scanned += passed;
+            self.inbox.judge(passed);
             match part? {
                 Part::HeadEnd => {
                     self.whole_head = true;
                     self.state.head_since.set(None);
                     return Ok(true);
                 }
-                Part::EmptyLine => self.drop_scanned(),
+                Part::EmptyLine => self.inbox.skip(),
                 _ => {}
             }
         }
-        if self.buffer.is_empty() {
+        if self.inbox.bytes().is_empty() {
             self.state.head_since.set(None);
         } else if self.state.head_since.get().is_none() {
             self.state.head_since.set(Some(Instant::now()));
@@ -146,13 +139,13 @@ impl Link {
     pub(super) fn take_head(&mut self) -> (Bytes, &Scanner) {
         self.whole_head = false;
         self.answering = false;
-        self.read_size.hold_back();
+        self.inbox.hold_back();
         if !self.ended {
             self.state.half_closed_since.set(None);
         }
         let head = self.scanner.head();
         self.expects = head.expects && !head.http10 && self.scanner.phase() == Phase::Body;
-        (self.take_scanned(), &self.scanner)
+        (self.inbox.take(), &self.scanner)
     }
 
     /// Whether something of the latest request's body is still to come.
@@ -188,10 +181,10 @@ impl Link {
                 Phase::Refused => return Poll::Ready(Some(Err(UploadFailure::Malformed))),
                 _ => return Poll::Ready(None),
             }
-            if self.scanned < self.buffer.len() {
+            if !self.inbox.fresh().is_empty() {
                 match self.scan() {
                     Ok(Part::Data) => {
-                        let data = self.take_scanned();
+                        let data = self.inbox.take();
                         self.pass_framing();
                         return Poll::Ready(Some(Ok(Frame::data(data))));
                     }
@@ -212,7 +205,7 @@ impl Link {
 
     /// Passes over what frames the data that was read, so that its end is known with its last byte.
     fn pass_framing(&mut self) {
-        while self.scanned < self.buffer.len() && self.scanner.expects_framing() {
+        while !self.inbox.fresh().is_empty() && self.scanner.expects_framing() {
             match self.scan() {
                 Ok(part) => self.pass_over(part),
                 // Told in place of the next frame.
@@ -224,9 +217,9 @@ impl Link {
 
     fn pass_over(&mut self, part: Part) {
         if part != Part::Trailers {
-            self.drop_scanned();
+            self.inbox.skip();
         } else if self.scanner.phase() != Phase::Body {
-            let lines = self.take_scanned();
+            let lines = self.inbox.take();
             if !self.scanner.spans().is_empty() {
                 self.trailers = fields::read(&lines, self.scanner.spans(), HeaderMap::new());
             }
@@ -244,20 +237,9 @@ impl Link {
     }
 
     fn scan(&mut self) -> Result<Part, Violation> {
-        let (passed, part) = self.scanner.next(&self.buffer[self.scanned..]);
-        self.scanned += passed;
+        let (passed, part) = self.scanner.next(self.inbox.fresh());
+        self.inbox.judge(passed);
         part
-    }
-
-    fn drop_scanned(&mut self) {
-        self.buffer.advance(self.scanned);
-        self.scanned = 0;
-    }
-
-    fn take_scanned(&mut self) -> Bytes {
-        let taken = self.buffer.split_to(self.scanned).freeze();
-        self.scanned = 0;
-        taken
     }
 
     /// Watches for the end of a client that waits for its answer. Ready when it has left.
@@ -277,7 +259,7 @@ impl Link {
             return Poll::Pending;
         }
         // What comes meanwhile waits for its turn; the end is seen only behind it.
-        while self.buffer.len() < AHEAD_BYTES && !self.ended {
+        while self.inbox.bytes().len() < AHEAD_BYTES && !self.ended {
             if ready!(self.poll_fill(cx, scratch)).is_err() {
                 return Poll::Ready(());
             }
@@ -301,26 +283,18 @@ impl Link {
         ready!(Pin::new(stream).poll_read(cx, &mut buf))?;
         let read = buf.filled();
         self.ended |= read.is_empty();
-        if self.buffer.capacity() - self.buffer.len() < read.len() {
-            self.buffer.reserve(read.len().next_multiple_of(GROWTH_BYTES));
-        }
-        self.buffer.extend_from_slice(read);
+        self.inbox.extend(read);
         Poll::Ready(Ok(()))
     }
 
     fn poll_fill_body(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let Some(stream) = &mut self.stream else { return Poll::Ready(Err(gone())) };
-        let spare = self.buffer.capacity() - self.buffer.len();
-        if spare < self.read_size.bytes() / 2 {
-            if self.buffer.is_empty() {
-                // Whoever uploads slowly is waited for without a buffer.
-                ready!(stream.poll_readable(cx))?;
-            }
-            self.buffer.reserve(self.read_size.bytes());
+        if self.inbox.is_without_buffer() {
+            // Whoever uploads slowly is waited for without one.
+            ready!(stream.poll_readable(cx))?;
         }
-        let room = self.buffer.capacity() - self.buffer.len();
-        let read = ready!(pin!(stream.read_buf(&mut self.buffer)).poll(cx))?;
-        self.read_size.note(read, room);
+        let read = ready!(pin!(stream.read_buf(self.inbox.buffer())).poll(cx))?;
+        self.inbox.note_read(read);
         Poll::Ready(Ok(read))
     }
 
@@ -399,14 +373,14 @@ impl Link {
     pub(super) fn park(&mut self) {
         self.out = Vec::new();
         self.scanner.release();
-        self.buffer = BytesMut::from(&self.buffer[..]);
+        self.inbox.shrink();
     }
 
     /// Gives the connection up: the bytes that were read from it, and the stream.
     pub fn give_up(&mut self) -> (Bytes, Option<ClientStream>) {
         // A copy, since the buffer may be large and its end far.
-        let early = Bytes::copy_from_slice(&self.buffer);
-        self.buffer = BytesMut::new();
+        let early = Bytes::copy_from_slice(self.inbox.bytes());
+        self.inbox.clear();
         (early, self.stream.take())
     }
 

@@ -6,13 +6,14 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::HeaderMap;
 use http_body::Frame;
 use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
 
 use super::ConnectionGauge;
 use super::head::{self, ResponseHead};
+use crate::framing::inbox::Inbox;
 use crate::framing::read_size::ReadSize;
 use crate::framing::{Limits, Violation, fields};
 use crate::upstream::Error;
@@ -34,11 +35,7 @@ pub(super) struct Link {
     scanner: Scanner,
     /// For the heads of requests, one after another.
     pub(super) out: Vec<u8>,
-    /// What was read and not passed on.
-    buffer: BytesMut,
-    /// So much of it belongs to a head, or to trailers, that go on.
-    scanned: usize,
-    read_size: ReadSize,
+    inbox: Inbox,
     /// Something came since the latest request.
     heard: bool,
     /// No further request may be sent.
@@ -64,9 +61,7 @@ impl Link {
             sent: true,
             scanner: Scanner::new(LIMITS),
             out: Vec::new(),
-            buffer: BytesMut::new(),
-            scanned: 0,
-            read_size: ReadSize::new(),
+            inbox: Inbox::new(&[], ReadSize::new()),
             heard: false,
             over: false,
             cut: false,
@@ -90,14 +85,14 @@ impl Link {
     /// A request is about to be written: what comes from now on may be its answer.
     pub(super) fn ask(&mut self, asked: Asked) {
         self.scanner.ask(asked);
-        self.read_size.hold_back();
+        self.inbox.hold_back();
         self.heard = false;
         self.sent = false;
     }
 
     /// Whoever gets the answer does not keep up with it.
     pub(super) fn hold_back(&mut self) {
-        self.read_size.hold_back();
+        self.inbox.hold_back();
     }
 
     /// Whether another request can be sent.
@@ -135,9 +130,7 @@ impl Link {
     pub(super) fn release(&mut self) {
         self.out = Vec::new();
         self.scanner.release();
-        if self.buffer.is_empty() {
-            self.buffer = BytesMut::new();
-        }
+        self.inbox.shrink();
     }
 
     /// Nothing more can come of this exchange: its request cannot be written to its end.
@@ -156,11 +149,11 @@ impl Link {
         reused: bool,
     ) -> Poll<Result<ResponseHead, Error>> {
         loop {
-            while self.scanned < self.buffer.len() {
+            while !self.inbox.fresh().is_empty() {
                 match self.scan() {
-                    Ok(Part::InterimEnd) => drop(self.take_scanned()),
+                    Ok(Part::InterimEnd) => self.inbox.skip(),
                     Ok(Part::HeadEnd) => {
-                        let head = self.take_scanned();
+                        let head = self.inbox.take();
                         return Poll::Ready(self.take_in(head));
                     }
                     Ok(_) => {}
@@ -170,13 +163,9 @@ impl Link {
                 }
             }
             match ready!(self.poll_fill(cx)) {
-                Ok(0) if !is_start_of_head(&self.buffer) => {
+                Ok(0) if !is_start_of_head(self.inbox.bytes()) => {
                     self.refuse(Violation::InvalidStatusLine);
                     return Poll::Ready(Err(self.why_over()));
-                }
-                Ok(0) if !self.may_be_http() => {
-                    self.count_malformed();
-                    return Poll::Ready(Err(Error::Malformed("it is not HTTP/1".into())));
                 }
                 Ok(0) => {
                     let end = io::ErrorKind::UnexpectedEof.into();
@@ -186,13 +175,6 @@ impl Link {
                 Err(error) => return Poll::Ready(Err(self.broken(error, reused))),
             }
         }
-    }
-
-    /// Whether what has come of a head, if anything has, is the beginning of one.
-    fn may_be_http(&self) -> bool {
-        const START: &[u8] = b"HTTP/1.";
-        let begun = self.buffer.len().min(START.len());
-        self.buffer[..begun] == START[..begun]
     }
 
     fn take_in(&mut self, head: Bytes) -> Result<ResponseHead, Error> {
@@ -218,7 +200,7 @@ impl Link {
             return Ok(());
         }
         let mut scanner = self.scanner.clone();
-        let mut rest = &self.buffer[..];
+        let mut rest = self.inbox.bytes();
         while !rest.is_empty() && !scanner.is_idle() {
             let (passed, part) = scanner.next(rest);
             part?;
@@ -239,10 +221,10 @@ impl Link {
             if self.scanner.is_idle() {
                 return Poll::Ready(None);
             }
-            if self.scanned < self.buffer.len() {
+            if !self.inbox.fresh().is_empty() {
                 match self.scan() {
                     Ok(Part::Data) => {
-                        let data = self.take_scanned();
+                        let data = self.inbox.take();
                         self.pass_framing();
                         return Poll::Ready(Some(Ok(Frame::data(data))));
                     }
@@ -280,12 +262,12 @@ impl Link {
     /// The connection behind a switch of protocols, and what was read from it already.
     pub(super) fn into_tunnel(self) -> (UpstreamStream, Bytes) {
         // A copy, since the buffer is large and a tunnel lives long.
-        (self.stream, Bytes::copy_from_slice(&self.buffer))
+        (self.stream, Bytes::copy_from_slice(self.inbox.bytes()))
     }
 
     /// Passes over what frames the data that was read, so that its end is known with its last byte.
     fn pass_framing(&mut self) {
-        while self.scanned < self.buffer.len() && self.scanner.expects_framing() {
+        while !self.inbox.fresh().is_empty() && self.scanner.expects_framing() {
             match self.scan() {
                 Ok(part) => self.pass_over(part),
                 // Told in place of the next frame.
@@ -297,9 +279,9 @@ impl Link {
 
     fn pass_over(&mut self, part: Part) {
         if part != Part::Trailers {
-            drop(self.take_scanned());
+            self.inbox.skip();
         } else if self.scanner.is_idle() {
-            let lines = self.take_scanned();
+            let lines = self.inbox.take();
             let spans = self.scanner.take_spans();
             if !spans.is_empty() {
                 self.trailers = fields::read(&lines, &spans, HeaderMap::new());
@@ -310,7 +292,7 @@ impl Link {
 
     /// Behind the end of the answer nothing may come.
     fn note_end(&mut self) {
-        if self.scanner.is_idle() && !self.buffer.is_empty() && self.violation.is_none() {
+        if self.scanner.is_idle() && !self.inbox.bytes().is_empty() && self.violation.is_none() {
             self.refuse(Violation::Unsolicited);
         }
     }
@@ -319,30 +301,19 @@ impl Link {
         if let Some(violation) = self.violation {
             return Err(violation);
         }
-        let (passed, part) = self.scanner.next(&self.buffer[self.scanned..]);
-        self.scanned += passed;
+        let (passed, part) = self.scanner.next(self.inbox.fresh());
+        self.inbox.judge(passed);
         part.inspect_err(|violation| self.refuse(*violation))
     }
 
-    fn take_scanned(&mut self) -> Bytes {
-        let taken = self.buffer.split_to(self.scanned).freeze();
-        self.scanned = 0;
-        taken
-    }
-
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let spare = self.buffer.capacity() - self.buffer.len();
-        if spare < self.read_size.bytes() / 2 {
-            if self.buffer.is_empty() {
-                // Whoever waits for a slow backend, or uploads slowly, waits without a buffer.
-                ready!(self.stream.poll_readable(cx))?;
-            }
-            self.buffer.reserve(self.read_size.bytes());
+        if self.inbox.is_without_buffer() {
+            // A slow backend is waited for without one.
+            ready!(self.stream.poll_readable(cx))?;
         }
-        let room = self.buffer.capacity() - self.buffer.len();
-        let read = ready!(pin!(self.stream.read_buf(&mut self.buffer)).poll(cx))?;
+        let read = ready!(pin!(self.stream.read_buf(self.inbox.buffer())).poll(cx))?;
         self.heard |= read > 0;
-        self.read_size.note(read, room);
+        self.inbox.note_read(read);
         Poll::Ready(Ok(read))
     }
 
