@@ -30,18 +30,78 @@ impl Page {
         }
         self.0.push_str("</div>\n");
         let Some(swaps) = &pool.swaps else { return };
-        if let Some(why) = &swaps.override_ {
-            self.raw(format_args!("<p><b class=\"override\">{}</b></p>\n", Text(&why.words)));
-        }
-        if let Some(running) = &swaps.running {
-            self.raw(format_args!(
-                "<div class=\"swap\"><b class=\"running\">{}</b>\n",
-                Text(&running.words)
-            ));
-            if let Some(report) = reports.iter().find(|report| report["id"] == running.id.0) {
-                self.figures(report);
+        let Some(running) = &swaps.running else {
+            if let Some(why) = &swaps.override_ {
+                self.raw(format_args!("<p><b class=\"override\">{}</b></p>\n", Text(&why.words)));
             }
-            self.0.push_str("</div>\n");
+            return;
+        };
+        self.raw(format_args!(
+            "<div class=\"swap\"><b class=\"running\">{}</b>\n",
+            Text(&running.words)
+        ));
+        if let Some(report) = reports.iter().find(|report| report["id"] == running.id.0) {
+            self.phases(report);
+            self.figures(report);
+            self.tests(report);
+        }
+        self.0.push_str("</div>\n");
+    }
+
+    /// What was gone through, where it is, what is to come.
+    fn phases(&mut self, report: &Value) {
+        self.0.push_str("<ol class=\"phases\">");
+        let gone_through = report["phases"].as_array().map_or(&[][..], Vec::as_slice);
+        for phase in gone_through {
+            let name = phase["phase"].as_str().unwrap_or_default();
+            let step = phase["step"].as_u64().map(|step| format!(" {step}")).unwrap_or_default();
+            match phase["seconds"].as_f64() {
+                Some(seconds) => {
+                    self.raw(format_args!(
+                        "<li>{}{step} <small>{seconds:.1} s</small>",
+                        Text(name)
+                    ));
+                }
+                None => self.raw(format_args!("<li aria-current=\"step\">{}{step}", Text(name))),
+            }
+        }
+        let latest = gone_through.last().and_then(|phase| phase["phase"].as_str());
+        let to_come: &[&str] = match latest {
+            Some("gate") => &["switch", "watch", "drain"],
+            Some("ramp") => &["watch", "drain"],
+            Some("watch") => &["drain"],
+            _ => &[],
+        };
+        to_come.iter().for_each(|name| self.raw(format_args!("<li class=\"to-come\">{name}")));
+        self.0.push_str("</ol>\n");
+    }
+
+    /// How much speaks against the new version: each test beside what it takes for a verdict.
+    fn tests(&mut self, report: &Value) {
+        for test in report["tests"].as_array().into_iter().flatten() {
+            let measure = Text(test["measure"].as_str().unwrap_or_default());
+            if let Some(why) = test["not_judged"].as_str() {
+                self.raw(format_args!(
+                    "<p><span>{measure}</span> <small>not judged: {}</small></p>\n",
+                    Text(why)
+                ));
+                continue;
+            }
+            let of = |key: &str| test[key].as_f64().unwrap_or_default();
+            // It grows by factors.
+            let strength = of("evidence").max(1.0).ln() / of("threshold").max(2.0).ln();
+            self.raw(format_args!(
+                "<p><span>{measure}</span> <meter value=\"{:.3}\" low=\"0.3\" high=\"0.7\" optimum=\"0\" \
+                 aria-label=\"evidence against the new version\"></meter> <small>{} of {} bad, {}% \
+                 accepted</small></p>\n",
+                strength.min(1.0),
+                test["bad"],
+                test["samples"],
+                (of("accepted") * 1000.0).round() / 10.0,
+            ));
+        }
+        if let Some(why) = report["latency_not_judged"].as_str() {
+            self.raw(format_args!("<p><small>{}</small></p>\n", Text(why)));
         }
     }
 
@@ -78,14 +138,20 @@ impl Page {
         self.0.push_str("<table><tr><th>Backend<th>Check<th>Tries<th>Result\n");
         for row in report["gate"].as_array().into_iter().flatten() {
             let of = |key: &str| row[key].as_str().unwrap_or_default();
-            let result = if row["passed"] == true { "passed" } else { of("last_error") };
-            let (backend, check) = (of("backend"), of("check"));
+            let (class, result) = match (row["passed"] == true, row["passes"].as_u64()) {
+                (true, _) => ("healthy", "passed".to_owned()),
+                (false, Some(passes @ 1..)) => ("checking", format!("{passes} in a row")),
+                (false, _) if row["last_error"].is_string() => {
+                    ("unhealthy", of("last_error").to_owned())
+                }
+                (false, _) => ("checking", "asked".to_owned()),
+            };
             self.raw(format_args!(
-                "<tr><td>{}<td>{}<td>{}<td>{}\n",
-                Text(backend),
-                Text(check),
+                "<tr><td>{}<td>{}<td>{}<td class=\"{class}\">{}\n",
+                Text(of("backend")),
+                Text(of("check")),
                 row["tries"],
-                Text(result)
+                Text(&result)
             ));
         }
         self.0.push_str("</table>\n");
