@@ -132,11 +132,13 @@ impl Standing {
         if self.serving == active { Wish::Nothing } else { Wish::Swap(active.to_owned()) }
     }
 
-    /// A swap has moved traffic to a version, has brought it back, or has come to nothing.
-    pub fn moved(&mut self, serving: &str, cause: Cause, report: u64, since: Duration) {
+    /// A swap to `asked` has moved traffic there, has brought it back, or has come to nothing.
+    pub fn moved(&mut self, asked: &str, serving: &str, over: Override) {
+        // Where neither is touched, why they differ is what it was before.
+        let is_untouched = self.serving == serving && self.wanted != asked;
         serving.clone_into(&mut self.serving);
-        let is_other = self.serving != self.wanted;
-        self.override_ = is_other.then_some(Override { cause, report, since });
+        let before = self.override_.filter(|_| is_untouched);
+        self.override_ = (self.serving != self.wanted).then_some(before.unwrap_or(over));
     }
 
     /// The override in words and what to type; `None`: what is wanted serves, or is about to.
@@ -149,9 +151,14 @@ impl Standing {
             Cause::Swap => format!("goes there, or set active = \"{serving}\" in the file"),
             _ => "tries again".to_owned(),
         };
+        let serves = match cause {
+            Cause::Swap | Cause::RollBack => "serves since",
+            // It was never away.
+            Cause::Refused | Cause::Cancelled => "still serves after",
+        };
         let cause = cause.words();
         Some(format!(
-            "file wants {wanted}, {serving} serves since {cause} of report {report}; \
+            "file wants {wanted}, {serving} {serves} {cause} of report {report}; \
              `tidegate swap {pool} {wanted}` {next}"
         ))
     }
@@ -165,7 +172,8 @@ mod tests {
 
     fn with(wanted: &str, serving: &str, cause: Cause) -> Standing {
         let mut standing = Standing::new(wanted);
-        standing.moved(serving, cause, 12, NOW);
+        let asked = if cause == Cause::Swap { serving } else { wanted };
+        standing.moved(asked, serving, Override { cause, report: 12, since: NOW });
         standing
     }
 
@@ -194,7 +202,7 @@ mod tests {
         assert_eq!(changed.reloaded("shop", "blue"), Wish::Nothing);
         assert_eq!(changed.override_, None);
         let mut again = with("green", "blue", Cause::RollBack);
-        again.moved("green", Cause::Swap, 13, NOW);
+        again.moved("green", "green", Override { cause: Cause::Swap, report: 13, since: NOW });
         assert_eq!(again, Standing::new("green"));
     }
 
@@ -204,6 +212,17 @@ mod tests {
         let words = "file wants blue, green serves since the swap of report 12; \
                      `tidegate swap shop blue` goes there, or set active = \"green\" in the file";
         assert_eq!(standing.explain("shop").as_deref(), Some(words));
+    }
+
+    #[test]
+    fn a_swap_to_a_third_version_that_fails_leaves_the_override_as_it_was() {
+        let mut standing = with("blue", "green", Cause::Swap);
+        let before = standing.clone();
+        standing.moved("red", "green", Override { cause: Cause::RollBack, report: 13, since: NOW });
+        assert_eq!(standing, before);
+        let mut again = with("green", "blue", Cause::RollBack);
+        again.moved("green", "blue", Override { cause: Cause::Refused, report: 13, since: NOW });
+        assert_eq!(again.override_.unwrap().report, 13, "the latest try");
     }
 
     #[test]

@@ -11,7 +11,7 @@ use super::traffic::{Traffic, VersionTraffic, is_out_by_hand};
 use super::view::{OverrideStatus, PoolSwaps, RunningSwap, SwapId};
 use crate::balance::Condition;
 use crate::deploy::{
-    Cause, Command, Event, Observation, Order, Outcome, Plan, Side, Standing, Swap,
+    Cause, Command, Event, Observation, Order, Outcome, Override, Plan, Side, Standing, Swap,
 };
 use crate::state::{Backend, Pool, Split, Version};
 
@@ -170,7 +170,9 @@ impl Guarded {
         if *serving != self.standing.serving {
             self.before = Some(self.standing.serving.clone());
         }
-        self.standing.moved(serving, cause(running.kind, outcome), order.id, now.epoch);
+        let cause = cause(running.kind, outcome);
+        let over = Override { cause, report: order.id, since: now.epoch };
+        self.standing.moved(&order.to, serving, over);
     }
 
     /// How it stands, for whoever asks.
