@@ -110,7 +110,9 @@ pub(super) fn report(admin: &AdminOptions, id: Option<u64>, json: bool) -> ExitC
 
 fn line(report: &Value) -> String {
     // Its first line is its title.
-    format!("{}\n", text(report).lines().next().unwrap_or_default())
+    let title = text(report).lines().next().unwrap_or_default();
+    let asked = text(report).lines().find_map(|line| line.trim().strip_prefix("asked by "));
+    format!("{title} (asked by {})\n", asked.unwrap_or("?"))
 }
 
 fn ask(admin: &AdminOptions, path: &str, body: &Value) -> Result<Value, ExitCode> {

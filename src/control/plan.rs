@@ -216,11 +216,14 @@ fn planned_swaps(new: &Generation, board: &Board) -> PlannedSwaps {
         planned.leaving.extend(words);
         let is_open = |running: &&RunningSwap| running.outcome.is_none();
         let on_its_way = state.running.as_ref().filter(is_open).map(|running| &running.to);
+        if !pool.versions.contains_key(&state.serving) {
+            // What the file wants serves then.
+            continue;
+        }
         if state.wanted == *active {
-            planned.overrides.extend(state.override_.map(|why| why.words));
-        } else if ![Some(&state.serving), on_its_way].contains(&Some(active))
-            && pool.versions.contains_key(&state.serving)
-        {
+            let words = state.override_.map(|why| format!("pool {name}: {}", why.words));
+            planned.overrides.extend(words);
+        } else if ![Some(&state.serving), on_its_way].contains(&Some(active)) {
             planned.swaps.push(PlannedSwap {
                 pool: name.clone(),
                 from: state.serving,
