@@ -116,6 +116,32 @@ fn check_opens_no_socket_and_locks_no_state() {
 }
 
 #[test]
+fn workers_that_panic_while_they_drain_have_drained() {
+    let directory = tempfile::tempdir().unwrap();
+    let running = start_at(config(directory.path(), backend()));
+    let mut stream = TcpStream::connect(running.listener_address("http").unwrap()).unwrap();
+    stream.write_all(b"GET / HT").unwrap();
+    let connections = || {
+        let workers = running.shared().workers.iter();
+        workers.map(|w| w.connections.load(std::sync::atomic::Ordering::Relaxed)).sum::<usize>()
+    };
+    let began = Instant::now();
+    let in_time = |what| {
+        assert!(began.elapsed() < Duration::from_secs(8), "{what}");
+        std::thread::yield_now();
+    };
+    while connections() == 0 {
+        in_time("the connection is there");
+    }
+    // It waits for the rest of the head, for longer than this test has.
+    running.drain(Duration::from_secs(60));
+    running.shared().broadcast(|| crate::state::Mail::Panic);
+    while !running.has_drained() {
+        in_time("the workers end");
+    }
+}
+
+#[test]
 fn workers_that_panic_come_back_with_their_sockets() {
     let directory = tempfile::tempdir().unwrap();
     let running = start_at(config(directory.path(), backend()));

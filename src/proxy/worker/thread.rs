@@ -74,6 +74,11 @@ fn supervise(
                 }
                 None => break,
             },
+            Err(_panic) if shared.lifecycle.draining() => {
+                // Its connections are gone with it, and no others are to come.
+                tracing::error!(worker = %id, "a worker panicked while it finished what it had");
+                break;
+            }
             Err(_panic) => {
                 let port = &shared.workers[id.index()];
                 port.restarts.fetch_add(1, Ordering::Relaxed);
