@@ -96,6 +96,7 @@ mod tests {
     fn weights_are_interleaved_smoothly() {
         assert_eq!(turns(&[5, 1, 1], 0, 7), [0, 0, 1, 0, 2, 0, 0]);
         assert_eq!(turns(&[10, 20], 0, 6), [1, 0, 1, 1, 0, 1]);
+        assert_eq!(turns(&[100_000, 200_000], 0, 6), [1, 0, 1, 1, 0, 1], "by their ratio");
     }
 
     #[test]

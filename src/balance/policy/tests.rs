@@ -112,6 +112,16 @@ fn round_robin_takes_turns() {
 }
 
 #[test]
+fn ip_hash_spreads_clients_by_weight() {
+    // By bids, and by a table.
+    for weights in [vec![1, 3], [1, 3].repeat(20)] {
+        let counts = counts(Policy::IpHash, &weights, &vec![0; weights.len()], 40_000);
+        let heavy: u64 = counts.iter().skip(1).step_by(2).sum();
+        assert_near(heavy, 30_000.0, 0.05);
+    }
+}
+
+#[test]
 fn ip_hash_gives_one_client_one_member() {
     for count in [1, 7, 32, 33, 500] {
         let candidates = Candidates::new(Policy::IpHash, &members(vec![1; count]));
