@@ -56,9 +56,6 @@ pub enum StartError {
     /// The admin API cannot listen.
     #[error(transparent)]
     Admin(#[from] admin::BindError),
-    /// The access log cannot be opened.
-    #[error("cannot open the access log: {0}")]
-    AccessLog(#[source] io::Error),
     /// The operating system refuses threads, randomness, or the like.
     #[error("cannot start: {0}")]
     System(#[from] io::Error),

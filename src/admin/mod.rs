@@ -49,8 +49,8 @@ pub struct AdminState {
     pub control: Handle,
     /// For metrics.
     pub shared: Arc<Shared>,
-    /// For the count of its lost lines, if there is one.
-    pub access_log: Option<AccessLog>,
+    /// For the count of its lost lines.
+    pub access_log: AccessLog,
 }
 
 #[cfg(test)]

@@ -21,7 +21,7 @@ use super::guard::{self, Guard};
 use super::{AdminState, backends, events, explain, page, swaps};
 use crate::control::plan::{Draft, ReloadPlan};
 use crate::control::{Readiness, ReloadError, ReloadReport, Status};
-use crate::telemetry::{AccessLog, date, metrics};
+use crate::telemetry::{date, metrics};
 
 /// Largest request body, in bytes.
 const MAX_BODY: usize = 16 * 1024;
@@ -88,8 +88,7 @@ async fn readyz(State(state): State<AdminState>) -> Response {
 async fn render_metrics(State(state): State<AdminState>) -> Response {
     // With thousands of backends it takes a while, and probes run on this runtime.
     let rendering = tokio::task::spawn_blocking(move || {
-        let dropped = state.access_log.as_ref().map_or(0, AccessLog::dropped);
-        metrics::render(&state.shared, dropped)
+        metrics::render(&state.shared, state.access_log.dropped())
     });
     match rendering.await {
         Ok(text) => ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),

@@ -51,16 +51,18 @@ impl House {
             Shared::new(1, "".into(), crate::state::Snapshot::empty(), u64::MAX);
         let affinity_key = Key::new(b"key");
         let parsed = read_config(&path).unwrap();
+        let access_log = AccessLog::new().unwrap();
         let setting = Setting {
             path,
             workers: 1,
             affinity_key,
             open_files: 1024,
             log: None,
+            access_log: access_log.clone(),
             store: Store::default(),
         };
         let mut governor = Governor::new(&shared, setting, mailboxes.notices);
-        let state = AdminState { control: governor.handle(), shared, access_log: None };
+        let state = AdminState { control: governor.handle(), shared, access_log };
         governor.begin(parsed).unwrap();
         tokio::spawn(governor.run());
         let socket = bind(&address(&directory)).unwrap();

@@ -30,7 +30,7 @@ pub struct Running {
     handle: Handle,
     governor: tokio::task::JoinHandle<()>,
     admin: AdminApi,
-    access_log: Option<AccessLog>,
+    access_log: AccessLog,
     _state_dir: Option<Arc<StateDir>>,
 }
 
@@ -46,7 +46,7 @@ impl Running {
     pub(super) fn new(
         shared: Arc<Shared>,
         control: ControlPlane,
-        access_log: Option<AccessLog>,
+        access_log: AccessLog,
         state_dir: Option<Arc<StateDir>>,
     ) -> Self {
         Running {
@@ -84,9 +84,9 @@ impl Running {
         self.handle.clone()
     }
 
-    /// The access log, if there is one.
-    pub fn access_log(&self) -> Option<&AccessLog> {
-        self.access_log.as_ref()
+    /// The access log, on or off.
+    pub fn access_log(&self) -> &AccessLog {
+        &self.access_log
     }
 
     /// Where the admin API listens, with its real port.

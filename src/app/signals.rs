@@ -48,9 +48,7 @@ async fn serve(running: &Running, started: impl FnOnce(&Running)) -> io::Result<
     let number = loop {
         tokio::select! {
             Some(()) = hangup.recv() => drop(tokio::spawn(reload(running.handle()))),
-            Some(()) = reopen.recv() => {
-                running.access_log().inspect(|log| log.reopen());
-            }
+            Some(()) = reopen.recv() => running.access_log().reopen(),
             number = stop.received() => break number,
         }
     };

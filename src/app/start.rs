@@ -11,14 +11,13 @@ use super::running::ControlPlane;
 use super::{Options, Running, StartError};
 use crate::admin::{self, AdminState};
 use crate::balance::affinity::Key;
-use crate::config::model::{AccessLog as AccessShape, BindAddress, Log as LogConfig, Server};
+use crate::config::model::{BindAddress, Server};
 use crate::control::governor::{Setting, read_config};
 use crate::control::state_dir::random_key;
 use crate::control::{Governor, StateDir, Store, notify};
 use crate::proxy::worker::{self, Settings};
 use crate::state::{Shared, Snapshot, WorkerId};
 use crate::telemetry::AccessLog;
-use crate::telemetry::access::Format;
 
 /// Starts a whole proxy and returns when it accepts.
 ///
@@ -35,7 +34,7 @@ pub fn start(options: Options) -> Result<Running, StartError> {
         Some(state_dir) => Key::new(&state_dir.affinity_key()?),
         None => Key::new(&random_key()?),
     };
-    let access_log = access_log(&parsed.config.log)?;
+    let access_log = AccessLog::new()?;
     let admin_socket = admin::bind(&admin_address(&parsed.config.admin.bind.value))?;
     let workers = workers(&parsed.config.server);
     let (shared, mailboxes) = Shared::new(workers, instance()?, Snapshot::empty(), open_files);
@@ -48,6 +47,7 @@ pub fn start(options: Options) -> Result<Running, StartError> {
         affinity_key,
         open_files,
         log: options.log,
+        access_log: access_log.clone(),
         store: Store::new(state_dir.clone()),
     };
     let mut governor = Governor::new(&shared, setting, mailboxes.notices);
@@ -108,16 +108,6 @@ fn admin_address(bind: &BindAddress) -> admin::Address {
         BindAddress::Tcp(address) => admin::Address::Tcp(*address),
         BindAddress::Unix(path) => admin::Address::Unix(path.clone()),
     }
-}
-
-fn access_log(log: &LogConfig) -> Result<Option<AccessLog>, StartError> {
-    let format = match log.access {
-        AccessShape::Off => return Ok(None),
-        AccessShape::Json => Format::Json,
-        AccessShape::Combined => Format::Combined,
-    };
-    let path = log.access_path.as_ref().map(|path| path.value.as_path());
-    AccessLog::open(format, path).map(Some).map_err(StartError::AccessLog)
 }
 
 fn instance() -> std::io::Result<Arc<str>> {

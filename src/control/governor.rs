@@ -4,6 +4,7 @@
 //! reads files), then its sockets are bound, and from there on nothing can fail: one pointer is
 //! swapped, then the splits, then everybody is told.
 
+mod access;
 mod prepared;
 mod restarts;
 
@@ -32,7 +33,7 @@ use crate::balance::affinity::Key;
 use crate::config::model;
 use crate::config::{Diagnostic, Errors, Parsed};
 use crate::state::{Mail, Notice, Pool, Shared};
-use crate::telemetry::{Log, events};
+use crate::telemetry::{AccessLog, Log, events};
 
 /// What stays the same for the life of the process.
 #[derive(Debug)]
@@ -47,6 +48,8 @@ pub struct Setting {
     pub open_files: u64,
     /// The log, where a change of its level takes effect; absent if it is not ours.
     pub log: Option<Log>,
+    /// The access log, which follows the configuration.
+    pub access_log: AccessLog,
     /// What survives a restart.
     pub store: Store,
 }
@@ -189,11 +192,12 @@ impl Governor {
     fn put_in_force(&mut self, prepared: Prepared) -> Result<ReloadReport, ReloadError> {
         let warnings = prepared.warnings();
         let Prepared { parsed, compiled, .. } = prepared;
-        let opening = match self.open(&compiled) {
-            Ok(opening) => opening,
+        let old = self.handle.generation();
+        let opened = access::open(&parsed, &old.config.log).map_err(|error| vec![error]);
+        let (access, opening) = match opened.and_then(|it| Ok((it, self.open(&compiled)?))) {
+            Ok(opened) => opened,
             Err(errors) => return Err(Errors { source: parsed.source, errors, read: None }.into()),
         };
-        let old = self.handle.generation();
         let number = old.snapshot.generation + 1;
         let wanted: BTreeSet<SocketKey> = compiled.sockets().map(|key| key.value.clone()).collect();
         let (generation, effects) =
@@ -201,6 +205,9 @@ impl Governor {
         let sockets = self.sockets.commit(opening, &wanted);
         let changes = changes(&old, &generation);
         self.swap(generation, effects, sockets);
+        if let Some(to) = access {
+            self.setting.access_log.switch(to);
+        }
         let warnings: Vec<String> =
             warnings.iter().map(|warning| warning.render(&parsed.source, false)).collect();
         warnings.iter().for_each(|warning| tracing::warn!("{}", warning.trim_end()));

@@ -122,7 +122,7 @@ impl RequestRecord {
         worker.shared.requests.fetch_add(1, Ordering::Relaxed);
         connection.request_began();
         let field = |name| request.headers().get(name).cloned();
-        let line = worker.access_log.is_some().then(|| {
+        let line = worker.access_log.is_on().then(|| {
             Box::new(Line {
                 time: SystemTime::now(),
                 method: request.method().clone(),
@@ -249,7 +249,6 @@ impl RequestRecord {
     }
 
     fn log(&self, line: &Line, status: StatusCode) {
-        let Some(log) = &self.connection.worker.access_log else { return };
         let text = |value: &Option<HeaderValue>| {
             value.as_ref().and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned()
         };
@@ -259,7 +258,7 @@ impl RequestRecord {
             None => text(&line.host),
         };
         let reason = if self.reason.is_empty() { self.end.label() } else { self.reason };
-        log.log(&Entry {
+        self.connection.worker.access_log.log(&Entry {
             time: line.time,
             client: self.connection.peer.ip(),
             method: line.method.as_str(),
@@ -296,8 +295,7 @@ pub fn log_malformed(
     status: StatusCode,
     reason: &'static str,
 ) {
-    let Some(log) = &connection.worker.access_log else { return };
-    log.log(&Entry {
+    connection.worker.access_log.log(&Entry {
         time: SystemTime::now(),
         client: connection.peer.ip(),
         method: "",

@@ -66,8 +66,8 @@ pub struct Worker {
     pub waiting: WaitingRoom,
     /// Tells this process from others in a loop of proxies.
     pub instance: HeaderValue,
-    /// Where requests are logged, if they are.
-    pub access_log: Option<AccessLog>,
+    /// Where requests are logged, if it is on.
+    pub access_log: AccessLog,
     /// How long a connection is idle before it is parked.
     pub park_after: Duration,
     /// For one read at a time, never across an await.
@@ -99,8 +99,8 @@ impl std::ops::Deref for HeldSnapshot {
 /// What workers are told at their start.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Where requests are logged, if they are.
-    pub access_log: Option<AccessLog>,
+    /// Where requests are logged, if it is on.
+    pub access_log: AccessLog,
     /// How long a connection is idle before it is parked.
     pub park_after: Duration,
 }

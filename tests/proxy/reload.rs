@@ -392,3 +392,25 @@ async fn a_hundred_reloads_under_load_disturb_nobody() {
         echoes(tunnel, "to the end").await;
     }
 }
+
+#[tokio::test]
+async fn the_access_log_follows_the_configuration() {
+    let one = Backend::named("one").await;
+    let proxy = Proxy::before(&[&one]).await;
+    let path = proxy.dir().join("access.log");
+    let logging = |name: &str| {
+        format!("[log]\naccess = \"json\"\naccess_path = \"{name}\"\n{}", pool_of(&[&one]))
+    };
+    proxy.connect().await.get("/before").await;
+    let refused = proxy.reload(&logging("gone/access.log")).await.unwrap_err().to_string();
+    assert!(refused.contains("cannot open the access log"), "{refused}");
+    let taken = proxy.reload(&logging("access.log")).await.unwrap();
+    assert_eq!(taken.changes, ["[log] changed"]);
+    proxy.connect().await.get("/after").await;
+    let text = || std::fs::read_to_string(&path).unwrap();
+    eventually("it is logged", async || text().contains("/after")).await;
+    proxy.reload(&pool_of(&[&one])).await.unwrap();
+    proxy.connect().await.get("/at-last").await;
+    assert!(proxy.running().access_log().flush(crate::support::PATIENCE));
+    assert_eq!(text().lines().count(), 1, "{}", text());
+}

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use super::Setting;
-use super::restarts::{forgotten, later, restart_only};
+use super::restarts::{forgotten, restart_only};
 use crate::config::{Diagnostic, Errors, Parsed, restart_only_changes};
 use crate::control::compile::{Compiled, Context, Generation, compile, file_errors};
 use crate::control::handle::{Handle, ReloadError};
@@ -17,8 +17,6 @@ use crate::state::Shared;
 pub struct Prepared {
     pub(super) parsed: Parsed,
     pub(super) compiled: Compiled,
-    /// What will be in force after the next restart only.
-    later: Vec<Diagnostic>,
 }
 
 /// Reads and parses the configuration file with the environment of the process.
@@ -50,7 +48,7 @@ impl Prepared {
     /// # Errors
     /// If something cannot be used, or can only be changed by a restart.
     pub fn new(
-        mut parsed: Parsed,
+        parsed: Parsed,
         old: &Generation,
         context: &Context<'_>,
     ) -> Result<Self, ReloadError> {
@@ -61,15 +59,8 @@ impl Prepared {
                 return Err(Errors { source: parsed.source, errors, read: None }.into());
             }
         }
-        let later = later(&parsed, old);
-        if old.snapshot.generation > 0 {
-            // What stays open is what the next reload compares with.
-            let (log, open) = (&mut parsed.config.log, &old.config.log);
-            log.access = open.access;
-            log.access_path.clone_from(&open.access_path);
-        }
         match compile(&parsed.config, old, context) {
-            Ok(compiled) => Ok(Prepared { parsed, compiled, later }),
+            Ok(compiled) => Ok(Prepared { parsed, compiled }),
             Err(errors) => Err(Errors { source: parsed.source, errors, read: None }.into()),
         }
     }
@@ -79,7 +70,6 @@ impl Prepared {
         let mut warnings = self.parsed.warnings.clone();
         warnings.extend(self.compiled.warnings.iter().cloned());
         warnings.extend(forgotten(&self.parsed));
-        warnings.extend(self.later.iter().cloned());
         warnings.sort_by_key(|warning| warning.span);
         warnings
     }

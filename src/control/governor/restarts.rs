@@ -1,24 +1,6 @@
 //! What only a restart changes, and what a restart forgets.
 
 use crate::config::{Diagnostic, Parsed, Span};
-use crate::control::compile::Generation;
-
-/// Changes that a reload takes in and that only a restart brings about.
-pub(super) fn later(parsed: &Parsed, old: &Generation) -> Vec<Diagnostic> {
-    let (before, after) = (&old.config.log, &parsed.config.log);
-    let changed = [
-        ("log.access", before.access != after.access),
-        ("log.access_path", before.access_path != after.access_path),
-    ];
-    let at_reload = old.snapshot.generation > 0;
-    let changed = changed.iter().filter(|(_, changed)| at_reload && *changed);
-    let warning = |(key, _): &(&str, bool)| {
-        Diagnostic::warning(format!("the change of `{key}` takes effect at the next start"))
-            .at(place(parsed, key))
-            .key(*key)
-    };
-    changed.map(warning).collect()
-}
 
 fn place(parsed: &Parsed, key: &str) -> Option<Span> {
     parsed.written.get(key).copied()

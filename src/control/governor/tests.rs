@@ -42,6 +42,7 @@ impl Plane {
             affinity_key: Key::new(b"key"),
             open_files: 1_024,
             log: None,
+            access_log: AccessLog::new().unwrap(),
             store: Store::default(),
         };
         let mut governor = Governor::new(&shared, setting, mailboxes.notices);

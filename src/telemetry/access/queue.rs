@@ -37,13 +37,23 @@ struct State {
     settled: u64,
     hurry: bool,
     reopen: bool,
+    /// Where lines are to go from now on.
+    next: Option<Option<Output>>,
     closed: bool,
 }
 
 impl State {
     fn urgent(&self) -> bool {
-        self.page.len() >= ENOUGH || self.hurry || self.reopen || self.closed
+        let is_told = self.hurry || self.reopen || self.closed || self.next.is_some();
+        self.page.len() >= ENOUGH || is_told
     }
+}
+
+/// What the writing thread is told beside a page.
+struct Told {
+    reopen: bool,
+    next: Option<Option<Output>>,
+    closed: bool,
 }
 
 impl Queue {
@@ -79,6 +89,17 @@ impl Queue {
         self.work.notify_one();
     }
 
+    /// Lines go there from now on, or nowhere.
+    pub(super) fn switch(&self, output: Option<Output>) {
+        self.lock().next = Some(output);
+        self.work.notify_one();
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_about_to_switch(&self) -> bool {
+        self.lock().next.is_some()
+    }
+
     pub(super) fn close(&self) {
         self.lock().closed = true;
         self.work.notify_one();
@@ -97,20 +118,30 @@ impl Queue {
     }
 
     /// Writes until the queue is closed and empty.
-    pub(super) fn run(&self, mut output: Output) {
-        let mut page = Vec::with_capacity(ENOUGH);
+    pub(super) fn run(&self) {
+        let mut output: Option<Output> = None;
+        let mut page = Vec::new();
         let mut complained: Option<Instant> = None;
         loop {
-            let (reopen, closed) = self.take(&mut page);
-            if let Err((error, lost)) = write_all(&mut output.file, &page) {
+            let Told { reopen, mut next, closed } = self.take(&mut page);
+            // What was logged until now belongs to the output before, if there was one.
+            if output.is_none() {
+                output = next.take().flatten();
+            }
+            if let Some(output) = &mut output
+                && let Err((error, lost)) = write_all(&mut output.file, &page)
+            {
                 self.dropped.fetch_add(lost, Ordering::Relaxed);
                 if complained.is_none_or(|last| last.elapsed() >= COMPLAINT_INTERVAL) {
                     complained = Some(Instant::now());
                     tracing::error!(%error, "the access log cannot be written, lines are lost");
                 }
             }
-            if reopen {
+            if reopen && let Some(output) = &mut output {
                 output.reopen();
+            }
+            if let Some(next) = next {
+                output = next;
             }
             self.lock().settled += page.len() as u64;
             self.done.notify_all();
@@ -123,9 +154,8 @@ impl Queue {
         }
     }
 
-    /// Waits for work and swaps the page; returns whether to reopen the output, and whether this
-    /// was the last page.
-    fn take(&self, page: &mut Vec<u8>) -> (bool, bool) {
+    /// Waits for work and swaps the page.
+    fn take(&self, page: &mut Vec<u8>) -> Told {
         let mut state = self
             .work
             .wait_while(self.lock(), |state| state.page.is_empty() && !state.urgent())
@@ -138,7 +168,8 @@ impl Queue {
         }
         std::mem::swap(page, &mut state.page);
         state.hurry = false;
-        (std::mem::take(&mut state.reopen), state.closed)
+        let (reopen, next) = (std::mem::take(&mut state.reopen), state.next.take());
+        Told { reopen, next, closed: state.closed }
     }
 }
 

@@ -38,11 +38,17 @@ fn entry(target: &str) -> Entry<'_> {
     }
 }
 
+fn open(format: Format, path: &Path) -> AccessLog {
+    let log = AccessLog::new().unwrap();
+    log.switch(Some((format, Output::open(Some(path.to_owned())).unwrap())));
+    log
+}
+
 #[test]
 fn lines_of_several_threads_arrive_whole() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("access.log");
-    let log = AccessLog::open(Format::Json, Some(&path)).unwrap();
+    let log = open(Format::Json, &path);
     let threads: Vec<_> = (0..4)
         .map(|_| {
             let log = log.clone();
@@ -62,7 +68,7 @@ fn lines_of_several_threads_arrive_whole() {
 fn what_was_logged_is_written_when_the_last_owner_goes() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("access.log");
-    let log = AccessLog::open(Format::Combined, Some(&path)).unwrap();
+    let log = open(Format::Combined, &path);
     log.log(&entry("/last"));
     drop(log);
     assert!(fs::read_to_string(&path).unwrap().contains("GET /last "));
@@ -73,7 +79,7 @@ fn rotation_sends_later_lines_to_the_new_file() {
     let directory = tempfile::tempdir().unwrap();
     let (path, moved) =
         (directory.path().join("access.log"), directory.path().join("access.log.1"));
-    let log = AccessLog::open(Format::Combined, Some(&path)).unwrap();
+    let log = open(Format::Combined, &path);
     log.log(&entry("/before"));
     assert!(log.flush(PATIENCE));
     fs::rename(&path, &moved).unwrap();
@@ -92,6 +98,31 @@ fn rotation_sends_later_lines_to_the_new_file() {
 fn a_file_that_cannot_be_opened_is_an_error() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("missing").join("access.log");
-    let error = AccessLog::open(Format::Json, Some(&path)).unwrap_err();
+    let error = Output::open(Some(path)).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::NotFound);
+}
+
+#[test]
+fn it_is_switched_from_file_to_file_and_off() {
+    let directory = tempfile::tempdir().unwrap();
+    let [one, two] = ["one", "two"].map(|name| directory.path().join(name));
+    let log = AccessLog::new().unwrap();
+    log.log(&entry("/nobody-listens"));
+    log.switch(Some((Format::Combined, Output::open(Some(one.clone())).unwrap())));
+    log.log(&entry("/first"));
+    assert!(log.flush(PATIENCE));
+    log.switch(Some((Format::Json, Output::open(Some(two.clone())).unwrap())));
+    // Whatever shares a page with the switch still goes to the file before.
+    while log.0.queue.is_about_to_switch() {
+        std::thread::yield_now();
+    }
+    log.log(&entry("/second"));
+    assert!(log.flush(PATIENCE));
+    log.switch(None);
+    log.log(&entry("/nobody-listens"));
+    assert!(log.flush(PATIENCE) && !log.is_on());
+    let text = |path| fs::read_to_string(path).unwrap();
+    let (one, two) = (text(one), text(two));
+    assert!(one.contains("GET /first ") && one.lines().count() == 1, "{one}");
+    assert!(two.starts_with('{') && two.contains("/second") && two.lines().count() == 1, "{two}");
 }
