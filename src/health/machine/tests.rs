@@ -128,6 +128,17 @@ fn reasons_in_words() {
 }
 
 #[test]
+fn the_verdict_is_that_of_the_probes_whatever_else_is_known() {
+    assert_eq!(health().verdict(), None);
+    let mut health = healthy();
+    eject(&mut health, 1);
+    health.on_hand(secs(2), by_hand(Hand::Drained));
+    assert_eq!(health.verdict(), Some(true));
+    run(&mut health, "fff");
+    assert_eq!(health.verdict(), Some(false));
+}
+
+#[test]
 fn an_ejection_takes_its_time() {
     let mut health = healthy();
     let ejection = eject(&mut health, 5).unwrap();
