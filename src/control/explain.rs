@@ -74,7 +74,7 @@ pub struct RequestExplanation {
     pub pool: Option<String>,
     /// How a backend is chosen there.
     pub policy: Option<&'static str>,
-    /// Its versions with their shares.
+    /// Its versions with their shares, the largest first.
     pub versions: Vec<VersionExplanation>,
     /// All of it as text for people.
     pub text: String,
@@ -228,6 +228,7 @@ fn explain_pool(pool: &Pool, ask: &Ask, told: &mut RequestExplanation) {
     };
     let split = pool.state.split.load();
     told.versions = split.shares.iter().map(|share| version(share, ask, hash)).collect();
+    told.versions.sort_by(|one, other| other.share.total_cmp(&one.share));
 }
 
 fn version(share: &Share, ask: &Ask, hash: u64) -> VersionExplanation {
