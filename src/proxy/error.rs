@@ -103,6 +103,9 @@ impl Failure {
                 StatusCode::PAYLOAD_TOO_LARGE
             }
             Failure::Upload(UploadFailure::TooSlow) => StatusCode::REQUEST_TIMEOUT,
+            Failure::Upload(UploadFailure::TrailersTooLarge) => {
+                StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE
+            }
             Failure::Upload(UploadFailure::Malformed | UploadFailure::GivenUp) => {
                 StatusCode::BAD_REQUEST
             }
@@ -135,6 +138,7 @@ impl Failure {
             Failure::Protocol => "connect_protocol",
             Failure::TooLarge | Failure::Upload(UploadFailure::TooLarge) => "body_too_large",
             Failure::Upload(UploadFailure::TooSlow) => "body_timeout",
+            Failure::Upload(UploadFailure::TrailersTooLarge) => "trailers_too_large",
             Failure::Upload(UploadFailure::Malformed | UploadFailure::GivenUp) => "body_malformed",
             Failure::Upload(UploadFailure::Left) => "client_left",
             Failure::Loop => "loop",

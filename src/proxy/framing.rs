@@ -132,6 +132,14 @@ impl Scanner {
         }
     }
 
+    /// What was not to be passed on.
+    pub fn violation(&self) -> Option<Violation> {
+        match self.state {
+            State::Refused(violation) => Some(violation),
+            _ => None,
+        }
+    }
+
     /// The latest head, once it has ended.
     pub(crate) fn head(&self) -> &Head {
         &self.head

@@ -52,7 +52,17 @@ pub const fn refused(
 }
 
 pub const fn cut(name: &'static str, clause: &'static str, sent: &'static [u8]) -> Case {
-    Case { name, clause, sent, answer: Answer::Cut(400) }
+    cut_with(name, clause, sent, 400)
+}
+
+/// The same, with another status.
+pub const fn cut_with(
+    name: &'static str,
+    clause: &'static str,
+    sent: &'static [u8],
+    status: u16,
+) -> Case {
+    Case { name, clause, sent, answer: Answer::Cut(status) }
 }
 
 pub const fn unfinished(name: &'static str, clause: &'static str, sent: &'static [u8]) -> Case {

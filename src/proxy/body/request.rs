@@ -33,6 +33,9 @@ pub enum UploadFailure {
     /// What the client sent is no valid body.
     #[error("the request body is malformed")]
     Malformed,
+    /// The trailers behind it are too long or too many.
+    #[error("the trailers of the request are too large")]
+    TrailersTooLarge,
     /// The client left.
     #[error("the request body broke off")]
     Left,

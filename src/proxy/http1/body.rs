@@ -9,7 +9,9 @@ use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 
 use super::link::Link;
+use crate::framing::Violation;
 use crate::proxy::body::UploadFailure;
+use crate::proxy::framing::Scanner;
 
 /// Reads on from the connection when it is asked for more, and never before: a slow backend slows
 /// its client down.
@@ -33,5 +35,15 @@ impl http_body::Body for Body {
 
     fn size_hint(&self) -> SizeHint {
         self.0.borrow().body_length().map_or_else(SizeHint::default, SizeHint::with_exact)
+    }
+}
+
+impl UploadFailure {
+    /// What a body is that breaks a rule. Its head was passed, so what is too large are trailers.
+    pub(super) fn of(scanner: &Scanner) -> UploadFailure {
+        match scanner.violation() {
+            Some(Violation::HeadTooLarge | Violation::TooManyFields) => Self::TrailersTooLarge,
+            _ => Self::Malformed,
+        }
     }
 }

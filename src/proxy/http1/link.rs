@@ -178,7 +178,7 @@ impl Link {
             }
             match self.scanner.phase() {
                 Phase::Body => {}
-                Phase::Refused => return Poll::Ready(Some(Err(UploadFailure::Malformed))),
+                Phase::Refused => return Poll::Ready(Some(Err(UploadFailure::of(&self.scanner)))),
                 _ => return Poll::Ready(None),
             }
             if !self.inbox.fresh().is_empty() {
@@ -189,7 +189,7 @@ impl Link {
                         return Poll::Ready(Some(Ok(Frame::data(data))));
                     }
                     Ok(part) => self.pass_over(part),
-                    Err(_) => return Poll::Ready(Some(Err(UploadFailure::Malformed))),
+                    Err(_) => return Poll::Ready(Some(Err(UploadFailure::of(&self.scanner)))),
                 }
                 continue;
             }
