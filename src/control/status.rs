@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use serde::Serialize;
 
@@ -148,7 +147,7 @@ fn of_listener(listener: &Listener) -> ListenerStatus {
     ListenerStatus {
         addresses: listener.addresses.clone(),
         tls: listener.tls.is_some(),
-        connections: listener.state.connections.load(Ordering::Relaxed),
+        connections: listener.state.connections.taken(),
     }
 }
 

@@ -5,7 +5,7 @@
 
 mod counts;
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,6 +21,7 @@ use super::h2::{self, Meter, MeterLimits};
 use super::headers::forwarded::{Connection as Asker, ConnectionHeaders};
 use super::io::{ClientStream, IoState, Peer, RawStream};
 use super::permit::Permit;
+use super::room::Leaving;
 use super::timer::Timer;
 use super::tls::{self, Settled};
 use super::tunnel;
@@ -37,14 +38,14 @@ pub struct ConnectionState {
     pub peer: Peer,
     /// The socket that it was accepted on.
     pub socket: SocketId,
-    /// What the TLS handshake settled; absent in plain text.
-    pub tls: Option<Settled>,
+    /// What the TLS handshake settled; absent in plain text, and until then.
+    pub tls: OnceCell<Settled>,
     /// A protocol switch that was agreed on: what the connection becomes behind the answer.
     pub tunnel: RefCell<Option<Box<tunnel::Start>>>,
     pub(super) listener: RefCell<Arc<Listener>>,
     /// With the generation that they are of; absent while no request needs them.
     headers: RefCell<Option<(u64, Rc<ConnectionHeaders>)>>,
-    opened: Instant,
+    pub(super) opened: Instant,
     pub(super) io: Rc<IoState>,
     pub(super) timer: Timer,
     pub(super) idle_since: Cell<Instant>,
@@ -60,6 +61,8 @@ pub struct ConnectionState {
     /// The uploads of such requests, under HTTP/2.
     pub(super) leftovers: Leftovers,
     pub(super) closing: Cell<bool>,
+    /// It was asked to leave, to make room for others.
+    pub(super) leaving: Cell<Option<Leaving>>,
     cut: Cell<bool>,
 }
 
@@ -103,25 +106,24 @@ pub async fn serve(accepted: Box<Accepted>) {
 /// Finds out what is to be spoken: by a TLS handshake, or by the first bytes.
 async fn open(accepted: Box<Accepted>) -> Option<Open> {
     let Accepted { worker, listener, socket, stream, permit } = *accepted;
-    let peer = stream.peer();
+    let connection = ConnectionState::new(&worker, Arc::clone(&listener), socket, stream.peer());
+    let connection = connection.enter(permit);
     let Some(tls) = &listener.tls else {
-        let connection = ConnectionState::new(&worker, listener, socket, peer, None);
-        let connection = connection.enter(permit);
         let mut stream = ClientStream::Plain(stream);
         let sniffed = sniff::sniff(&connection, &mut stream).await?;
         connection.h2.set(sniffed.h2);
         return Some(connection.open(stream, sniffed.held));
     };
-    let (stream, settled) = tls::handshake(&worker, &listener, tls, stream).await?;
-    let connection = ConnectionState::new(&worker, listener, socket, peer, Some(settled));
-    Some(connection.enter(permit).open(ClientStream::Tls(stream), Vec::new()))
+    let (stream, settled) = tls::handshake(&connection, &listener, tls, stream).await?;
+    connection.secured(settled);
+    Some(connection.open(ClientStream::Tls(stream), Vec::new()))
 }
 
 impl Accepted {
     /// Where only HTTP/1.1 is spoken.
     fn open(self) -> Open {
         let Accepted { worker, listener, socket, stream, permit } = self;
-        let connection = ConnectionState::new(&worker, listener, socket, stream.peer(), None);
+        let connection = ConnectionState::new(&worker, listener, socket, stream.peer());
         connection.enter(permit).open(ClientStream::Plain(stream), Vec::new())
     }
 }
@@ -141,19 +143,12 @@ impl Registered {
 }
 
 impl ConnectionState {
-    fn new(
-        worker: &Rc<Worker>,
-        listener: Arc<Listener>,
-        socket: SocketId,
-        peer: Peer,
-        tls: Option<Settled>,
-    ) -> Rc<Self> {
+    fn new(worker: &Rc<Worker>, listener: Arc<Listener>, socket: SocketId, peer: Peer) -> Rc<Self> {
         let now = Instant::now();
-        let h2 = tls.as_ref().is_some_and(|tls| tls.h2);
         Rc::new(ConnectionState {
             peer,
             socket,
-            tls,
+            tls: OnceCell::new(),
             tunnel: RefCell::new(None),
             listener: RefCell::new(listener),
             headers: RefCell::new(None),
@@ -165,10 +160,11 @@ impl ConnectionState {
             active: Cell::new(0),
             spoken: Cell::new(false),
             asked: Cell::default(),
-            h2: Cell::new(h2),
+            h2: Cell::new(false),
             unread: Cell::new(false),
             leftovers: Leftovers::default(),
             closing: Cell::new(false),
+            leaving: Cell::new(None),
             cut: Cell::new(false),
             worker: Rc::clone(worker),
         })
@@ -205,7 +201,7 @@ impl ConnectionState {
         match &*held {
             Some((generation, headers)) if *generation == snapshot.generation => Rc::clone(headers),
             _ => {
-                let headers = asker(snapshot, listener, self.peer, self.tls.is_some());
+                let headers = asker(snapshot, listener, self.peer, self.tls.get().is_some());
                 let headers = Rc::new(headers);
                 *held = Some((snapshot.generation, Rc::clone(&headers)));
                 headers
@@ -231,7 +227,20 @@ impl ConnectionState {
 
     /// The TLS version, for the log.
     pub fn tls_version(&self) -> Option<&'static str> {
-        self.tls.as_ref().map(|tls| tls.version)
+        self.tls.get().map(|tls| tls.version)
+    }
+
+    /// The TLS handshake has come to its end: its time for the first request begins.
+    fn secured(&self, settled: Settled) {
+        self.h2.set(settled.h2);
+        self.idle_since.set(Instant::now());
+        // It is done once.
+        let _ = self.tls.set(settled);
+    }
+
+    /// Whether the TLS handshake is going on.
+    pub(super) fn is_shaking_hands(&self) -> bool {
+        self.listener.borrow().tls.is_some() && self.tls.get().is_none()
     }
 
     /// Whether it speaks HTTP/2.
@@ -249,6 +258,7 @@ impl ConnectionState {
         self.active.set(self.active.get() + 1);
         self.spoken.set(true);
         self.io.resting.set(false);
+        self.stay();
         self.park_at.set(None);
     }
 

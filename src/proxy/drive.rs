@@ -61,6 +61,14 @@ pub async fn drive<T>(
                 return Poll::Pending;
             }
             let now = Instant::now();
+            if state.is_to_leave(now) {
+                if told || !state.may_be_told_to_close() {
+                    return Poll::Ready(Over::Drop);
+                }
+                state.say_farewell(now);
+                state.arm();
+                continue;
+            }
             if state.is_to_be_parked(now) {
                 return Poll::Ready(Over::Idle);
             }
@@ -146,7 +154,8 @@ impl ConnectionState {
             };
             self.idle_since.get() + patience
         });
-        [head, write, answer, idle, self.park_at.get()].into_iter().flatten().min()
+        let leave = self.leaving.get().map(|leaving| leaving.by);
+        [head, write, answer, idle, leave, self.park_at.get()].into_iter().flatten().min()
     }
 
     /// Whether it has been idle long enough. If it cannot be parked, it is asked again later.

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use http::StatusCode;
@@ -12,18 +12,18 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::Instant;
 
 use super::body::Upload;
+use super::connection::ConnectionState;
 use super::error;
 use super::http1::Link;
 use super::io::ClientStream;
 use super::timer::Timer;
-use super::worker::Worker;
 
 /// Before a close we read on for so long, or so much, lest a reset overtake the answer.
 const LINGER: Duration = Duration::from_secs(2);
 const LINGER_BYTES: usize = 16 * 1024 * 1024;
 
 /// Writes a bare status, and waits a little for the client to read it.
-pub async fn refuse(worker: &Worker, link: &RefCell<Link>, status: StatusCode) {
+pub async fn refuse(state: &ConnectionState, link: &RefCell<Link>, status: StatusCode) {
     let (_, Some(mut stream)) = link.borrow_mut().give_up() else { return };
     let answer = error::bare(status);
     let last_words = async {
@@ -32,29 +32,32 @@ pub async fn refuse(worker: &Worker, link: &RefCell<Link>, status: StatusCode) {
     };
     // Whether the client listens is its own affair.
     if let Ok(Ok(())) = tokio::time::timeout(LINGER, last_words).await {
-        read_on(worker, stream).await;
+        read_on(state, stream).await;
     }
 }
 
 /// Closes our side, and reads on for a while, until the client closes its own. Were the connection
 /// closed with bytes unread, the kernel would reset it, and the reset could overtake the answer (RFC
 /// 9112 section 9.6).
-pub async fn linger(worker: &Worker, link: &RefCell<Link>) {
+pub async fn linger(state: &ConnectionState, link: &RefCell<Link>) {
     let (_, stream) = link.borrow_mut().give_up();
     if let Some(stream) = stream {
-        read_on(worker, stream).await;
+        read_on(state, stream).await;
     }
 }
 
-async fn read_on(worker: &Worker, mut stream: ClientStream) {
-    let timer = worker.wheel.timer();
-    timer.arm(Instant::now() + LINGER);
+async fn read_on(state: &ConnectionState, mut stream: ClientStream) {
+    let until = Instant::now() + LINGER;
+    // Answered, and in nobody's way unless room is needed.
+    state.spoken.set(true);
+    state.io.resting.set(true);
+    state.timer.arm(until);
     let mut told = false;
     let mut left = LINGER_BYTES;
     poll_fn(|cx| {
         // The client is to know that nothing more comes. If it is gone, reading tells.
         told = told || Pin::new(&mut stream).poll_shutdown(cx).is_ready();
-        let mut scratch = worker.scratch.borrow_mut();
+        let mut scratch = state.worker.scratch.borrow_mut();
         while left > 0 {
             let mut waste = ReadBuf::new(&mut scratch);
             match Pin::new(&mut stream).poll_read(cx, &mut waste) {
@@ -62,7 +65,14 @@ async fn read_on(worker: &Worker, mut stream: ClientStream) {
                     left = left.saturating_sub(waste.filled().len());
                 }
                 Poll::Ready(_) => return Poll::Ready(()),
-                Poll::Pending => return timer.poll_expired(cx),
+                Poll::Pending => {
+                    ready!(state.timer.poll_expired(cx));
+                    let now = Instant::now();
+                    if now >= until || state.is_to_leave(now) {
+                        return Poll::Ready(());
+                    }
+                    state.timer.arm(until);
+                }
             }
         }
         Poll::Ready(())

@@ -386,7 +386,7 @@ fn bind(pool: &Pool, choice: &Choice, headers: &mut HeaderMap, record: &RequestR
         return;
     }
     let secure = match pool.secure_cookie {
-        SecureCookie::Auto => record.connection.tls.is_some(),
+        SecureCookie::Auto => record.connection.tls.get().is_some(),
         SecureCookie::Always => true,
         SecureCookie::Never => false,
     };

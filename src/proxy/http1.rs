@@ -77,13 +77,13 @@ pub async fn serve(state: &Rc<ConnectionState>, link: SharedLink) {
             state.park();
             return tunnel.run().await;
         }
-        Over::Done(Next::Linger) => return Box::pin(linger(&state.worker, &link)).await,
+        Over::Done(Next::Linger) => return Box::pin(linger(state, &link)).await,
         Over::Done(Next::Refuse(violation)) => (violation.status(), violation.label()),
         Over::SlowHead => (error::SLOW_HEAD, "slow_head"),
         Over::Done(_) | Over::Idle | Over::Drop => return,
     };
     state.note_refusal(status, reason);
-    Box::pin(refuse(&state.worker, &link, status)).await;
+    Box::pin(refuse(state, &link, status)).await;
 }
 
 /// Waits, parked, until there is a request.
@@ -133,6 +133,8 @@ async fn hear(state: &ConnectionState, link: &RefCell<Link>) -> Next {
     }
 }
 
+/// Ends an idle connection. Nobody reads on: the answers arrived long ago, so that a reset cannot
+/// overtake one, and a request that is on its way is lost either way (RFC 9112 section 9.6).
 async fn goodbye(link: &RefCell<Link>) -> Next {
     poll_fn(|cx| link.borrow_mut().poll_goodbye(cx)).await;
     Next::Drop

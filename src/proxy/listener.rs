@@ -15,15 +15,19 @@ use std::time::Duration;
 use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use super::connection;
 use super::io::RawStream;
 use super::permit::Permit;
+use super::room;
 use super::worker::Worker;
-use crate::state::{ClientFile, Handover, Listener, ListeningSocket, Mail, SocketId};
+use crate::state::{ClientFile, Handover, Listener, ListeningSocket, Mail, Place, SocketId};
 
 /// After an error of the process, and while a connection limit is reached.
 const PAUSE: Duration = Duration::from_millis(20);
+/// So many pauses long somebody is waited for who makes room on a listener.
+const ROUNDS: u32 = 5;
 /// A closing socket is emptied once more after this long: a handshake may just be completing.
 const LAST_LOOK: Duration = Duration::from_millis(50);
 
@@ -38,6 +42,8 @@ struct State {
     wake: Notify,
     /// Kept for the last connections of a socket that left the configuration.
     listener: RefCell<Arc<Listener>>,
+    /// Nobody could make room on it, and nobody is asked until then.
+    hopeless_until: Cell<Option<Instant>>,
 }
 
 enum Socket {
@@ -65,6 +71,7 @@ impl Acceptor {
             closed: Cell::new(false),
             wake: Notify::new(),
             listener: RefCell::new(listener),
+            hopeless_until: Cell::new(None),
         });
         tokio::task::spawn_local(accept(Rc::clone(worker), id, socket, Rc::clone(&state)));
         Ok(Acceptor(state))
@@ -91,7 +98,10 @@ async fn accept(worker: Rc<Worker>, id: SocketId, socket: Socket, state: Rc<Stat
         match accepted {
             Ok(stream) => {
                 wait_for_room(&worker, &state).await;
-                take(&worker, id, &state, stream);
+                let listener = state.listener(&worker, id);
+                let place = place_on(&worker, &listener, &state).await;
+                take(&worker, id, listener, stream, place);
+                room::look_ahead(&worker, &state.listener.borrow());
             }
             Err(error) if concerns_one_connection(&error) => {}
             Err(error) => {
@@ -111,35 +121,76 @@ async fn accept(worker: Rc<Worker>, id: SocketId, socket: Socket, state: Rc<Stat
 
 /// At the process's limit of connections, or of files, waiting is better than a refusal: one
 /// connection in our hand, so that workers which accept at the same time do not pass the limit
-/// together, and the others in the kernel's queue.
+/// together, and the others in the kernel's queue. Idle connections are asked to leave meanwhile.
 async fn wait_for_room(worker: &Worker, state: &State) {
-    let mut pausing = false;
-    while !state.closing.get() {
-        let out_of_files = !worker.shared.files.has_room_for_client();
-        if !out_of_files && worker.shared.files.clients() < worker.snapshot().max_connections {
-            return;
+    if let Some(scarce) = scarce(worker) {
+        worker.cells().accept_pauses.add(1);
+        let waiting = worker.shared.files.clients.wait();
+        let mut scarce = Some(scarce);
+        while let Some(reason) = scarce
+            && !state.closing.get()
+        {
+            worker.shared.broadcast(|| Mail::MakeRoom);
+            if tokio::time::timeout(PAUSE, waiting.until_somebody_leaves()).await.is_err() {
+                complain(worker, &reason);
+            }
+            scarce = self::scarce(worker);
         }
-        if !pausing {
-            pausing = true;
-            worker.cells().accept_pauses.add(1);
-        }
-        let reason = match out_of_files {
-            true => "client connections hold as many files as they may",
-            false => "there are as many connections as server.max_connections allows",
-        };
-        complain(worker, &reason);
-        tokio::time::sleep(PAUSE).await;
     }
+}
+
+/// Why no more clients can come in, if they cannot.
+fn scarce(worker: &Worker) -> Option<&'static str> {
+    let files = &worker.shared.files;
+    if files.spare_for_clients() == 0 {
+        return Some("client connections hold as many files as they may");
+    }
+    (files.clients.taken() >= worker.snapshot().max_connections)
+        .then_some("there are as many connections as server.max_connections allows")
+}
+
+/// At the limit of a listener who comes is refused, but for those for whom idle connections make room
+/// at once.
+async fn place_on(worker: &Worker, listener: &Listener, state: &State) -> Place {
+    let (limit, places) = (listener.limits.max_connections, &listener.state.connections);
+    let hopeless = state.hopeless_until.get().is_some_and(|until| Instant::now() < until);
+    if places.taken() >= limit && (!hopeless || places.is_anybody_leaving()) {
+        let waiting = places.wait();
+        for _ in 0..ROUNDS {
+            worker.shared.broadcast(|| Mail::MakeRoom);
+            // Over or not, there may be a place.
+            let _ = tokio::time::timeout(PAUSE, waiting.until_somebody_leaves()).await;
+            if let Some(place) = Place::take_free(&listener.state, limit) {
+                return place;
+            }
+        }
+        state.hopeless_until.set(Some(Instant::now() + PAUSE * ROUNDS));
+    }
+    Place::take(&listener.state, limit)
 }
 
 /// Serves what the kernel has queued. Asks the kernel itself: the reactor may not know yet.
 fn empty(worker: &Rc<Worker>, id: SocketId, state: &State, socket: &Socket) {
     loop {
         match socket.accept_now() {
-            Ok(stream) => take(worker, id, state, stream),
+            Ok(stream) => {
+                let listener = state.listener(worker, id);
+                let place = Place::take(&listener.state, listener.limits.max_connections);
+                take(worker, id, listener, stream, place);
+            }
             Err(error) if concerns_one_connection(&error) => {}
             Err(_) => return,
         }
+    }
+}
+
+impl State {
+    /// The listener as it is now.
+    fn listener(&self, worker: &Worker, id: SocketId) -> Arc<Listener> {
+        if let Some(listener) = worker.snapshot().listener_at(id) {
+            self.listener.replace(Arc::clone(listener));
+        }
+        Arc::clone(&self.listener.borrow())
     }
 }
 
@@ -149,17 +200,19 @@ struct Accepted {
     listener: Arc<Listener>,
     stream: RawStream,
     file: ClientFile,
+    place: Place,
 }
 
-fn take(worker: &Rc<Worker>, id: SocketId, state: &State, stream: RawStream) {
-    let snapshot = worker.snapshot();
-    if let Some(listener) = snapshot.listener_at(id) {
-        state.listener.replace(Arc::clone(listener));
-    }
-    let listener = Arc::clone(&state.listener.borrow());
+fn take(
+    worker: &Rc<Worker>,
+    id: SocketId,
+    listener: Arc<Listener>,
+    stream: RawStream,
+    place: Place,
+) {
     // Counted before it may go to another worker, or this one would accept on and on until then.
     let file = worker.shared.files.for_client();
-    let accepted = Accepted { socket: id, listener, stream, file };
+    let accepted = Accepted { socket: id, listener, stream, file, place };
     match less_busy(worker) {
         Some(other) => hand_over(worker, other, accepted),
         None => start(worker, accepted),
@@ -168,16 +221,16 @@ fn take(worker: &Rc<Worker>, id: SocketId, state: &State, stream: RawStream) {
 
 /// Serves a connection that a busier worker has accepted.
 pub fn adopt(worker: &Rc<Worker>, handover: Handover) {
-    let Handover { socket, listener, stream, file } = handover;
+    let Handover { socket, listener, stream, file, place } = handover;
     match RawStream::adopt(stream) {
-        Ok(stream) => start(worker, Accepted { socket, listener, stream, file }),
+        Ok(stream) => start(worker, Accepted { socket, listener, stream, file, place }),
         Err(error) => tracing::warn!(%error, "cannot adopt a connection"),
     }
 }
 
 fn start(worker: &Rc<Worker>, accepted: Accepted) {
-    let Accepted { socket, listener, stream, file } = accepted;
-    if let Some(permit) = Permit::take(worker, &listener, stream.peer(), file) {
+    let Accepted { socket, listener, stream, file, place } = accepted;
+    if let Some(permit) = Permit::take(worker, &listener, stream.peer(), (file, place)) {
         let accepted =
             connection::Accepted { worker: Rc::clone(worker), listener, socket, stream, permit };
         tokio::task::spawn_local(connection::serve(Box::new(accepted)));
@@ -198,12 +251,12 @@ fn less_busy(worker: &Worker) -> Option<usize> {
 }
 
 fn hand_over(worker: &Rc<Worker>, other: usize, accepted: Accepted) {
-    let Accepted { socket, listener, stream, file } = accepted;
+    let Accepted { socket, listener, stream, file, place } = accepted;
     let stream = match stream.release() {
         Ok(stream) => stream,
         Err(error) => return tracing::warn!(%error, "cannot hand a connection over"),
     };
-    let handover = Handover { socket, listener, stream, file };
+    let handover = Handover { socket, listener, stream, file, place };
     match worker.shared.workers[other].send(Mail::Adopt(handover)) {
         Ok(()) => worker.cells().handovers.add(1),
         // The other worker has ended: it is ours after all.

@@ -26,6 +26,7 @@ pub mod permit;
 pub mod queue;
 pub mod record;
 pub mod retry;
+pub mod room;
 pub mod service;
 pub mod shadow;
 pub mod sniff;

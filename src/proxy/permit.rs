@@ -7,7 +7,7 @@ use std::sync::{Arc, PoisonError};
 
 use super::io::Peer;
 use super::worker::Worker;
-use crate::state::{ClientFile, Listener};
+use crate::state::{ClientFile, Listener, Place};
 
 /// The right to one more connection, counted everywhere until dropped.
 #[derive(Debug)]
@@ -15,30 +15,32 @@ pub struct Permit {
     worker: Rc<Worker>,
     listener: Arc<Listener>,
     address: Option<IpAddr>,
+    _place: Place,
     _file: ClientFile,
 }
 
 impl Permit {
-    /// Counts one more connection, unless the listener has a limit that it would pass. The process
-    /// has counted it when it was accepted, as a file.
+    /// Lets one more connection in, unless it passes a limit of the listener. It was counted when it
+    /// was accepted, by the process and on its listener.
     pub fn take(
         worker: &Rc<Worker>,
         listener: &Arc<Listener>,
         peer: Peer,
-        file: ClientFile,
+        (file, place): (ClientFile, Place),
     ) -> Option<Self> {
         let cells = listener.state.cells.cell(worker.id);
+        let over = place.over;
         let mut permit = Permit {
             worker: Rc::clone(worker),
             listener: Arc::clone(listener),
             address: None,
+            _place: place,
             _file: file,
         };
-        let others = listener.state.connections.fetch_add(1, Ordering::Relaxed);
         worker.shared.workers[worker.id.index()].connections.fetch_add(1, Ordering::Relaxed);
         cells.accepted.add(1);
         let per_address = listener.limits.max_connections_per_address;
-        if others >= listener.limits.max_connections {
+        if over {
             cells.refused.add(1);
             tell_refusal(worker, listener, peer, "max_connections");
             return None;
@@ -80,7 +82,6 @@ impl Drop for Permit {
             }
         }
         self.listener.state.cells.cell(self.worker.id).closed.add(1);
-        self.listener.state.connections.fetch_sub(1, Ordering::Relaxed);
         let port = &self.worker.shared.workers[self.worker.id.index()];
         port.connections.fetch_sub(1, Ordering::Relaxed);
         if std::thread::panicking() {

@@ -145,7 +145,7 @@ async fn serve(
     let pool = match &route.target {
         Target::Pool(pool) => Arc::clone(pool),
         Target::Redirect(redirect) => {
-            let secure = connection.tls.is_some();
+            let secure = connection.tls.get().is_some();
             return Ok(Answer::Ours(redirect_response(redirect, &parts, secure)?, "redirect"));
         }
     };
@@ -197,7 +197,7 @@ fn find_route(
     record: &mut RequestRecord,
 ) -> Result<Arc<Route>, Failure> {
     let host = host::of(parts)?;
-    if let Some(tls) = &record.connection.tls
+    if let Some(tls) = record.connection.tls.get()
         && !tls.certificates.same_certificate(tls.server_name.as_deref(), host::name(host))
     {
         return Err(Failure::Misdirected);

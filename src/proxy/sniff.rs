@@ -47,7 +47,11 @@ pub async fn sniff(state: &ConnectionState, stream: &mut ClientStream) -> Option
                 Poll::Ready(_) => return Poll::Ready(None),
                 Poll::Pending => {
                     ready!(state.timer.poll_expired(cx));
-                    if state.is_overdue(Instant::now()) {
+                    let now = Instant::now();
+                    if state.is_to_leave(now) {
+                        return Poll::Ready(None);
+                    }
+                    if state.is_overdue(now) {
                         state.note_silence();
                         return Poll::Ready(None);
                     }

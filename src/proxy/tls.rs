@@ -1,15 +1,14 @@
 //! TLS termination: from an accepted stream to a secured one and what the handshake settled.
 
 use std::io;
-use std::rc::Rc;
 use std::sync::Arc;
 
 use rustls::ProtocolVersion;
 use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 
+use super::connection::ConnectionState;
 use super::io::{RawStream, Secured};
-use super::worker::Worker;
 use crate::state::Listener;
 use crate::state::tls::{ALPN_H2, ServerTls};
 
@@ -28,17 +27,25 @@ pub struct Settled {
 
 /// Shakes hands within the listener's time; failures are counted and end the connection.
 pub async fn handshake(
-    worker: &Rc<Worker>,
+    connection: &ConnectionState,
     listener: &Listener,
     tls: &ServerTls,
     stream: RawStream,
 ) -> Option<(Box<Secured>, Settled)> {
     let deadline = Instant::now() + listener.limits.handshake_timeout;
-    let timer = worker.wheel.timer();
     // Boxed: the state of a handshake is large, and the task that holds it outlives it by far.
-    let accepting = Box::pin(TlsAcceptor::from(Arc::clone(&tls.config)).accept(stream));
-    let cells = listener.state.cells.cell(worker.id);
-    match timer.within(deadline, accepting).await {
+    let mut accepting = Box::pin(TlsAcceptor::from(Arc::clone(&tls.config)).accept(stream));
+    let cells = listener.state.cells.cell(connection.worker.id);
+    let shaken = loop {
+        let shaken = connection.timer.within(deadline, accepting.as_mut()).await;
+        let now = Instant::now();
+        // Woken early, by a wish to close, which can wait.
+        if shaken.is_ok() || now >= deadline || connection.is_to_leave(now) {
+            break shaken;
+        }
+    };
+    match shaken {
+        Err(_expired) if connection.leaving.get().is_some() => {}
         Err(_expired) => cells.handshake_timeouts.add(1),
         Ok(Err(error)) if error.kind() == io::ErrorKind::InvalidData => {
             cells.handshake_failed.add(1);

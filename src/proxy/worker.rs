@@ -25,6 +25,7 @@ use super::connection::ConnectionState;
 use super::date::Date;
 use super::headers::identity::RequestIds;
 use super::listener::{self, Acceptor};
+use super::room;
 use super::timer::Wheel;
 use super::tunnels::{self, Tunnels};
 use super::waiting::WaitingRoom;
@@ -77,7 +78,9 @@ pub struct Worker {
     date: RefCell<Date>,
     clock: Cell<Instant>,
     snapshot: RefCell<Rc<HeldSnapshot>>,
-    connections: RefCell<Slab<Rc<ConnectionState>>>,
+    pub(super) connections: RefCell<Slab<Rc<ConnectionState>>>,
+    /// When connections were last looked for that could leave, and there were too few.
+    pub(super) in_vain: Cell<Option<Instant>>,
     acceptors: RefCell<Vec<(SocketId, Acceptor)>>,
     deadline: Cell<Option<Instant>>,
     drained: tokio::sync::Notify,
@@ -125,6 +128,7 @@ impl Worker {
             clock: Cell::new(Instant::now()),
             snapshot: RefCell::new(Rc::new(HeldSnapshot(snapshot))),
             connections: RefCell::default(),
+            in_vain: Cell::new(None),
             acceptors: RefCell::default(),
             deadline: Cell::new(None),
             drained: tokio::sync::Notify::new(),
@@ -216,6 +220,7 @@ impl Worker {
             Mail::BackendGone(backend) => self.upstreams.forget(backend),
             Mail::WarmUp(order) => warmth::warm_up(self, order),
             Mail::CloseTunnels(order) => tunnels::close(self, &order),
+            Mail::MakeRoom => room::make(self),
             Mail::Adopt(handover) => listener::adopt(self, handover),
             Mail::Drain { deadline } => {
                 self.deadline.set(Some(Instant::from_std(deadline)));

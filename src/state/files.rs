@@ -7,6 +7,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use super::Places;
+
 /// Not for connections: sockets of our own, the admin API, probes, logs, the runtimes.
 const OWN: u64 = 100;
 
@@ -18,7 +20,8 @@ const FOR_BACKENDS: usize = 4;
 #[derive(Debug)]
 pub struct Files {
     open: AtomicUsize,
-    clients: AtomicUsize,
+    /// Those of clients.
+    pub clients: Places,
     limit: usize,
 }
 
@@ -35,30 +38,35 @@ impl Files {
     pub fn new(open_files: u64) -> Arc<Self> {
         Arc::new(Files {
             open: AtomicUsize::new(0),
-            clients: AtomicUsize::new(0),
+            clients: Places::default(),
             limit: for_connections(open_files),
         })
     }
 
-    /// Clients' sockets now.
-    pub fn clients(&self) -> usize {
-        self.clients.load(Ordering::Relaxed)
+    /// How many more clients the files allow to come in.
+    pub fn spare_for_clients(&self) -> usize {
+        self.for_clients().saturating_sub(self.open.load(Ordering::Relaxed))
     }
 
-    /// Whether another client may come in.
-    pub fn has_room_for_client(&self) -> bool {
-        self.open.load(Ordering::Relaxed) < self.limit - self.limit / FOR_BACKENDS
+    /// How many clients are to be asked to leave, where `most` may be in.
+    pub fn missing_for_clients(&self, most: usize) -> usize {
+        let files = self.clients.missing(self.for_clients(), self.open.load(Ordering::Relaxed));
+        self.clients.missing(most, self.clients.taken()).max(files)
     }
 
-    /// Whether a connection to a backend may be kept open unused. When files are scarce, what one
-    /// worker keeps is what another cannot open.
+    fn for_clients(&self) -> usize {
+        self.limit - self.limit / FOR_BACKENDS
+    }
+
+    /// Whether a connection to a backend may be kept open unused: as long as it keeps no client out.
     pub fn has_room_for_unused(&self) -> bool {
-        self.open.load(Ordering::Relaxed) < self.limit - self.limit / FOR_BACKENDS / 2
+        let open = self.open.load(Ordering::Relaxed);
+        open < self.for_clients() && self.clients.missing(self.for_clients(), open) == 0
     }
 
     /// Counts a client that has come in.
     pub fn for_client(self: &Arc<Self>) -> ClientFile {
-        self.clients.fetch_add(1, Ordering::Relaxed);
+        self.clients.take();
         ClientFile(self.count())
     }
 
@@ -78,12 +86,13 @@ impl Files {
 impl Drop for OpenFile {
     fn drop(&mut self) {
         self.0.open.fetch_sub(1, Ordering::Relaxed);
+        self.0.clients.tell_who_waits();
     }
 }
 
 impl Drop for ClientFile {
     fn drop(&mut self) {
-        self.0.0.clients.fetch_sub(1, Ordering::Relaxed);
+        self.0.0.clients.give_back();
     }
 }
 
@@ -108,18 +117,17 @@ mod tests {
     fn backends_have_room_when_clients_have_none() {
         let files = Files::new(200);
         let mut clients = Vec::new();
-        while files.has_room_for_client() {
+        while files.spare_for_clients() > 0 {
             clients.push(files.for_client());
         }
         assert_eq!(clients.len(), 75);
-        assert!(files.has_room_for_unused());
+        assert!(!files.has_room_for_unused());
         let backends: Vec<_> = std::iter::from_fn(|| files.for_backend()).collect();
         assert_eq!(backends.len(), 25);
-        assert!(!files.has_room_for_unused());
         drop(backends);
-        assert!(!files.has_room_for_client());
+        assert_eq!(files.spare_for_clients(), 0);
         clients.pop();
-        assert_eq!(files.clients(), 74);
-        assert!(files.has_room_for_client());
+        assert_eq!(files.clients.taken(), 74);
+        assert!(files.spare_for_clients() > 0);
     }
 }

@@ -9,7 +9,7 @@ use std::time::Instant;
 use tokio::sync::mpsc;
 
 use super::pool::UpstreamSettings;
-use super::{Backend, BackendId, ClientFile, Listener, Pace, WorkerId};
+use super::{Backend, BackendId, ClientFile, Listener, Pace, Place, WorkerId};
 use crate::health::outliers::Alarm;
 
 /// Names a bound address; a listener that keeps its address keeps its sockets across reloads.
@@ -57,8 +57,10 @@ pub struct Handover {
     pub listener: Arc<Listener>,
     /// The connection.
     pub stream: HandoverStream,
-    /// That it is counted.
+    /// That it is counted, by the process
     pub file: ClientFile,
+    /// and on its listener.
+    pub place: Place,
 }
 
 /// The stream of a [`Handover`], off the other worker's reactor.
@@ -125,6 +127,8 @@ pub enum Mail {
     CloseTunnels(CloseTunnels),
     /// Adopt a connection from a busier worker.
     Adopt(Handover),
+    /// There is hardly room for one more connection: ask idle ones to leave.
+    MakeRoom,
     /// Close idle connections, finish what is in flight, cut what is left at the deadline.
     Drain {
         /// When to cut.

@@ -20,6 +20,7 @@ pub mod keep_alive;
 pub mod mail;
 pub mod once_a_second;
 pub mod pace;
+pub mod places;
 pub mod pool;
 pub mod ratio;
 pub mod route;
@@ -44,6 +45,7 @@ pub use mail::{
     CloseTunnels, Handover, ListeningSocket, Mail, Notice, SocketId, WarmUp, WarmedUp, WorkerSocket,
 };
 pub use pace::Pace;
+pub use places::{Idleness, Place, Places};
 pub use pool::{Pool, PoolState};
 pub use ratio::Ratio;
 pub use shared::{Lifecycle, Shared, WorkerId};

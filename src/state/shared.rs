@@ -135,6 +135,8 @@ pub struct Shared {
     pub accept_complaints: OnceASecond,
     /// How often it is said that connections are refused at a limit.
     pub refusal_complaints: OnceASecond,
+    /// How often it is said that idle connections are closed to make room.
+    pub scarcity_complaints: OnceASecond,
     /// How reloads went.
     pub reloads: ReloadCounters,
     /// What happens, for people.
@@ -186,6 +188,7 @@ impl Shared {
             admitted: AtomicUsize::new(0),
             accept_complaints: OnceASecond::default(),
             refusal_complaints: OnceASecond::default(),
+            scarcity_complaints: OnceASecond::default(),
             reloads: ReloadCounters::default(),
             feed: Feed::default(),
             instance,

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
-use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -15,7 +14,7 @@ use super::counters::{CodeCounters, Counter, PerWorker};
 use super::route::RouteTable;
 use super::tls::ServerTls;
 use super::trust::TrustedProxies;
-use super::{Pool, SocketId};
+use super::{Idleness, Places, Pool, SocketId};
 
 /// All that requests need to know, compiled by `control::compile` and swapped as one.
 #[derive(Debug)]
@@ -125,7 +124,7 @@ pub struct ListenerState {
     /// Per worker.
     pub cells: PerWorker<ListenerCells>,
     /// Connections now, over all workers.
-    pub connections: AtomicUsize,
+    pub connections: Places,
     /// Connections now by address; kept only under `max_connections_per_address`.
     pub by_address: Mutex<HashMap<IpAddr, usize, foldhash::fast::RandomState>>,
 }
@@ -135,7 +134,7 @@ impl ListenerState {
     pub fn new(workers: usize) -> Self {
         ListenerState {
             cells: PerWorker::new(workers),
-            connections: AtomicUsize::new(0),
+            connections: Places::default(),
             by_address: Mutex::default(),
         }
     }
@@ -164,6 +163,8 @@ pub struct ListenerCells {
     pub refused_address: Counter,
     /// Connections closed because nothing came on them in time.
     pub silent: Counter,
+    /// Connections closed to make room for others; by [`Idleness::index`].
+    pub made_room: [Counter; Idleness::ALL.len()],
     /// HTTP/2 connections closed, and streams reset, because of abuse; by [`H2Abuse::index`].
     pub h2_abuse: [Counter; H2Abuse::ALL.len()],
 }

@@ -22,8 +22,7 @@ pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 /// All metrics of the process in the text format of Prometheus. `log_dropped` counts the lines that
 /// the access log lost.
 ///
-/// With thousands of backends this takes some tens of milliseconds: not for a thread that others
-/// wait for.
+/// With thousands of backends it takes tens of milliseconds: for a thread that nobody waits for.
 pub fn render(shared: &Shared, log_dropped: u64) -> Vec<u8> {
     let snapshot = shared.snapshot.load_full();
     let mut text = Text::default();
@@ -39,7 +38,7 @@ pub fn render(shared: &Shared, log_dropped: u64) -> Vec<u8> {
 }
 
 fn workers(shared: &Shared, text: &mut Text) {
-    text.family(&CONNECTIONS).add(&[], shared.files.clients());
+    text.family(&CONNECTIONS).add(&[], shared.files.clients.taken());
     text.family(&REQUESTS_IN_FLIGHT).add(&[], shared.requests.load(Ordering::Relaxed));
     let ids: Vec<String> = (0..shared.workers.len()).map(|index| index.to_string()).collect();
     let mut each = |family, value: &dyn Fn(&crate::state::shared::WorkerPort) -> u64| {
@@ -270,6 +269,11 @@ const LISTENER_REFUSED: Family = counter(
     "tidegate_listener_refused_connections_total",
     &["listener", "reason"],
     "Client connections closed unserved: at a connection limit, or for their silence.",
+);
+const LISTENER_MADE_ROOM: Family = counter(
+    "tidegate_listener_reclaimed_connections_total",
+    &["listener", "reason"],
+    "Client connections closed to make room for others, by what they were waiting for.",
 );
 const LISTENER_REQUESTS: Family = counter(
     "tidegate_listener_requests_total",

@@ -82,6 +82,13 @@ where
         }
     }
 
+    /// Closes whatever is unused: its files are needed.
+    pub fn close_unused(&self) {
+        for lane in self.lanes.borrow().values() {
+            lane.close_unused();
+        }
+    }
+
     /// Closes what has been unused for longer than its pool allows.
     pub fn close_expired(&self, now: Instant) {
         for lane in self.lanes.borrow().values() {

@@ -12,7 +12,7 @@ use tokio::sync::{Mutex, MutexGuard};
 use tokio::task::JoinSet;
 
 use crate::backend;
-use crate::good::{Good, Outcome};
+use crate::good::{Comes, Good, Outcome};
 use crate::program::Program;
 use crate::support::{eventually, proxy, tls};
 
@@ -35,7 +35,7 @@ pub struct Flood {
     h2c: bool,
     open_files: u32,
     good_over_tls: bool,
-    good_fresh: bool,
+    good_comes: Comes,
     good_takes_503: bool,
     good_from: IpAddr,
     memory_each: u64,
@@ -72,7 +72,7 @@ impl Flood {
             h2c: false,
             open_files: 10_000,
             good_over_tls: false,
-            good_fresh: true,
+            good_comes: Comes::Both,
             good_takes_503: false,
             good_from: Ipv4Addr::LOCALHOST.into(),
             memory_each: u64::MAX,
@@ -109,9 +109,9 @@ impl Flood {
         self
     }
 
-    /// The well-behaved client keeps the connections that it had before the flood.
-    pub fn good_keeps_its_connections(mut self) -> Flood {
-        self.good_fresh = false;
+    /// The well-behaved client opens a connection for each of its requests.
+    pub fn good_comes_anew(mut self) -> Flood {
+        self.good_comes = Comes::Anew;
         self
     }
 
@@ -144,7 +144,7 @@ impl Flood {
             address: if self.good_over_tls { site.target.https } else { site.target.http },
             from: self.good_from,
             tls: self.good_over_tls.then(|| tls::client(&[b"http/1.1"])),
-            fresh: self.good_fresh,
+            comes: self.good_comes,
             takes_503: self.good_takes_503,
         };
         let kept = good.warm_up().await;

@@ -25,10 +25,19 @@ pub struct Good {
     pub address: SocketAddr,
     pub from: IpAddr,
     pub tls: Option<Arc<ClientConfig>>,
-    /// Every other request is made on a connection of its own.
-    pub fresh: bool,
+    /// On which connections.
+    pub comes: Comes,
     /// A quick 503 with `Retry-After` is an answer too.
     pub takes_503: bool,
+}
+
+/// The connections that the well-behaved client asks on.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Comes {
+    /// Every other request has one of its own.
+    Both,
+    /// Each request has one of its own.
+    Anew,
 }
 
 /// What became of the requests.
@@ -86,7 +95,7 @@ impl Good {
         for number in 0..count {
             let due = ticks.tick().await;
             let (good, kept) = (self.clone(), Arc::clone(kept));
-            let fresh = self.fresh && number % 2 == 1;
+            let fresh = self.comes == Comes::Anew || number % 2 == 1;
             asked.push(tokio::spawn(async move {
                 let result = timeout(PATIENCE, good.once(fresh, &kept)).await;
                 let result = result.unwrap_or_else(|_| Err("no answer in time".to_owned()));

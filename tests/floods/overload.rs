@@ -7,25 +7,77 @@ use tokio::net::TcpStream;
 
 use crate::flood::{Flood, Target};
 
-/// Connects, and asks once every now and then so as not to be idle.
-async fn sit(target: Target, _: usize) {
+const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
+
+/// Connects, says something, and holds the connection for as long as it lasts, with a word now and
+/// then if it has one. Whoever was sent away comes again soon.
+async fn hold(target: Target, first: &'static [u8], then: &'static [u8]) {
     while target.goes_on() {
-        let Ok(mut stream) = TcpStream::connect(target.http).await else { continue };
+        let Ok(stream) = TcpStream::connect(target.http).await else { continue };
         target.count();
-        let request = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
-        while stream.write_all(request).await.is_ok() {
-            let _ = stream.read(&mut [0; 4096]).await;
-            tokio::time::sleep(Duration::from_secs(1)).await;
+        let (mut from, mut to) = stream.into_split();
+        let saying = async {
+            let mut said = to.write_all(first).await;
+            while said.is_ok() && !then.is_empty() {
+                tokio::time::sleep(Duration::from_millis(500)).await;
+                said = to.write_all(then).await;
+            }
+            if said.is_ok() {
+                std::future::pending::<()>().await;
+            }
+        };
+        let hearing = async {
+            let mut waste = [0; 4096];
+            while from.read(&mut waste).await.is_ok_and(|read| read > 0) {}
+        };
+        tokio::select! {
+            () = saying => {}
+            () = hearing => {}
         }
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 
+fn at_the_limit(name: &'static str) -> Flood {
+    Flood::new(name).server("max_connections = 100").good_comes_anew()
+}
+
+/// Attackers that ask now and then, so as not to be idle.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn at_max_connections() {
-    Flood::new("at_max_connections")
-        .server("max_connections = 100")
-        .good_keeps_its_connections()
-        .run(300, sit)
+    at_the_limit("at_max_connections").run(200, |target, _| hold(target, GET, GET)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn at_max_connections_with_idle_ones() {
+    at_the_limit("at_max_connections_with_idle_ones")
+        .run(200, |target, _| hold(target, GET, b""))
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn at_max_connections_with_silent_ones() {
+    at_the_limit("at_max_connections_with_silent_ones")
+        .run(200, |target, _| hold(target, b"", b""))
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn at_max_connections_with_slow_heads() {
+    at_the_limit("at_max_connections_with_slow_heads")
+        .run(200, |target, _| hold(target, b"GET / HTTP/1.1\r\nHost: localhost\r\nX-Slow: ", b"x"))
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn at_a_listeners_max_connections() {
+    Flood::new("at_a_listeners_max_connections")
+        .limits("max_connections = 100")
+        .good_comes_anew()
+        .run(200, |target, number| {
+            let first: &[u8] = if number % 2 == 0 { GET } else { b"" };
+            hold(target, first, b"")
+        })
         .await;
 }
 
@@ -34,8 +86,8 @@ async fn out_of_files() {
     Flood::new("out_of_files")
         .server("max_connections = 5000")
         .open_files(256)
-        .good_keeps_its_connections()
-        .run(400, sit)
+        .good_comes_anew()
+        .run(200, |target, _| hold(target, GET, b""))
         .await;
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 
 use crate::program::{Program, run};
-use crate::support::backend::Backend;
+use crate::support::backend::{Backend, Reply, Step};
 use crate::support::eventually;
 use crate::support::proxy::pool_of;
 use crate::support::wire::Wire;
@@ -37,7 +37,11 @@ async fn a_second_instance_on_the_same_port_is_an_error_in_words() {
 
 #[tokio::test]
 async fn file_descriptors_that_run_out_are_survived_and_told_once_a_second() {
-    let backend = Backend::named("one").await;
+    let backend = Backend::start(|request| match request.request_line().1 {
+        "/held" => Reply::ok("held").after(Step::Hold),
+        _ => Reply::ok("one"),
+    })
+    .await;
     let mut limited = Command::new("sh");
     let program = env!("CARGO_BIN_EXE_tidegate");
     limited.args(["-c", "ulimit -n 64; exec \"$@\"", "sh", program, "run"]);
@@ -46,7 +50,10 @@ async fn file_descriptors_that_run_out_are_survived_and_told_once_a_second() {
     let address = program.http().await;
     let mut clients = Vec::new();
     for _ in 0..100 {
-        clients.push(Wire::connect(address).await);
+        // Busy, and not to be asked to leave.
+        let mut client = Wire::connect(address).await;
+        client.send("GET /held HTTP/1.1\r\nHost: test\r\n\r\n").await;
+        clients.push(client);
     }
     let complaints = || program.log().matches("accepting pauses").count();
     eventually("it is told", async || complaints() > 0).await;

@@ -174,12 +174,14 @@ async fn refusals_are_counted() {
 
 #[tokio::test]
 async fn a_connection_over_the_listeners_limit_is_closed() {
-    let backend = Backend::named("one").await;
+    let backend = Backend::start(|_| Reply::ok("done").after(Step::Hold)).await;
     let proxy = with_limits(&backend, "max_connections = 1").await;
     let mut first = proxy.connect().await;
-    assert_eq!(first.get("/").await.status(), 200);
+    first.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n").await;
+    eventually("the first is there", async || backend.requests().len() == 1).await;
     assert_eq!(proxy.connect().await.rest().await, b"");
-    assert_eq!(first.get("/").await.status(), 200, "the one that is in stays");
+    backend.release();
+    assert_eq!(first.response().await.unwrap().status(), 200, "the one that is in stays");
 }
 
 #[tokio::test]

@@ -85,19 +85,20 @@ async fn a_client_that_takes_nothing() {
 
 #[tokio::test]
 async fn connections_over_a_limit() {
-    let backend = Backend::named("one").await;
+    let backend = Backend::start(|_| Reply::ok("done").after(Step::Hold)).await;
     for (limit, open) in [("max_connections_per_address", 3), ("max_connections", 4)] {
-        let (proxy, _dir) = limited(&backend).await;
-        let mut clients = Vec::new();
+        let limits = LIMITS.replace("200ms", "10s");
+        let proxy = Proxy::start(&format!("{limits}{}", pool_of(&[&backend]))).await;
+        let (mut clients, before) = (Vec::new(), backend.requests().len());
         for number in 0..open {
             // Where the address is not what counts, each comes from another one.
             let address =
                 if open == 3 { "127.0.0.1".to_owned() } else { format!("127.0.1.{number}") };
-            clients.push(proxy.connect_from(&address).await);
+            let mut client = proxy.connect_from(&address).await;
+            client.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n").await;
+            clients.push(client);
         }
-        for client in &mut clients {
-            assert_eq!(client.get("/").await.status(), 200, "{limit}");
-        }
+        eventually("all are there", async || backend.requests().len() == before + open).await;
         let mut refused = proxy.connect_from("127.0.0.1").await;
         assert_eq!(refused.rest().await, b"", "{limit}");
         for reason in ["max_connections", "max_connections_per_address", "silent"] {
@@ -129,17 +130,20 @@ async fn a_connection_that_never_speaks() {
 
 #[tokio::test]
 async fn connections_at_the_processs_limit_wait() {
-    let backend = Backend::named("one").await;
+    let backend = Backend::start(|_| Reply::ok("done").after(Step::Hold)).await;
     let proxy = Proxy::start_with("max_connections = 1", &pool_of(&[&backend])).await;
     let mut first = proxy.connect().await;
-    assert_eq!(first.get("/").await.status(), 200);
+    first.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n").await;
+    eventually("the first is there", async || backend.requests().len() == 1).await;
     let pauses = || proxy.metric("tidegate_worker_accept_pauses_total", &[]);
     assert_eq!(pauses(), 0.0);
     let mut second = proxy.connect().await;
     second.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n").await;
     eventually("accepting pauses", async || pauses() > 0.0).await;
-    assert_eq!(first.get("/").await.status(), 200);
-    assert_eq!(backend.requests().len(), 2, "the second still waits");
+    assert_eq!(backend.requests().len(), 1, "the second waits");
     drop(first);
+    backend.release();
+    eventually("the second is there", async || backend.requests().len() == 2).await;
+    backend.release();
     assert_eq!(second.response().await.unwrap().status(), 200);
 }

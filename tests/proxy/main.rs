@@ -38,6 +38,7 @@ mod reload;
 mod rescue;
 mod retries;
 mod reuse;
+mod room;
 mod routing;
 mod shutdown;
 mod slow_start;

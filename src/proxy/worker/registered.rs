@@ -32,5 +32,6 @@ impl std::ops::Deref for Registered {
 impl Drop for Registered {
     fn drop(&mut self) {
         self.connection.worker.connections.borrow_mut().remove(self.key);
+        self.connection.left();
     }
 }

@@ -2,19 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::text::{Family, Text, code_counts};
 use crate::state::snapshot::ListenerCells;
-use crate::state::{H2Abuse, Listener, Snapshot};
+use crate::state::{H2Abuse, Idleness, Listener, Snapshot};
 use crate::telemetry::metrics as metric;
 
 pub(super) fn write(snapshot: &Snapshot, text: &mut Text) {
     let listeners = &snapshot.listeners;
     let mut samples = text.family(&metric::LISTENER_CONNECTIONS);
     for listener in listeners {
-        samples.add(&[&listener.name], listener.state.connections.load(Ordering::Relaxed));
+        samples.add(&[&listener.name], listener.state.connections.taken());
     }
     each(listeners, text, &metric::LISTENER_ACCEPTED, |cells| cells.accepted.get());
     each(listeners, text, &metric::LISTENER_MALFORMED, |cells| cells.malformed.get());
@@ -26,6 +25,7 @@ pub(super) fn write(snapshot: &Snapshot, text: &mut Text) {
         }
     }
     refused(listeners, text);
+    made_room(listeners, text);
     handshakes(listeners, text);
     h2_abuse(listeners, text);
     certificates(listeners, text);
@@ -53,6 +53,16 @@ fn refused(listeners: &[Arc<Listener>], text: &mut Text) {
             ("silent", cells.sum(|cells| cells.silent.get())),
         ] {
             samples.add(&[&listener.name, reason], count);
+        }
+    }
+}
+
+fn made_room(listeners: &[Arc<Listener>], text: &mut Text) {
+    let mut samples = text.family(&metric::LISTENER_MADE_ROOM);
+    for listener in listeners {
+        for idleness in Idleness::ALL {
+            let count = listener.state.cells.sum(|cells| cells.made_room[idleness.index()].get());
+            samples.add(&[&listener.name, idleness.label()], count);
         }
     }
 }

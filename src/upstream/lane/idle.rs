@@ -36,6 +36,12 @@ where
             .retain(|http2| http2.is_alive() && !http2.idle_since().is_some_and(expired));
     }
 
+    /// Closes all that is unused.
+    pub(in crate::upstream) fn close_unused(&self) {
+        let unused = std::mem::take(&mut *self.idle.borrow_mut());
+        self.cells().idle_out.add(unused.len() as u64);
+    }
+
     /// Takes the warmest connection that is still good; on the way, those that are not are closed.
     pub(super) fn take_idle(&self, now: Instant) -> Option<Idle> {
         let mut idle = self.idle.borrow_mut();

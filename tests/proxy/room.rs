@@ -1,0 +1,174 @@
+//! At a limit of connections: who does nothing with one makes room for who comes.
+
+use http::StatusCode;
+use tokio::io::AsyncReadExt;
+
+use crate::support::backend::{Backend, Reply, Step};
+use crate::support::h2_client::{H2Client, get};
+use crate::support::h2_wire::{H2Wire, Outcome, ask};
+use crate::support::proxy::{HTTPS, Proxy, pool_of, quiet_pool_of};
+use crate::support::wire::Wire;
+use crate::support::{eventually, in_time};
+
+/// A proxy with room for so many connections.
+async fn with_room_for(connections: usize, backend: &Backend) -> Proxy {
+    let server = format!("max_connections = {connections}");
+    Proxy::start_with(&server, &format!("{HTTPS}{}", pool_of(&[backend]))).await
+}
+
+/// Answers at once, but what is asked of `/held` only when it is released.
+async fn holding() -> Backend {
+    Backend::start(|request| match request.request_line().1 {
+        "/held" => Reply::ok("held").after(Step::Hold),
+        _ => Reply::ok("one"),
+    })
+    .await
+}
+
+async fn closed_as(proxy: &Proxy, reason: &str) {
+    let label = format!("reason=\"{reason}\"");
+    let closed = || proxy.metric("tidegate_listener_reclaimed_connections_total", &[&label]);
+    eventually("it is counted", async || closed() == 1.0).await;
+}
+
+#[tokio::test]
+async fn an_idle_connection_makes_room() {
+    let backend = Backend::named("one").await;
+    let proxy = with_room_for(1, &backend).await;
+    let mut idle = proxy.connect().await;
+    assert_eq!(idle.get("/").await.status(), 200);
+    assert_eq!(proxy.connect().await.get("/").await.status(), 200);
+    assert_eq!(idle.rest().await, b"");
+    closed_as(&proxy, "idle").await;
+}
+
+#[tokio::test]
+async fn so_does_one_that_says_nothing_or_drips_its_head() {
+    for (said, reason) in [("", "silent"), ("GET / HTTP/1.1\r\nX-Slow: ", "slow_head")] {
+        let backend = Backend::named("one").await;
+        let proxy = with_room_for(1, &backend).await;
+        let mut slow = proxy.connect().await;
+        slow.send(said).await;
+        let parked = || proxy.metric("tidegate_worker_parked_connections", &[]);
+        eventually("it is waited for", async || parked() == 1.0).await;
+        assert_eq!(proxy.connect().await.get("/").await.status(), 200, "{reason}");
+        assert_eq!(slow.rest().await, b"", "{reason}");
+        closed_as(&proxy, reason).await;
+    }
+}
+
+#[tokio::test]
+async fn so_does_one_that_does_not_end_its_handshake() {
+    let backend = Backend::named("one").await;
+    let proxy = with_room_for(1, &backend).await;
+    let mut slow = Wire::connect(proxy.address("https")).await;
+    let open = || proxy.metric("tidegate_listener_connections", &["listener=\"https\""]);
+    eventually("it is there", async || open() == 1.0).await;
+    assert_eq!(proxy.connect().await.get("/").await.status(), 200);
+    assert_eq!(slow.rest().await, b"");
+    closed_as(&proxy, "handshake").await;
+}
+
+/// RFC 9113 section 6.8.
+#[tokio::test]
+async fn over_http2_it_is_told() {
+    let backend = Backend::named("one").await;
+    let proxy = with_room_for(1, &backend).await;
+    let mut idle = H2Wire::connect(proxy.address("https")).await;
+    idle.send(ask(1, "/")).await;
+    assert_eq!(idle.outcome(1).await, Outcome::Status(200));
+    let (told, answered) = tokio::join!(idle.end(), async {
+        let mut next = proxy.connect().await;
+        next.get("/").await.status()
+    });
+    assert_eq!((told, answered), (Some(0), 200));
+    closed_as(&proxy, "idle").await;
+}
+
+/// RFC 8446 section 6.1.
+#[tokio::test]
+async fn under_tls_it_ends_with_the_proper_goodbye() {
+    let backend = Backend::named("one").await;
+    let proxy = with_room_for(1, &backend).await;
+    let config = proxy.client_tls(&[b"http/1.1"]);
+    let mut idle = Wire::connect_tls(proxy.address("https"), config, "localhost").await.unwrap();
+    idle.ask("GET", "/", &[("Host", "localhost")], "").await;
+    assert_eq!(proxy.connect().await.get("/").await.status(), 200);
+    let (mut stream, _) = idle.into_stream();
+    let read = in_time("the end", stream.read_to_end(&mut Vec::new())).await;
+    assert_eq!(read.unwrap(), 0, "an error without close_notify");
+}
+
+#[tokio::test]
+async fn who_has_asked_keeps_the_connection() {
+    let backend = holding().await;
+    let proxy = with_room_for(3, &backend).await;
+    let mut h1 = proxy.connect().await;
+    h1.send("GET /held HTTP/1.1\r\nHost: test\r\n\r\n").await;
+    let mut h2 = H2Client::connect(proxy.address("https")).await;
+    let (h2_answer, _) = h2.start(get("/held"), true).await;
+    eventually("both are there", async || backend.requests().len() == 2).await;
+    let mut idle = proxy.connect().await;
+    idle.get("/").await;
+    assert_eq!(proxy.connect().await.get("/").await.status(), 200);
+    assert_eq!(idle.rest().await, b"");
+    backend.release();
+    backend.release();
+    assert_eq!(h1.response().await.unwrap().text(), "held");
+    assert_eq!(h2_answer.await.unwrap().status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn so_does_a_tunnel() {
+    let backend = Backend::start(|request| match request.field("upgrade") {
+        None => Reply::ok("one"),
+        Some(_) => Reply::raw(
+            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: echo\r\nConnection: upgrade\r\n\r\n",
+        )
+        .then(Step::Echo),
+    })
+    .await;
+    let proxy = with_room_for(2, &backend).await;
+    let mut tunnel = proxy.connect().await;
+    tunnel
+        .send("GET / HTTP/1.1\r\nHost: test\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n")
+        .await;
+    assert_eq!(tunnel.head().await.unwrap().status(), 101);
+    for _ in 0..5 {
+        assert_eq!(proxy.connect().await.get("/").await.status(), 200);
+    }
+    tunnel.send("still there").await;
+    assert_eq!(tunnel.bytes(11).await, b"still there");
+}
+
+#[tokio::test]
+async fn nobody_has_to_leave_while_there_is_room() {
+    let backend = Backend::named("one").await;
+    let proxy = with_room_for(8, &backend).await;
+    let mut clients = Vec::new();
+    for _ in 0..8 {
+        let mut client = proxy.connect().await;
+        client.get("/").await;
+        clients.push(client);
+    }
+    for client in &mut clients {
+        assert_eq!(client.get("/").await.status(), 200);
+    }
+    assert_eq!(proxy.metric("tidegate_listener_reclaimed_connections_total", &[]), 0.0);
+}
+
+#[tokio::test]
+async fn at_a_listeners_limit_too() {
+    let backend = holding().await;
+    let limit = "[listeners.http.limits]\nmax_connections = 1\n";
+    let proxy = Proxy::start(&format!("{limit}{}", quiet_pool_of(&[&backend]))).await;
+    let mut idle = proxy.connect().await;
+    assert_eq!(idle.get("/").await.status(), 200);
+    let mut next = proxy.connect().await;
+    next.send("GET /held HTTP/1.1\r\nHost: test\r\n\r\n").await;
+    eventually("it is there", async || backend.requests().len() == 2).await;
+    assert_eq!(idle.rest().await, b"");
+    assert_eq!(proxy.connect().await.rest().await, b"", "nobody can make room");
+    backend.release();
+    assert_eq!(next.response().await.unwrap().text(), "held");
+}
