@@ -40,6 +40,7 @@ async fn rule_2_a_swap_by_hand_leaves_an_override_until_the_file_agrees() {
     program.configure(KEPT, &shop.config("green", SHORT));
     let (code, told) = outcome(&program, &["reload"]).await;
     assert!(code == Some(0) && told.contains("green serves already"), "{told}");
+    eventually("told by the log", async || program.log().contains("green serves already")).await;
     assert!(!is_overridden(&program).await);
     assert_eq!(serving(&program).await, "green");
 }

@@ -43,6 +43,8 @@ impl Swaps {
                 Some(name) => self.follow(&name, config, generation, &mut followed).await,
             }
         }
+        // Who reloads by a signal reads the log.
+        followed.changes.iter().for_each(|words| tracing::info!("{words}"));
         self.writer.write(self.kept(), None).await;
         self.publish();
         followed
