@@ -91,6 +91,24 @@ async fn another_pool_answers_with_the_request_whole() {
 }
 
 #[tokio::test]
+async fn the_access_log_names_the_pool_that_had_nobody() {
+    let (dead, spare_one) = (Backend::named("dead").await, Backend::named("spare").await);
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("access.log");
+    let log = format!("[log]\naccess = \"json\"\naccess_path = \"{}\"\n", path.display());
+    let config = app(&[&dead], "", HEALTH) + &spare(&spare_one);
+    let config = log + BASE + &with("{ pool = \"spare\" }", &config);
+    let proxy = Proxy::start_whole(&config).await;
+    dead.kill();
+    assert_eq!(get(&proxy).await.text(), "spare");
+    eventually("it is logged", async || {
+        let log = std::fs::read_to_string(&path).unwrap();
+        log.contains("\"pool\":\"spare\",\"fallback_of\":\"app\"")
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn an_open_breaker_leads_to_the_fallback() {
     let (sick, spare_one) =
         (Backend::start(|_| Reply::status(503, "")).await, Backend::named("spare").await);
