@@ -38,14 +38,22 @@ pub(super) fn health(s: &mut Section) -> Health {
     if kind != ProbeType::Grpc {
         s.forbid(&["service"], &format!("has no meaning with `type = \"{kind}\"`"));
     }
+    let interval = s.get_or("interval", default.interval, positive_duration);
+    let timeout = s.get_or("timeout", default.timeout, positive_duration);
+    if timeout > interval {
+        let key = if s.has("timeout") { "timeout" } else { "interval" };
+        let message = "a check may take longer than the `interval` between two: then the next one \
+                       comes that much later";
+        s.warn_at(key, message, "set `timeout` to no more than `interval`");
+    }
     Health {
         probe: match kind {
             ProbeType::Http => ProbeKind::Http(http),
             ProbeType::Tcp => ProbeKind::Tcp,
             ProbeType::Grpc => ProbeKind::Grpc { service },
         },
-        interval: s.get_or("interval", default.interval, positive_duration),
-        timeout: s.get_or("timeout", default.timeout, positive_duration),
+        interval,
+        timeout,
         fall: s.get_or("fall", default.fall, positive),
         rise: s.get_or("rise", default.rise, positive),
         port: s.get("port", whole(1..=65_535)),

@@ -196,6 +196,16 @@ fn upstream(s: &mut Section) -> Upstream {
             "what is kept open is unused: raise `keepalive_connections` to it".to_owned(),
         );
     }
+    if upstream.min_idle == 0 && upstream.keepalive_request.is_some() {
+        let message =
+            "nothing is asked by this `keepalive_request`: no connections are kept for it";
+        s.warn_at("keepalive_request", message, "set `min_idle`, or remove it");
+    }
+    if upstream.min_idle > 0 && upstream.keepalive_timeout.is_zero() {
+        let message = "connections are kept open by `min_idle`, and closed at once by \
+                       `keepalive_timeout = \"0s\"`";
+        s.warn_at("min_idle", message, "set `keepalive_timeout`, or remove `min_idle`");
+    }
     if upstream.protocol == UpstreamProtocol::Auto && upstream.tls.is_none() {
         s.error_at(
             "protocol",

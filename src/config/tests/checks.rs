@@ -181,6 +181,26 @@ fn warnings() {
             "pools.app.queue: nobody waits in this `queue`: the backends have no limit",
         ),
         (
+            "upstream = { keepalive_request = \"/ping\" }",
+            "pools.app.upstream.keepalive_request: nothing is asked by this `keepalive_request`: no \
+             connections are kept for it",
+        ),
+        (
+            "upstream = { min_idle = 2, keepalive_timeout = \"0s\" }",
+            "pools.app.upstream.min_idle: connections are kept open by `min_idle`, and closed at once \
+             by `keepalive_timeout = \"0s\"`",
+        ),
+        (
+            "health = { path = \"/\", timeout = \"5s\" }",
+            "pools.app.health.timeout: a check may take longer than the `interval` between two: then \
+             the next one comes that much later",
+        ),
+        (
+            "health = { path = \"/\", interval = \"500ms\" }",
+            "pools.app.health.interval: a check may take longer than the `interval` between two: then \
+             the next one comes that much later",
+        ),
+        (
             "upstream.tls = { verify = false }",
             "pools.app.upstream.tls.verify: backends are not verified: anyone on the way can be one",
         ),
