@@ -112,11 +112,13 @@ fn remarks(backend: &Value) -> String {
     let spared = backend["weight_ratio"].as_f64().filter(|ratio| *ratio < 1.0);
     let on_trial = backend["circuit_breaker"] == "half_open";
     let suspected = backend["suspected"] == true;
+    let learned = backend["learned_keepalive_seconds"].as_f64();
     let remarks = [
         on_trial.then(|| "on trial".to_owned()),
         spared.map(|ratio| format!("{:.0}% of its share", ratio * 100.0)),
         suspected.then(|| "suspected, being checked".to_owned()),
         backend["finding"].as_str().map(|_| text(&backend["finding"])),
+        learned.map(|seconds| format!("unused connections kept for {seconds} s, as learned")),
     ];
     remarks.into_iter().flatten().map(|remark| format!("; {remark}")).collect()
 }

@@ -1,7 +1,7 @@
 //! The history of a backend, and when it may come back.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
@@ -28,6 +28,9 @@ pub struct BackendExplanation {
     pub in_flight: u32,
     /// Whether it leaves requests waiting unusually long.
     pub suspected: bool,
+    /// For how long an unused connection to it is kept at most, as learned from how it closes them and
+    /// from what it says; absent while nothing was learned.
+    pub learned_keepalive_seconds: Option<f64>,
     /// The last transitions, the latest first.
     pub transitions: Vec<TransitionView>,
     /// All of it as text for people.
@@ -75,6 +78,7 @@ fn explain(backend: &Backend, version: &Arc<str>, now: Duration) -> BackendExpla
     });
     let transitions = transitions.collect();
     let suspected = backend.is_suspect();
+    let learned = backend.keep_alive.limit(Instant::now());
     let health = backend.health();
     let mut told = BackendExplanation {
         pool: backend.pool.to_string(),
@@ -85,6 +89,7 @@ fn explain(backend: &Backend, version: &Arc<str>, now: Duration) -> BackendExpla
         comes_back: comes_back(health.state(), health.held_until(now), now),
         in_flight: backend.in_flight(),
         suspected,
+        learned_keepalive_seconds: learned.map(|limit| limit.as_secs_f64()),
         transitions,
         text: String::new(),
     };

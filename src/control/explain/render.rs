@@ -80,6 +80,9 @@ fn write_backend(f: &mut String, told: &BackendExplanation) -> fmt::Result {
     if let Some(comes_back) = &told.comes_back {
         writeln!(f, "comes back {comes_back}")?;
     }
+    if let Some(seconds) = told.learned_keepalive_seconds {
+        writeln!(f, "unused connections are kept for {seconds} s at most, as learned from it")?;
+    }
     for transition in &told.transitions {
         let super::TransitionView { ago_seconds, from, to, reason } = transition;
         writeln!(f, "  {ago_seconds:.0} s ago: {from} -> {to}: {reason}")?;
