@@ -45,9 +45,11 @@ pub struct BindError {
 
 fn reason(error: &io::Error) -> String {
     match error.kind() {
-        io::ErrorKind::AddrInUse => "another process listens there already; stop it, or set \
-                                     `admin.bind` to another address"
-            .to_owned(),
+        io::ErrorKind::AddrInUse => {
+            "another process listens there already, or has a connection from this port; stop it, \
+             or set `admin.bind` to another address"
+                .to_owned()
+        }
         io::ErrorKind::AddrNotAvailable => {
             "this machine does not have that address; set `admin.bind` to one that it has"
                 .to_owned()
