@@ -97,7 +97,7 @@ pub struct BackendCells {
     pub idle_in: Counter,
     /// See `idle_in`.
     pub idle_out: Counter,
-    /// Requests sent on a connection that had served another before.
+    /// Requests of clients for which a connection was taken that had served another before.
     pub reuses: Counter,
     /// Reused connections that turned out to be closed by the backend.
     pub stale: Counter,

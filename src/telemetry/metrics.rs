@@ -128,7 +128,7 @@ const BACKEND_CONNECT_ERRORS: Family = counter(
 const BACKEND_REUSES: Family = counter(
     "tidegate_backend_connection_reuses_total",
     BACKEND,
-    "Requests sent on a connection that had served another before.",
+    "Requests of clients sent on a connection that was there before; none of our own making.",
 );
 const BACKEND_STALE: Family = counter(
     "tidegate_backend_stale_connections_total",

@@ -184,6 +184,14 @@ where
     }
 
     fn take_unused(self: &Rc<Self>, now: Instant) -> Option<Connection<B>> {
+        let connection = self.unused_one(now)?;
+        if connection.is_reused() {
+            self.cells().reuses.add(1);
+        }
+        Some(connection)
+    }
+
+    fn unused_one(self: &Rc<Self>, now: Instant) -> Option<Connection<B>> {
         let epoch = self.epoch.get();
         {
             let mut http2 = self.http2.borrow_mut();
@@ -267,12 +275,6 @@ where
             _ => {}
         }
         self.count_connect_error();
-    }
-
-    fn count_reuse(&self, reused: bool) {
-        if reused {
-            self.cells().reuses.add(1);
-        }
     }
 
     fn count_connect_error(&self) {

@@ -58,24 +58,20 @@ where
     ) -> Result<(Response<Incoming>, Lease<B>), Failed> {
         let Connection { lane, epoch, idle, kind } = self;
         match kind {
-            Kind::Http1(mut connection) => {
-                lane.count_reuse(connection.reused());
-                match connection.send(head, body).await {
-                    Ok(response) => Ok((
-                        response.map(Incoming::Http1),
-                        Lease(Held::Http1 { lane, epoch, connection }),
-                    )),
-                    Err(error) => {
-                        if matches!(error, Error::Stale) {
-                            lane.cells().stale.add(1);
-                            lane.backend.keep_alive.on_closed(Instant::now(), idle);
-                        }
-                        Err(error.into())
+            Kind::Http1(mut connection) => match connection.send(head, body).await {
+                Ok(response) => Ok((
+                    response.map(Incoming::Http1),
+                    Lease(Held::Http1 { lane, epoch, connection }),
+                )),
+                Err(error) => {
+                    if matches!(error, Error::Stale) {
+                        lane.cells().stale.add(1);
+                        lane.backend.keep_alive.on_closed(Instant::now(), idle);
                     }
+                    Err(error.into())
                 }
-            }
+            },
             Kind::Http2(stream) => {
-                lane.count_reuse(stream.reused());
                 let secure = lane.settings.borrow().tls.is_some();
                 match stream.send(head, secure, body).await {
                     Ok((response, stream)) => {
