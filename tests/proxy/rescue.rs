@@ -72,6 +72,15 @@ async fn a_hang_costs_the_detection_and_not_the_timeout() {
 }
 
 #[tokio::test]
+async fn suspicion_goes_on_where_traffic_is_not_judged() {
+    let scene = scene("[pools.app.outliers]\nmode = \"off\"\n").await;
+    scene.hangs.store(true, Ordering::SeqCst);
+    let answers = ask(&scene.proxy, "GET", 2).await;
+    assert!(answers.iter().all(|answer| answer.status() == 200));
+    assert_eq!(scene.proxy.state_of(&scene.one), "unhealthy");
+}
+
+#[tokio::test]
 async fn many_who_wait_do_not_exhaust_the_budget() {
     let scene = scene("[pools.app.retries]\nbudget = \"0%\"\n").await;
     scene.hangs.store(true, Ordering::SeqCst);
