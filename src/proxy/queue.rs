@@ -6,6 +6,8 @@ use std::sync::Arc;
 use http::HeaderValue;
 use http::header::COOKIE;
 
+use tokio::time::Instant;
+
 use super::error::Failure;
 use super::outgoing::Outgoing;
 use super::record::RequestRecord;
@@ -59,12 +61,11 @@ async fn wait(
         Failure::QueueFull
     })?;
     cells.queued.add(1);
-    let joined = worker.tick();
-    let until = joined + pool.queue.timeout;
+    let wait = Wait { joined: worker.tick(), pool, record };
+    let until = wait.joined + pool.queue.timeout;
     let route_first = outgoing.deadline.filter(|deadline| *deadline < until);
     let answer = worker.wheel.timer().within(route_first.unwrap_or(until), answer).await;
-    drop(place);
-    record.queued += worker.tick().saturating_duration_since(joined);
+    drop((place, wait));
     match answer {
         Ok(Ok(Ok(picked))) => Ok(picked),
         // The line never lets go of a waiter unanswered.
@@ -74,5 +75,21 @@ async fn wait(
             cells.queue_timeouts.add(1);
             Err(Failure::QueueTimeout)
         }
+    }
+}
+
+/// A wait in line. It is told when it ends, also for a client that leaves meanwhile.
+struct Wait<'a> {
+    joined: Instant,
+    pool: &'a Pool,
+    record: &'a mut RequestRecord,
+}
+
+impl Drop for Wait<'_> {
+    fn drop(&mut self) {
+        let worker = &self.record.connection.worker;
+        let waited = worker.tick().saturating_duration_since(self.joined);
+        self.pool.state.cells.cell(worker.id).queue_wait.observe(waited);
+        self.record.queued += waited;
     }
 }

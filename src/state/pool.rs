@@ -15,7 +15,7 @@ use smallvec::SmallVec;
 use super::backend::BackendId;
 use super::breaker::PoolBreaker;
 use super::budget::RetryBudget;
-use super::counters::{CodeCounters, Counter, PerWorker};
+use super::counters::{CodeCounters, Counter, Histogram, PerWorker};
 use super::shadow::ShadowCells;
 use super::split::Split;
 use super::swap_counts::SwapCounts;
@@ -216,6 +216,8 @@ pub struct PoolCells {
     pub fallbacks: Counter,
     /// Requests that stood in line for a slot.
     pub queued: Counter,
+    /// How long they did, however that ended.
+    pub queue_wait: Histogram,
     /// Requests that were turned away because the line was full.
     pub queue_full: Counter,
     /// Requests that waited too long.

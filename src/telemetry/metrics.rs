@@ -225,6 +225,12 @@ const POOL_QUEUE_LENGTH: Family = gauge(
 );
 const POOL_QUEUED: Family =
     counter("tidegate_pool_queued_total", &["pool"], "Requests that had to wait for a backend.");
+const POOL_QUEUE_WAIT: Family = histogram(
+    "tidegate_pool_queue_wait_seconds",
+    &["pool"],
+    "Time that requests waited for a backend, those that gave up or whose client left among them. \
+     Absent where max_requests_per_backend sets no limit.",
+);
 const POOL_QUEUE_REJECTED: Family = counter(
     "tidegate_pool_queue_rejected_total",
     &["pool", "reason"],

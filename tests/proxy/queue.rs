@@ -132,11 +132,14 @@ async fn who_leaves_leaves_the_line() {
     let mut last = ask(&proxy, "/last").await;
     drop(gone);
     eventually("it has left the line", async || waiting(&proxy) == 1.0).await;
+    let waits = || proxy.metric("tidegate_pool_queue_wait_seconds_count", &[]);
+    eventually("its wait is counted", async || waits() == 1.0).await;
     backend.release();
     first.response().await.unwrap();
     backend.release();
     assert_eq!(last.response().await.unwrap().status(), 200);
     assert_eq!(targets(&backend.requests()), ["/first", "/last"]);
+    assert_eq!(waits(), 2.0);
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::text::{Text, code_counts};
 use crate::balance::{Condition, Tier};
+use crate::state::counters::HistogramSum;
 use crate::state::{Pool, Snapshot, Split, Version};
 use crate::telemetry::metrics as metric;
 
@@ -45,6 +46,12 @@ fn queues(snapshot: &Snapshot, text: &mut Text) {
     let mut samples = text.family(&metric::POOL_QUEUED);
     for pool in snapshot.pools.values() {
         samples.add(&[&pool.name], pool.state.cells.sum(|cells| cells.queued.get()));
+    }
+    let mut samples = text.family(&metric::POOL_QUEUE_WAIT);
+    for pool in snapshot.pools.values().filter(|pool| pool.queue.is_limited()) {
+        let mut sum = HistogramSum::default();
+        pool.state.cells.cells().for_each(|cells| cells.queue_wait.add_to(&mut sum));
+        samples.add_histogram(&[&pool.name], &sum);
     }
     let mut samples = text.family(&metric::POOL_QUEUE_REJECTED);
     for pool in snapshot.pools.values() {
