@@ -83,6 +83,9 @@ impl Page {
             Age(status.uptime_seconds),
             status.generation,
         ));
+        for note in &status.notes {
+            self.raw(format_args!("<p><b class=\"unhealthy\">{}</b></p>\n", Text(note)));
+        }
     }
 
     fn pool(&mut self, name: &str, pool: &PoolStatus, reports: &[Value]) {

@@ -94,6 +94,10 @@ fn table(status: &Value) -> String {
             text(&backend["reason"]) + &remarks(backend),
         ]);
     }
+    for note in status["notes"].as_array().into_iter().flatten() {
+        // Writing to a string cannot fail.
+        let _ = write!(out, "{}\n\n", text(note));
+    }
     listeners.write(&mut out);
     out.push('\n');
     backends.write(&mut out);

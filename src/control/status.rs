@@ -18,6 +18,8 @@ pub struct Status {
     pub generation: u64,
     /// Since the start.
     pub uptime_seconds: f64,
+    /// What is out of the ordinary with the process, in words.
+    pub notes: Vec<String>,
     /// By name.
     pub listeners: BTreeMap<Arc<str>, ListenerStatus>,
     /// By name.
@@ -137,10 +139,21 @@ impl Status {
             version: env!("CARGO_PKG_VERSION"),
             generation: snapshot.generation,
             uptime_seconds: shared.uptime().as_secs_f64(),
+            notes: of_process(shared, snapshot.max_requests).into_iter().collect(),
             listeners: snapshot.listeners.iter().map(listener).collect(),
             pools: snapshot.pools.iter().map(pool).collect(),
         }
     }
+}
+
+fn of_process(shared: &Shared, max_requests: usize) -> Option<String> {
+    let refused = shared.overload.refused();
+    shared.overload.is_fresh(shared.uptime()).then(|| {
+        format!(
+            "requests are answered 503 because {max_requests} are in flight (server.max_requests): \
+             {refused} so far"
+        )
+    })
 }
 
 fn of_listener(listener: &Listener) -> ListenerStatus {

@@ -154,6 +154,7 @@ async fn serve(
 
     // Admit.
     if !record.admit(snapshot.max_requests) {
+        connection.worker.shared.overload.refuse(connection.worker.shared.uptime());
         return Err(Failure::Overload);
     }
     if let Some(max) = route.max_body

@@ -19,6 +19,7 @@ pub mod history;
 pub mod keep_alive;
 pub mod mail;
 pub mod once_a_second;
+pub mod overload;
 pub mod pace;
 pub mod places;
 pub mod pool;

@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 
 use super::counters::Counter;
 use super::once_a_second::OnceASecond;
+use super::overload::Overload;
 use super::{Feed, Files, Mail, Notice, Snapshot};
 
 /// Index of a worker.
@@ -131,6 +132,8 @@ pub struct Shared {
     /// Those of them that were let in under `max_requests`; without it nobody counts. Apart from the
     /// others, since those that were refused must not keep out who comes next.
     pub admitted: AtomicUsize,
+    /// Those that were refused for it.
+    pub overload: Overload,
     /// How often it is told that connections cannot be accepted.
     pub accept_complaints: OnceASecond,
     /// How often it is said that connections are refused at a limit.
@@ -186,6 +189,7 @@ impl Shared {
             files: Files::new(open_files),
             requests: AtomicUsize::new(0),
             admitted: AtomicUsize::new(0),
+            overload: Overload::default(),
             accept_complaints: OnceASecond::default(),
             refusal_complaints: OnceASecond::default(),
             scarcity_complaints: OnceASecond::default(),

@@ -40,6 +40,11 @@ pub fn render(shared: &Shared, log_dropped: u64) -> Vec<u8> {
 fn workers(shared: &Shared, text: &mut Text) {
     text.family(&CONNECTIONS).add(&[], shared.files.clients.taken());
     text.family(&REQUESTS_IN_FLIGHT).add(&[], shared.requests.load(Ordering::Relaxed));
+    let limit = shared.snapshot.load().max_requests;
+    if limit < usize::MAX {
+        text.family(&REQUESTS_LIMIT).add(&[], limit);
+    }
+    text.family(&REQUESTS_REFUSED).add(&[], shared.overload.refused());
     let ids: Vec<String> = (0..shared.workers.len()).map(|index| index.to_string()).collect();
     let mut each = |family, value: &dyn Fn(&crate::state::shared::WorkerPort) -> u64| {
         let mut samples = text.family(family);
@@ -326,6 +331,16 @@ const CONNECTIONS: Family =
     gauge("tidegate_connections", &[], "Open client connections of all listeners.");
 const REQUESTS_IN_FLIGHT: Family =
     gauge("tidegate_requests_in_flight", &[], "Requests in flight, whole process.");
+const REQUESTS_LIMIT: Family = gauge(
+    "tidegate_requests_limit",
+    &[],
+    "server.max_requests: how many may be in flight. Absent without a limit.",
+);
+const REQUESTS_REFUSED: Family = counter(
+    "tidegate_requests_refused_total",
+    &[],
+    "Requests answered 503 at once because server.max_requests were in flight.",
+);
 const WORKER_CONNECTIONS: Family = gauge(
     "tidegate_worker_connections",
     &["worker"],

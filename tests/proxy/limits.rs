@@ -224,6 +224,10 @@ async fn a_request_over_the_processs_limit_is_unavailable_for_now() {
     let refused = second.get("/").await;
     assert_eq!(refused.status(), 503);
     assert!(refused.field("retry-after").is_some());
+    assert_eq!(proxy.metric("tidegate_requests_refused_total", &[]), 1.0);
+    assert_eq!(proxy.metric("tidegate_requests_limit", &[]), 1.0);
+    let notes = proxy.running().handle().status().notes;
+    assert!(matches!(&notes[..], [note] if note.contains("server.max_requests")), "{notes:?}");
 
     backend.release();
     assert_eq!(first.response().await.unwrap().text(), "done");
