@@ -12,7 +12,7 @@ use crate::health::outliers::{
     Traffic, bucket, judge, judge_alarm,
 };
 use crate::health::suspicion::{Silence, patience};
-use crate::health::{FlapSettings, Health, ProbeFailure, Settings, State, Transition};
+use crate::health::{FlapSettings, Health, ProbeFailure, Reason, Settings, State, Transition};
 use crate::state::budget::RetryBudget;
 
 const SLOW_START: Duration = Duration::from_secs(10);
@@ -23,6 +23,8 @@ const INTERVAL: Duration = Duration::from_secs(2);
 /// Between two looks at who waits, and every fifth time at everything.
 const LOOK: Duration = ms(50);
 const ATTEMPTS: u32 = 3;
+/// A minute, so that an hour sees it.
+pub(super) const MAX_EJECTION: Duration = Duration::from_secs(60);
 /// Whoever is well for so long serves with a full share: the longest ejection, the longest hold,
 /// slow start, and what lies between them.
 const BACK_WITHIN: Duration = Duration::from_secs(60 + 40 + 10 + 30);
@@ -36,7 +38,7 @@ fn settings() -> Settings {
         rise: 2,
         fall: 2,
         base_ejection: Duration::from_secs(10),
-        max_ejection: Duration::from_secs(60),
+        max_ejection: MAX_EJECTION,
         flaps: FlapSettings { max_hold: Duration::from_secs(40), ..FlapSettings::default() },
     }
 }
@@ -88,6 +90,9 @@ pub(super) struct Told {
     pub(super) retries: u64,
     pub(super) faults: u64,
     pub(super) ejections: u64,
+    pub(super) longest_ejection: Duration,
+    /// Ejections that were shorter than the last one of the same backend: it had served well meanwhile.
+    pub(super) forgiven: u64,
     pub(super) downs: u64,
     /// How often a backend came to lose of its share for being slow.
     pub(super) spared: u64,
@@ -125,6 +130,8 @@ struct Backend {
     streak: Streak,
     silence: Silence,
     patience: Duration,
+    /// How long its last one was.
+    ejection: Duration,
     suspected: bool,
     slow: bool,
     in_flight: u32,
@@ -188,6 +195,7 @@ impl World {
             streak: Streak::default(),
             silence: Silence::default(),
             patience: STALL,
+            ejection: Duration::ZERO,
             suspected: false,
             slow: false,
             in_flight: 0,
@@ -561,7 +569,13 @@ impl World {
             let i = finding.member;
             let now = self.now;
             let transition = self.backends[i].health.on_ejection(now, finding.reason);
-            assert!(transition.is_some(), "one was ejected that was out already");
+            let Some(Reason::Ejected { length, .. }) = transition.as_ref().map(|it| &it.reason)
+            else {
+                panic!("one was ejected that was out already: {transition:?}");
+            };
+            let before = std::mem::replace(&mut self.backends[i].ejection, *length);
+            self.told.forgiven += u64::from(*length < before);
+            self.told.longest_ejection = self.told.longest_ejection.max(*length);
             self.backends[i].streak.reset();
             self.publish(i, transition);
             self.told.ejections += 1;
