@@ -10,6 +10,7 @@ mod listeners;
 mod pools;
 mod process;
 mod text;
+mod workers;
 
 use std::sync::atomic::Ordering;
 
@@ -29,39 +30,12 @@ pub fn render(shared: &Shared, log_dropped: u64) -> Vec<u8> {
     backends::write(&snapshot, &mut text);
     pools::write(&snapshot, shared.uptime(), &mut text);
     listeners::write(&snapshot, &mut text);
-    workers(shared, &mut text);
+    workers::write(shared, &snapshot, &mut text);
     configuration(shared, snapshot.generation, &mut text);
     text.family(&LOG_DROPPED).add(&[], log_dropped);
     text.family(&BUILD_INFO).add(&[env!("CARGO_PKG_VERSION")], true);
     process::write(&mut text);
     text.finish()
-}
-
-fn workers(shared: &Shared, text: &mut Text) {
-    text.family(&CONNECTIONS).add(&[], shared.files.clients.taken());
-    text.family(&REQUESTS_IN_FLIGHT).add(&[], shared.requests.load(Ordering::Relaxed));
-    let limit = shared.snapshot.load().max_requests;
-    if limit < usize::MAX {
-        text.family(&REQUESTS_LIMIT).add(&[], limit);
-    }
-    text.family(&REQUESTS_REFUSED).add(&[], shared.overload.refused());
-    let ids: Vec<String> = (0..shared.workers.len()).map(|index| index.to_string()).collect();
-    let mut each = |family, value: &dyn Fn(&crate::state::shared::WorkerPort) -> u64| {
-        let mut samples = text.family(family);
-        for (id, port) in ids.iter().zip(&shared.workers) {
-            samples.add(&[id], value(port));
-        }
-    };
-    each(&WORKER_CONNECTIONS, &|port| port.connections.load(Ordering::Relaxed) as u64);
-    each(&WORKER_PARKED, &|port| {
-        let unparked = port.cells.unparked.get();
-        port.cells.parked.get().saturating_sub(unparked)
-    });
-    each(&WORKER_RESTARTS, &|port| u64::from(port.restarts.load(Ordering::Relaxed)));
-    each(&WORKER_PANICS, &|port| port.cells.panics.get());
-    each(&WORKER_ACCEPT_ERRORS, &|port| port.cells.accept_errors.get());
-    each(&WORKER_ACCEPT_PAUSES, &|port| port.cells.accept_pauses.get());
-    each(&WORKER_HANDOVERS, &|port| port.cells.handovers.get());
 }
 
 fn configuration(shared: &Shared, generation: u64, text: &mut Text) {
