@@ -13,6 +13,8 @@ pub(crate) mod frames;
 pub(crate) mod inbox;
 pub(crate) mod length;
 pub(crate) mod line;
+#[cfg(test)]
+pub(crate) mod mutations;
 pub(crate) mod read_size;
 mod violation;
 

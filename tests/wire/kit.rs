@@ -106,7 +106,7 @@ const AFTER_AS_RECEIVED: &[u8] = b"GET /after HTTP/1.1\r\nHost: a\r\n\r\n";
 const SENTINEL: &[u8] = b"GET /sentinel HTTP/1.1\r\nHost: a\r\n\r\n";
 
 /// One worker, so that all requests share the unused connections to the backend.
-const PROXY: &str = r#"
+pub const PROXY: &str = r#"
 [server]
 workers = 1
 [admin]

@@ -25,6 +25,9 @@ mod limits;
 mod line_ends;
 mod lying;
 mod methods;
+mod mutated;
+#[path = "../../src/framing/mutations.rs"]
+mod mutations;
 mod pipelining;
 mod request_line;
 mod targets;

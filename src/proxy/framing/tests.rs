@@ -1,6 +1,7 @@
 //! Every case is fed whole, byte by byte and at random splits, and must get the same answer.
 
 mod cases;
+mod mutated;
 mod under_hyper;
 
 use fastrand::Rng;

@@ -80,12 +80,12 @@ impl Write for Guarded {
 
 /// What a server saw: requests whose bodies came whole, and broken ones.
 #[derive(Debug, PartialEq, Eq)]
-struct Seen {
-    whole: u64,
-    broken: u64,
+pub(super) struct Seen {
+    pub(super) whole: u64,
+    pub(super) broken: u64,
 }
 
-fn serve(pieces: Vec<Vec<u8>>) -> Seen {
+pub(super) fn serve(pieces: Vec<Vec<u8>>) -> Seen {
     let whole = Rc::new(Cell::new(0));
     let broken = Rc::new(Cell::new(0));
     let io = Guarded { scanner: Scanner::new(LIMITS), pieces: pieces.into(), refused: None };

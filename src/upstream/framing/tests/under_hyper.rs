@@ -79,13 +79,13 @@ impl Write for Guarded {
 
 /// What a client makes of it.
 #[derive(Debug, PartialEq, Eq)]
-enum Seen {
+pub(super) enum Seen {
     Body(Vec<u8>),
     BrokenBody,
     NoAnswer,
 }
 
-fn ask(asked: Asked, pieces: Vec<Vec<u8>>) -> Seen {
+pub(super) fn ask(asked: Asked, pieces: Vec<Vec<u8>>) -> Seen {
     let scanner = Scanner::new(LIMITS);
     let pieces = pieces.into();
     let io = Guarded { scanner, asked, heard: false, waker: None, pieces, refused: false };
