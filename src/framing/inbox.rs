@@ -79,6 +79,11 @@ impl Inbox {
         self.read_size.hold_back();
     }
 
+    /// The next read may have no more room than this, in bytes.
+    pub(crate) fn hold_to(&mut self, most: usize) {
+        self.read_size.hold_to(most);
+    }
+
     /// Gives back the room for reads.
     pub(crate) fn shrink(&mut self) {
         self.buffer = BytesMut::from(&self.buffer[..]);

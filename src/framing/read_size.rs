@@ -39,6 +39,11 @@ impl ReadSize {
         self.filled = 0;
     }
 
+    /// The next read has no more room than this, in bytes.
+    pub(crate) fn hold_to(&mut self, most: usize) {
+        self.bytes = self.bytes.min(most);
+    }
+
     /// So much came into so much room.
     pub(crate) fn note(&mut self, read: usize, room: usize) {
         if read < room {

@@ -152,7 +152,7 @@ impl ConnectionState {
             tunnel: RefCell::new(None),
             listener: RefCell::new(listener),
             headers: RefCell::new(None),
-            io: Rc::default(),
+            io: IoState::among(&worker.upstreams.spare.slow_clients),
             timer: worker.wheel.timer(),
             opened: now,
             idle_since: Cell::new(now),

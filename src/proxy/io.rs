@@ -10,6 +10,7 @@ mod stream;
 
 use std::cell::Cell;
 use std::io;
+use std::rc::Rc;
 use std::task::Poll;
 
 use tokio::time::Instant;
@@ -17,6 +18,7 @@ use tokio::time::Instant;
 pub use self::secured::Secured;
 pub use self::stream::{ClientStream, Peer, RawStream};
 use crate::state::H2Abuse;
+use crate::upstream::SlowClients;
 
 /// What reading and writing have shown.
 #[derive(Debug, Default)]
@@ -24,7 +26,7 @@ pub struct IoState {
     /// A head has begun to arrive at this time and has not ended.
     pub head_since: Cell<Option<Instant>>,
     /// The client has taken nothing since.
-    pub blocked_since: Cell<Option<Instant>>,
+    pub blocked_since: BlockedSince,
     /// When the client last had to be waited for.
     pub last_blocked: Cell<Option<Instant>>,
     /// The latest HTTP/1.1 request is OPTIONS for the server as a whole (RFC 9112 section 3.2.4).
@@ -44,19 +46,58 @@ pub struct IoState {
     pub left: Cell<bool>,
 }
 
+/// Since when a client takes nothing, which is counted on its worker until it takes something or is
+/// gone.
+#[derive(Debug, Default)]
+pub struct BlockedSince {
+    since: Cell<Option<Instant>>,
+    slow_clients: Rc<SlowClients>,
+}
+
+impl BlockedSince {
+    /// Since when, if it is so.
+    pub fn get(&self) -> Option<Instant> {
+        self.since.get()
+    }
+
+    fn begin(&self, now: Instant) {
+        if self.since.get().is_none() {
+            self.since.set(Some(now));
+            self.slow_clients.come();
+        }
+    }
+
+    fn end(&self) {
+        if self.since.take().is_some() {
+            self.slow_clients.go();
+        }
+    }
+}
+
+impl Drop for BlockedSince {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
 impl IoState {
+    /// Nothing was shown yet, on a worker with these slow clients.
+    pub fn among(slow_clients: &Rc<SlowClients>) -> Rc<Self> {
+        let slow_clients = Rc::clone(slow_clients);
+        let blocked_since = BlockedSince { since: Cell::default(), slow_clients };
+        Rc::new(IoState { blocked_since, ..IoState::default() })
+    }
+
     /// Notes what the client takes.
     pub(super) fn note_write(&self, result: &Poll<io::Result<usize>>) {
         match result {
             Poll::Pending => {
                 let now = Instant::now();
                 self.last_blocked.set(Some(now));
-                if self.blocked_since.get().is_none() {
-                    self.blocked_since.set(Some(now));
-                }
+                self.blocked_since.begin(now);
             }
             Poll::Ready(_) => {
-                self.blocked_since.set(None);
+                self.blocked_since.end();
                 if self.half_closed_since.get().is_some() {
                     self.half_closed_since.set(Some(Instant::now()));
                 }

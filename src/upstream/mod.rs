@@ -15,6 +15,7 @@ pub mod http1;
 pub mod http2;
 mod lane;
 mod request;
+mod slow_clients;
 mod spare;
 
 use std::cell::RefCell;
@@ -27,6 +28,7 @@ pub use body::{Http2Body, Incoming};
 pub use error::{Error, Failed};
 pub use lane::{Connection, Lane, Lease, UpgradeAnswer};
 pub use request::{Field, RequestHead};
+pub use slow_clients::SlowClients;
 pub use spare::SpareMaps;
 
 use crate::state::pool::UpstreamSettings;

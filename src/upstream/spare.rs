@@ -5,27 +5,34 @@
 //! allocated while requests follow one another.
 
 use std::cell::RefCell;
+use std::rc::Rc;
 
 use http::HeaderMap;
+
+use super::SlowClients;
 
 /// More than a worker has requests between head and head of an answer, most of the time.
 const MAX_MAPS: usize = 64;
 /// Larger ones are rare, and would stay large.
 const MAX_FIELDS: usize = 64;
 
-/// The spare maps of one worker.
+/// The spare maps of one worker, and what else its connections have to share.
 #[derive(Debug, Default)]
-pub struct SpareMaps(RefCell<Vec<HeaderMap>>);
+pub struct SpareMaps {
+    maps: RefCell<Vec<HeaderMap>>,
+    /// Clients that take nothing.
+    pub slow_clients: Rc<SlowClients>,
+}
 
 impl SpareMaps {
     /// An empty map.
     pub fn take(&self) -> HeaderMap {
-        self.0.borrow_mut().pop().unwrap_or_default()
+        self.maps.borrow_mut().pop().unwrap_or_default()
     }
 
     /// Keeps a map that is of no further use to anybody.
     pub fn keep(&self, mut map: HeaderMap) {
-        let mut maps = self.0.borrow_mut();
+        let mut maps = self.maps.borrow_mut();
         if maps.len() < MAX_MAPS && (1..=MAX_FIELDS).contains(&map.capacity()) {
             map.clear();
             maps.push(map);
@@ -62,6 +69,6 @@ mod tests {
     fn few_are_kept() {
         let spare = SpareMaps::default();
         (0..MAX_MAPS + 5).for_each(|_| spare.keep(HeaderMap::with_capacity(4)));
-        assert_eq!(spare.0.borrow().len(), MAX_MAPS);
+        assert_eq!(spare.maps.borrow().len(), MAX_MAPS);
     }
 }

@@ -27,8 +27,8 @@ async fn slow_bodies() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn slow_readers() {
     Flood::new("slow_readers")
-        .memory_each(104)
-        .run(600, |target, _| async move {
+        .memory_each(64)
+        .run(1000, |target, _| async move {
             let socket = TcpSocket::new_v4().unwrap();
             socket.set_recv_buffer_size(16 * 1024).unwrap();
             let Ok(mut stream) = socket.connect(target.http).await else { return };

@@ -307,6 +307,7 @@ impl Link {
     }
 
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        self.inbox.hold_to(self.spare.slow_clients.room());
         if self.inbox.is_without_buffer() {
             // A slow backend is waited for without one.
             ready!(self.stream.poll_readable(cx))?;
