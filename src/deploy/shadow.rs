@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::plan::Shadow;
 use super::rules::Rules;
 use super::statistics::share_interval;
-use super::words::{Percent, Words, plural};
+use super::words::{Percent, Words};
 
 /// Pairs that must speak against the new version before it is refused.
 const MIN_PAIRS: u64 = 5;
@@ -108,13 +108,13 @@ impl ShadowTally {
         let judge = |bad, of, accepted, what: &str| {
             let is_certain = share_interval(bad, of).0 > accepted;
             (bad >= MIN_PAIRS && is_certain).then(|| {
-                let (pairs, share) = (plural(of, "pair"), Percent(accepted));
-                format!("{bad} of {pairs} of answers {what}, {share} are accepted")
+                let share = Percent(accepted);
+                format!("{bad} of {of} copied requests {what}, {share} are accepted")
             })
         };
-        let differ = "differ in the class of their status";
+        let differ = "got no answer or one of another class";
         judge(self.differing, self.compared, rules.error_rate, differ)
-            .or_else(|| judge(self.slower, self.timed, SLOWER, "are much slower"))
+            .or_else(|| judge(self.slower, self.timed, SLOWER, "were answered much slower"))
     }
 
     /// Whether there is no use in going on: that may be asked at any time.
@@ -187,7 +187,7 @@ mod tests {
     #[test]
     fn many_differences_refuse_and_few_do_not() {
         let words =
-            "40 of 200 pairs of answers differ in the class of their status, 1% are accepted";
+            "40 of 200 copied requests got no answer or one of another class, 1% are accepted";
         assert_eq!(refusal(200, 40, 0).as_deref(), Some(words));
         assert_eq!(refusal(200, 2, 9), None);
         assert_eq!(refusal(1, 1, 0), None);

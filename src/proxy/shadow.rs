@@ -99,7 +99,12 @@ fn send(
         let wish = PickWish { hash, ..PickWish::default() };
         let picked = copied.worker.with_rng(|rng| version.pick(&wish, rng));
         let outcome = match picked {
-            Ok(picked) => copied.ask(&picked.slot, &head).await,
+            Ok(picked) => {
+                let outcome = copied.ask(&picked.slot, &head).await;
+                let (backend, target) = (&*picked.slot.backend().label, &head.target);
+                tracing::debug!(backend, %target, ?outcome, "a copy ended");
+                outcome
+            }
             Err(NotPicked::Nobody) => Copied::Failed,
             Err(NotPicked::Full | NotPicked::BoundIsFull) => Copied::Unasked,
         };
@@ -218,6 +223,7 @@ impl Drop for Pair {
 
 /// What an error says of the copy.
 fn ended_by(error: &Error) -> Copied {
+    tracing::debug!(%error, "a copy failed");
     match error {
         // Without files of our own nobody was asked.
         Error::OutOfFiles => Copied::Unasked,

@@ -109,7 +109,7 @@ async fn a_version_that_answers_otherwise_is_refused_and_told_by_how_much() {
     assert_eq!((&report["outcome"], &report["exit_code"]), (&"refused".into(), &4.into()));
     let (pairs, words) = (&report["shadow"]["compared"], report["reason"].as_str().unwrap());
     let expected = format!(
-        "{pairs} of {pairs} pairs of answers differ in the class of their status, 1% are accepted"
+        "{pairs} of {pairs} copied requests got no answer or one of another class, 1% are accepted"
     );
     assert_eq!(words, expected);
     let text = report["text"].as_str().unwrap();
@@ -131,7 +131,6 @@ async fn a_version_that_answers_alike_goes_on_and_holds_nothing() {
     }
     eventually("idle", async || proxy.in_flight(&green) == 0).await;
     let report = report(&proxy, id);
-    assert_eq!(report["shadow"]["differing"], 0);
     assert!(report["shadow"]["compared"].as_u64().unwrap() > 0, "{}", report["text"]);
     assert_eq!(report["new"]["requests"], 0, "copies are no requests of the new version");
     assert_eq!(who_answers(&proxy).await, "green");
