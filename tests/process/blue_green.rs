@@ -6,12 +6,14 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::Value;
 
 use crate::program::Program;
-use crate::support::{eventually, in_time};
+use crate::shop::{KEPT, command};
+use crate::support::in_time;
 
 const EXAMPLE: &str = "config/examples/blue-green";
 
@@ -23,6 +25,8 @@ fn free_port() -> u16 {
 
 struct Deploys {
     program: Program,
+    /// Its configuration.
+    text: String,
     folder: tempfile::TempDir,
     ports: [u16; 4],
 }
@@ -45,14 +49,20 @@ impl Deploys {
         }
         for (from, to) in [
             ("watch = \"60s\"", &*format!("watch = \"{time}\"")),
-            ("gate_timeout = \"60s\"", "gate_timeout = \"10s\""),
             ("interval = \"1s\"", "interval = \"100ms\""),
         ] {
             assert!(text.contains(from), "{from}");
             text = text.replace(from, to);
         }
-        let program = Program::start("state_dir = \"state\"", &text).await;
-        Deploys { program, folder: tempfile::tempdir().unwrap(), ports }
+        let program = Program::start(KEPT, &text).await;
+        Deploys { program, text, folder: tempfile::tempdir().unwrap(), ports }
+    }
+
+    /// A version that does not come up is soon refused from now on.
+    async fn lose_patience(&self) {
+        let text = self.text.replace("gate_timeout = \"60s\"", "gate_timeout = \"1s\"");
+        self.program.configure(KEPT, &text);
+        assert_eq!(command(&self.program, &["reload"]).await, Some(0));
     }
 
     fn admin(&self) -> String {
@@ -129,6 +139,7 @@ async fn a_deploy_lets_the_other_colour_serve_and_stops_the_first() {
     assert_eq!(deploys.running(), [green_1, green_2]);
     assert!(String::from_utf8_lossy(&deploy.stdout).contains("app from blue to green"));
 
+    deploys.lose_patience().await;
     let bad = deploys.deploy("false", &[]);
     assert_eq!(bad.status.code(), Some(4), "{bad:?}");
     assert_eq!(deploys.running(), [green_1, green_2], "green serves on, and blue is stopped");
@@ -143,8 +154,13 @@ async fn a_deploy_that_is_interrupted_goes_back_and_stops_what_it_started() {
     let mut deploy = deploys.command(GOOD, &[]);
     let deploy = deploy.process_group(0).stdout(Stdio::piped()).stderr(Stdio::piped());
     let deploy = deploy.spawn().unwrap();
-    let in_watch = async || deploys.status().await["swaps"]["running"]["phase"] == "watch";
-    eventually("in the watch", in_watch).await;
+    // Where much else runs, Python takes longer to start than steps of other tests.
+    let in_watch = async {
+        while deploys.status().await["swaps"]["running"]["phase"] != "watch" {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), in_watch).await.expect("a watch");
     let group = Pid::from_raw(i32::try_from(deploy.id()).unwrap()).unwrap();
     kill_process_group(group, Signal::INT).unwrap();
     let ended = tokio::task::spawn_blocking(move || deploy.wait_with_output().unwrap());
