@@ -28,7 +28,7 @@ async fn slow_bodies() {
 async fn slow_readers() {
     Flood::new("slow_readers")
         .memory_each(64)
-        .run(1000, |target, _| async move {
+        .run(900, |target, _| async move {
             let socket = TcpSocket::new_v4().unwrap();
             socket.set_recv_buffer_size(16 * 1024).unwrap();
             let Ok(mut stream) = socket.connect(target.http).await else { return };
@@ -101,7 +101,7 @@ async fn slow_readers_over_http2() {
     let stream_kib = 16 + 32 + 256;
     Flood::new("slow_readers_over_http2")
         .memory_each(1024 + 32 + STREAMS as u64 * stream_kib)
-        .run(2, |target, _| async move {
+        .run(10, |target, _| async move {
             let mut client = H2Client::connect(target.https).await;
             let mut answers = Vec::new();
             for _ in 0..STREAMS {
