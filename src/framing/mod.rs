@@ -10,6 +10,7 @@ pub(crate) mod chunked;
 pub(crate) mod field;
 pub(crate) mod fields;
 pub(crate) mod frames;
+pub(crate) mod hpack;
 pub(crate) mod inbox;
 pub(crate) mod length;
 pub(crate) mod line;

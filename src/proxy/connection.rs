@@ -1,6 +1,6 @@
 //! One client connection: handshake, HTTP by its version, the timeouts around it, its end.
 //!
-//! [`http1`] and [`h2`] serve the requests; [`drive`](super::drive) polls them and ends what must
+//! [`http1`] and [`http2`] serve the requests; [`drive`](super::drive) polls them and ends what must
 //! end.
 
 mod counts;
@@ -15,9 +15,6 @@ use tokio::time::Instant;
 use super::body::Upload;
 use super::farewell::Leftovers;
 use super::framing::Scanner;
-use super::h2::io::Http2Io;
-use super::h2::stream::Asked;
-use super::h2::{self, Meter, MeterLimits};
 use super::headers::forwarded::{Connection as Asker, ConnectionHeaders};
 use super::io::{ClientStream, IoState, Peer, RawStream};
 use super::permit::Permit;
@@ -26,7 +23,7 @@ use super::timer::Timer;
 use super::tls::{self, Settled};
 use super::tunnel;
 use super::worker::{Registered, Worker};
-use super::{http1, sniff};
+use super::{http1, http2, sniff};
 use crate::state::{Listener, Snapshot, SocketId};
 
 /// What the requests of a connection, and the worker, share about it.
@@ -53,8 +50,6 @@ pub struct ConnectionState {
     pub(super) park_at: Cell<Option<Instant>>,
     pub(super) active: Cell<u32>,
     pub(super) spoken: Cell<bool>,
-    /// What the stream that is polled now asked its response body for.
-    pub(super) asked: Cell<Asked>,
     h2: Cell<bool>,
     /// A request was answered before its body had come in full.
     unread: Cell<bool>,
@@ -84,7 +79,7 @@ pub struct Accepted {
 /// A connection on which HTTP can be spoken, and its version.
 enum Open {
     Http1(Registered, http1::SharedLink),
-    Http2(Registered, Http2Io),
+    Http2(Registered, Box<http2::Wire>),
 }
 
 /// Serves a connection from its first byte to its last.
@@ -98,7 +93,7 @@ pub async fn serve(accepted: Box<Accepted>) {
     };
     match open {
         Some(Open::Http1(connection, link)) => http1::serve(&connection, link).await,
-        Some(Open::Http2(connection, io)) => Box::pin(h2::serve(&connection, io)).await,
+        Some(Open::Http2(connection, wire)) => Box::pin(http2::serve(&connection, wire)).await,
         None => {}
     }
 }
@@ -136,9 +131,7 @@ impl Registered {
             let link = http1::Link::new(stream, held, scanner, state);
             return Open::Http1(self, Rc::new(RefCell::new(link)));
         }
-        let meter = Meter::new(self.meter_limits(), Instant::now());
-        let io = Http2Io::new(stream, held, meter, state);
-        Open::Http2(self, io)
+        Open::Http2(self, Box::new(http2::Wire::new(stream, held, state)))
     }
 }
 
@@ -159,7 +152,6 @@ impl ConnectionState {
             park_at: Cell::new(None),
             active: Cell::new(0),
             spoken: Cell::new(false),
-            asked: Cell::default(),
             h2: Cell::new(false),
             unread: Cell::new(false),
             leftovers: Leftovers::default(),
@@ -168,11 +160,6 @@ impl ConnectionState {
             cut: Cell::new(false),
             worker: Rc::clone(worker),
         })
-    }
-
-    fn meter_limits(&self) -> MeterLimits {
-        let limits = &self.listener.borrow().limits;
-        MeterLimits { streams: limits.h2_streams, max_header_bytes: limits.max_header_bytes }
     }
 
     /// Enters it into its worker's list.
@@ -275,11 +262,7 @@ impl ConnectionState {
         if active == 0 {
             let now = Instant::now();
             self.idle_since.set(now);
-            if self.is_h2() {
-                self.io.resting.set(true);
-            } else {
-                self.park_at.set(Some(now + self.worker.park_after));
-            }
+            self.park_at.set(Some(now + self.worker.park_after));
             self.arm();
         }
     }

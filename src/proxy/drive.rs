@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::connection::ConnectionState;
+use super::worker::Worker;
 
 /// A new connection that is to close gets so long for its first request, which is probably on its
 /// way.
@@ -26,7 +27,7 @@ pub enum Over<T> {
     Drop,
 }
 
-/// What hyper, which speaks HTTP/2, is told with a poll. Under HTTP/1.1 the connection's state says it.
+/// What HTTP/2 is told with a poll. Under HTTP/1.1 the connection's state says it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Wish {
     /// Nothing new.
@@ -193,5 +194,22 @@ impl ConnectionState {
             return (idle >= self.patience_for_first()).then_some(Overdue::Silence);
         }
         (idle >= limits.keepalive_timeout).then_some(Overdue::Idle)
+    }
+}
+
+/// Counts a connection as parked until dropped.
+pub struct Parked<'a>(&'a Worker);
+
+impl<'a> Parked<'a> {
+    /// Counts it.
+    pub fn count(worker: &'a Worker) -> Self {
+        worker.cells().parked.add(1);
+        Parked(worker)
+    }
+}
+
+impl Drop for Parked<'_> {
+    fn drop(&mut self) {
+        self.0.cells().unparked.add(1);
     }
 }

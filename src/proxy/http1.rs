@@ -29,10 +29,9 @@ use self::link::Heard;
 pub use self::link::Link;
 use super::body::{Incoming, ResponseBody};
 use super::connection::ConnectionState;
-use super::drive::{Over, drive};
+use super::drive::{Over, Parked, drive};
 use super::farewell::{linger, refuse};
 use super::tunnel::{self, Tunnel};
-use super::worker::Worker;
 use super::{error, service};
 use crate::framing::{Limits, Violation};
 
@@ -244,21 +243,5 @@ impl ConnectionState {
     /// Whether connections are kept at all.
     fn keeps_alive(&self) -> bool {
         !self.listener.borrow().limits.keepalive_timeout.is_zero()
-    }
-}
-
-/// Counts a connection as parked until dropped.
-struct Parked<'a>(&'a Worker);
-
-impl<'a> Parked<'a> {
-    fn count(worker: &'a Worker) -> Self {
-        worker.cells().parked.add(1);
-        Parked(worker)
-    }
-}
-
-impl Drop for Parked<'_> {
-    fn drop(&mut self) {
-        self.0.cells().unparked.add(1);
     }
 }

@@ -1,7 +1,7 @@
 //! The client's end of a connection: the stream, and the few facts that timeouts hang on.
 //!
 //! HTTP/1.1 and HTTP/2 read and write it in their own ways, see [`http1`](super::http1) and
-//! [`h2::io`](super::h2::io). On the way both note since when a head has been arriving and since when
+//! [`http2`](super::http2). On the way both note since when a head has been arriving and since when
 //! the client takes nothing. The facts are in an [`IoState`] shared with the task that drives the
 //! connection, which acts on them.
 
@@ -17,7 +17,6 @@ use tokio::time::Instant;
 
 pub use self::secured::Secured;
 pub use self::stream::{ClientStream, Peer, RawStream};
-use crate::state::H2Abuse;
 use crate::upstream::SlowClients;
 
 /// What reading and writing have shown.
@@ -33,12 +32,6 @@ pub struct IoState {
     pub for_server: Cell<bool>,
     /// Requests are waited for, and nothing else is under way.
     pub resting: Cell<bool>,
-    /// Streams of the HTTP/2 connection have been reset.
-    pub resets: Cell<bool>,
-    /// HTTP/2 streams that were reset for the client's mistakes and are not counted yet.
-    pub malformed: Cell<u32>,
-    /// Why an HTTP/2 connection was broken off.
-    pub abuse: Cell<Option<H2Abuse>>,
     /// The client has closed its sending side and waits for answers: since when, or since when it
     /// was last sent something. Or it has sent so much ahead that its end might not be seen.
     pub half_closed_since: Cell<Option<Instant>>,

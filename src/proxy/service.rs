@@ -19,7 +19,6 @@ use super::connection::ConnectionState;
 use super::error::{self, Failure};
 use super::fallback;
 use super::forward;
-use super::h2;
 use super::headers::accept::wants_json;
 use super::headers::forwarded::client_address;
 use super::headers::hop::{self, Keep};
@@ -30,7 +29,7 @@ use super::io::IoState;
 use super::outgoing::Outgoing;
 use super::record::RequestRecord;
 use super::upgrade::{self, Wish};
-use super::{host, retry};
+use super::{host, http2, retry};
 use crate::balance::{self, Policy};
 use crate::state::pool::Protocol;
 use crate::state::{Pool, Redirect, Route, Snapshot, Target};
@@ -53,11 +52,6 @@ pub async fn handle(
     let json = survey.json && wants_json(headers);
     let version = request.version();
     let is_head = *request.method() == Method::HEAD;
-    if connection.io.resets.get() {
-        // The next reset has probably come with the request. hyper looks for it after the first
-        // poll, and a backend that was not asked need not be told.
-        tokio::task::yield_now().await;
-    }
     let outcome = serve(&snapshot, request, survey, &mut record).await;
     let upload_open = record.is_upload_open();
     let mut last = connection.is_aged(&record.listener, worker.now());
@@ -120,21 +114,21 @@ async fn serve(
 ) -> Result<Answer, Failure> {
     let (mut parts, body) = request.into_parts();
     let connection = Rc::clone(&record.connection);
-    if !body.is_end_stream() {
+    let mut body = Some(body);
+    if let Some(body) = body.take_if(|body| !body.is_end_stream()) {
         let pause = record.listener.limits.body_timeout;
-        let h2 = parts.version == Version::HTTP_2;
-        record.upload = Some(Upload::new(body, h2, pause, &connection.worker.wheel));
+        record.upload = Some(Upload::new(body, pause, &connection.worker.wheel));
     }
     if parts.method == Method::TRACE {
         return Err(Failure::Trace);
     }
     let wish = match survey.upgrade || parts.method == Method::CONNECT {
-        true => upgrade::wish_of(&mut parts, record.upload.is_some())?,
+        true => upgrade::wish_of(&parts, body, record.upload.is_some())?,
         false => None,
     };
     // HTTP/1.1 was checked in its raw form.
     if parts.version == Version::HTTP_2 {
-        h2::request::check(&parts, record.listener.limits.max_headers).map_err(Failure::Head)?;
+        http2::check(&parts, record.listener.limits.max_headers).map_err(Failure::Head)?;
     }
 
     // Route.

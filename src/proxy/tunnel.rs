@@ -14,13 +14,12 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use hyper::upgrade::Upgraded;
-use hyper_util::rt::TokioIo;
 use tokio::io::AsyncWrite;
 use tokio::time::Instant;
 
 use self::direction::{All, Direction, Filter};
 use super::body::Hold;
+use super::http2;
 use super::io::ClientStream;
 use super::record::{End, RequestRecord};
 use super::timer::Timer;
@@ -55,7 +54,7 @@ pub enum ClientEnd {
     /// What was an HTTP/1.1 connection.
     Http1(ClientStream),
     /// A stream of an HTTP/2 connection.
-    Http2(TokioIo<Upgraded>),
+    Http2(http2::Socket),
 }
 
 /// A tunnel.
@@ -74,8 +73,6 @@ pub struct Tunnel {
     seen: u64,
     idle_timeout: Option<Duration>,
     timer: Timer,
-    /// The client's direction has ended.
-    left: bool,
     /// The frames that the backend sends, if they are frames.
     frames: Option<Frames>,
     closing: Closing,
@@ -114,7 +111,6 @@ impl Tunnel {
             seen: 0,
             idle_timeout,
             timer: worker.wheel.timer(),
-            left: false,
             frames,
             closing: Closing::No,
             hold,
@@ -160,11 +156,7 @@ impl Tunnel {
             (Poll::Ready(Err(_)), _) => return Poll::Ready(End::Incomplete),
             (_, Poll::Ready(Err(_))) => return Poll::Ready(End::BackendBrokeOff),
             (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => return Poll::Ready(End::Complete),
-            // hyper tells the end of a stream and its cancellation alike. Only the way back knows
-            // better, one turn later: the task behind it was woken with this one.
-            (Poll::Ready(Ok(())), Poll::Pending) if !std::mem::replace(&mut self.left, true) => {
-                cx.waker().wake_by_ref();
-            }
+            // Behind the end of what the client says, only the way back tells that it has left.
             (Poll::Ready(Ok(())), Poll::Pending) => {
                 if let Poll::Ready(Err(_)) = Pin::new(client).poll_flush(cx) {
                     return Poll::Ready(End::Incomplete);

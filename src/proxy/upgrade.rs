@@ -9,18 +9,15 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, SEC_WEBSOCKET_ACCEPT, UPGRADE};
 use http::{HeaderValue, Method, Response, StatusCode, Version, request};
-use hyper::ext::Protocol;
-use hyper::upgrade::OnUpgrade;
-use hyper_util::rt::TokioIo;
 
-use super::body::{Hold, ResponseBody};
+use super::body::{Hold, Incoming, ResponseBody};
 use super::error::Failure;
 use super::headers::hop::{self, Keep, upgrade_of};
 use super::headers::survey::Survey;
 use super::record::RequestRecord;
 use super::service::mark;
 use super::tunnel::{self, ClientEnd, Tunnel};
-use super::websocket;
+use super::{http2, websocket};
 use crate::upstream::http1;
 
 /// A client's wish for another protocol.
@@ -36,7 +33,7 @@ pub enum Wish {
         /// `websocket`.
         protocol: HeaderValue,
         /// The stream, once it has been answered.
-        stream: OnUpgrade,
+        stream: http2::Socket,
     },
 }
 
@@ -53,9 +50,13 @@ impl Wish {
 ///
 /// # Errors
 /// CONNECT that is not for a WebSocket.
-pub fn wish_of(parts: &mut request::Parts, has_body: bool) -> Result<Option<Wish>, Failure> {
+pub fn wish_of(
+    parts: &request::Parts,
+    body: Option<Incoming>,
+    has_body: bool,
+) -> Result<Option<Wish>, Failure> {
     if parts.method == Method::CONNECT {
-        return extended_connect(parts).map(Some);
+        return extended_connect(body).map(Some);
     }
     // A body ahead of the switch is allowed and unheard of: such a request goes on without it.
     if !parts.headers.contains_key(UPGRADE) || has_body {
@@ -64,15 +65,12 @@ pub fn wish_of(parts: &mut request::Parts, has_body: bool) -> Result<Option<Wish
     Ok(upgrade_of(parts).map(|protocol| Wish::Http1 { protocol }))
 }
 
-fn extended_connect(parts: &mut request::Parts) -> Result<Wish, Failure> {
-    let protocol = parts.extensions.remove::<Protocol>().ok_or(Failure::Connect)?;
-    let stream = parts.extensions.remove::<OnUpgrade>();
-    match (protocol.as_str(), stream) {
-        ("websocket", Some(stream)) => {
-            Ok(Wish::WebSocketOverHttp2 { protocol: HeaderValue::from_static("websocket"), stream })
-        }
-        _ => Err(Failure::Protocol),
+fn extended_connect(body: Option<Incoming>) -> Result<Wish, Failure> {
+    let Some(Incoming::Socket(stream)) = body else { return Err(Failure::Connect) };
+    if stream.protocol() != b"websocket" {
+        return Err(Failure::Protocol);
     }
+    Ok(Wish::WebSocketOverHttp2 { protocol: HeaderValue::from_static("websocket"), stream })
 }
 
 /// A switch that the backend has agreed to.
@@ -82,7 +80,7 @@ pub struct Switching {
     upstream: http1::Upgraded,
     hold: Hold,
     idle_timeout: Option<Duration>,
-    stream: Option<OnUpgrade>,
+    stream: Option<http2::Socket>,
     websocket: bool,
 }
 
@@ -147,13 +145,11 @@ impl Switching {
             // The connection itself becomes the tunnel, as soon as the answer has been written.
             None => *connection.tunnel.borrow_mut() = Some(Box::new(start)),
             Some(stream) => {
-                tokio::task::spawn_local(async move {
-                    // If the client left before the answer, dropping `start` ends it all.
-                    if let Ok(stream) = stream.await {
-                        let client = ClientEnd::Http2(TokioIo::new(stream));
-                        Box::new(Tunnel::new(start, client, Bytes::new())).run().await;
-                    }
-                });
+                stream.open();
+                let client = ClientEnd::Http2(stream);
+                // It begins when this turn is over, and with it the answer has been given.
+                let tunnel = Box::new(Tunnel::new(start, client, Bytes::new()));
+                tokio::task::spawn_local(tunnel.run());
             }
         }
         response

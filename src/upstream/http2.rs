@@ -25,7 +25,7 @@ use super::request::RequestHead;
 use super::{Error, Failed};
 use crate::framing::Violation;
 use crate::framing::bytes::trim;
-use crate::framing::frames::{END_STREAM, Frames, HEADERS, Piece};
+use crate::framing::frames::{END_STREAM, Frames, HEADERS};
 use crate::state::{Backend, WorkerId};
 
 /// Stream and connection windows: large enough that one stream fills a fast network, small enough
@@ -103,7 +103,7 @@ where
     ) -> Result<Self, Error> {
         let heard = Rc::new(Notify::new());
         let status = Status::new();
-        let frames = Frames::after(0);
+        let frames = Frames::default();
         let stream =
             Listening { stream, heard: Rc::clone(&heard), frames, status: Rc::clone(&status) };
         let (sender, mut connection) = http2::Builder::new(LocalExecutor)
@@ -267,11 +267,9 @@ impl AsyncRead for Listening {
         if Rc::strong_count(heard) > 1 {
             heard.notify_one();
         }
-        let heads = frames.feed(&buf.filled()[before..], |piece| match piece {
-            Piece::Frame(frame) if frame.kind == HEADERS && !frame.has(END_STREAM) => {
-                status.note_head()
-            }
-            _ => Ok(()),
+        let heads = frames.feed(&buf.filled()[before..], |head| {
+            let begins = head.kind == HEADERS && !head.has(END_STREAM);
+            if begins { status.note_head() } else { Ok(()) }
         });
         Poll::Ready(read.and(heads))
     }

@@ -1,8 +1,7 @@
 //! Emptied maps of fields, kept for the next answer.
 //!
-//! Every request brings a map and every answer needs one. hyper keeps the map of an answer for the
-//! next request on that client's connection; with these it comes full circle, and neither is
-//! allocated while requests follow one another.
+//! Every request brings a map and every answer needs one. The map of an answer is kept for the next
+//! request, so that neither is allocated while requests follow one another.
 
 use std::cell::RefCell;
 use std::rc::Rc;

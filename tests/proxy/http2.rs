@@ -8,6 +8,9 @@ use tokio::io::AsyncWriteExt;
 
 use crate::support::backend::{Backend, Reply, Step};
 use crate::support::h2_client::{H2Client, answer, get, read, read_some, request};
+use crate::support::h2_wire::{
+    self, DATA, END_HEADERS, END_STREAM, H2Wire, HEADERS, Outcome, block, frame,
+};
 use crate::support::proxy::{HTTPS, Proxy, pool_at, pool_of};
 use crate::support::wire::read_head;
 use crate::support::{eventually, in_time};
@@ -113,6 +116,19 @@ async fn announced_request_trailers_reach_the_backend() {
     answer(response).await.unwrap();
     let trailers = &backend.requests()[0].trailers;
     assert_eq!(*trailers, [("x-sum".to_owned(), "6".to_owned())]);
+}
+
+#[tokio::test]
+async fn a_client_that_asks_first_is_told_to_go_on() {
+    let backend = Backend::start(|request| Reply::ok(&request.body)).await;
+    let proxy = proxy_before(&[&backend]).await;
+    let mut client = H2Wire::connect(proxy.address("https")).await;
+    let fields = [&h2_wire::request(b"POST", b"/")[..], &[(b"expect", b"100-continue")]].concat();
+    client.send(frame(HEADERS, END_HEADERS, 1, block(&fields))).await;
+    assert_eq!(client.outcome(1).await, Outcome::Status(100));
+    client.send(frame(DATA, END_STREAM, 1, "abc")).await;
+    assert_eq!(client.outcome(1).await, Outcome::Status(200));
+    assert_eq!(backend.requests()[0].text(), "abc");
 }
 
 #[tokio::test]

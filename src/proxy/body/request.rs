@@ -75,8 +75,6 @@ pub struct Upload {
 #[derive(Debug)]
 struct Source {
     incoming: Incoming,
-    /// It comes on a stream of HTTP/2.
-    h2: bool,
     timer: Timer,
     /// In one piece, and a copy: the smallest frame would hold the buffer that it was read into.
     kept: Vec<u8>,
@@ -84,22 +82,12 @@ struct Source {
     ended: bool,
 }
 
-impl Source {
-    /// Whether the end that hyper tells of is a reset without an error, which is none (RFC 9113
-    /// section 8.1).
-    fn is_reset(&self) -> bool {
-        self.h2 && !self.incoming.is_end_stream()
-    }
-}
-
 impl Upload {
-    /// An upload that nobody has begun to read. `pause` is the longest time between two bytes, `h2`
-    /// whether it comes over HTTP/2.
-    pub fn new(incoming: Incoming, h2: bool, pause: Duration, wheel: &Rc<Wheel>) -> Rc<Self> {
+    /// An upload that nobody has begun to read. `pause` is the longest time between two bytes.
+    pub fn new(incoming: Incoming, pause: Duration, wheel: &Rc<Wheel>) -> Rc<Self> {
         Rc::new(Upload {
             source: RefCell::new(Source {
                 incoming,
-                h2,
                 timer: wheel.timer(),
                 kept: Vec::new(),
                 keeping: false,
@@ -218,7 +206,6 @@ impl Upload {
                 ready!(source.timer.poll_expired(cx));
                 return self.fail(UploadFailure::TooSlow);
             }
-            Poll::Ready(None) if source.is_reset() => return self.fail(UploadFailure::Left),
             Poll::Ready(None) => {
                 self.finish(source);
                 return Poll::Ready(None);

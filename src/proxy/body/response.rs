@@ -10,7 +10,6 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
 use super::relay::{BrokenOff, Relay};
-use crate::proxy::h2::stream::Asked;
 use crate::proxy::record::{End, RequestRecord};
 
 /// The body of an answer, with the record of its request.
@@ -85,10 +84,6 @@ impl Body for ResponseBody {
             Kind::Own(bytes) => Poll::Ready(bytes.take().map(Frame::data).map(Ok)),
             Kind::Relay(relay) => relay.poll(cx),
         };
-        if let Some(record) = &this.record {
-            let asked = if frame.is_pending() { Asked::Waits } else { Asked::Gave };
-            record.connection.asked.set(asked);
-        }
         let frame = ready!(frame);
         if let Some(record) = &mut this.record {
             match &frame {

@@ -23,7 +23,7 @@ impl ConnectionState {
             "closed a connection on which nothing came");
     }
 
-    /// Counts requests that h2 refused by resetting their streams.
+    /// Counts requests that were refused by resetting their streams.
     pub(in crate::proxy) fn note_malformed(&self, streams: u32) {
         if streams > 0 {
             let listener = self.listener.borrow();

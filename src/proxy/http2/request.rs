@@ -1,10 +1,11 @@
-//! The form of an HTTP/2 request, as far as h2 leaves it open: what goes to a backend as HTTP/1.1
+//! The form of a well-formed HTTP/2 request: what goes to a backend as HTTP/1.1
 //! is held to the rules that the scanner has for clients who speak HTTP/1.1 themselves.
 
 use http::header::{CONTENT_LENGTH, COOKIE, EXPECT};
 use http::uri::Scheme;
 use http::{HeaderName, HeaderValue, Method, request};
 
+use super::head::Flaw;
 use crate::framing::Violation;
 use crate::framing::bytes::is_target;
 use crate::framing::field::is_obscured_framing;
@@ -12,11 +13,14 @@ use crate::framing::length::parse_length;
 use crate::proxy::framing::check_path;
 use crate::proxy::headers::X_REQUEST_ID;
 
-/// Checks a request that h2 has let through.
+/// Checks a request that is well-formed.
 ///
 /// # Errors
 /// What is wrong with it; the stream alone is refused.
 pub fn check(parts: &request::Parts, max_headers: u16) -> Result<(), Violation> {
+    if let Some(flaw) = parts.extensions.get::<Flaw>() {
+        return Err(flaw.0);
+    }
     check_target(parts)?;
     let mut fields = 0_usize;
     for (name, value) in &parts.headers {
@@ -33,7 +37,7 @@ pub fn check(parts: &request::Parts, max_headers: u16) -> Result<(), Violation> 
     if let Some(length) = lengths.next() {
         parse_length(length.as_bytes()).ok_or(Violation::InvalidContentLength)?;
     }
-    // h2 takes several that are equal; a backend gets what its parser makes of them.
+    // Of several that are equal a backend gets what its parser makes of them.
     if lengths.next().is_some() { Err(Violation::RepeatedContentLength) } else { Ok(()) }
 }
 
@@ -45,7 +49,7 @@ fn check_target(parts: &request::Parts) -> Result<(), Violation> {
     }
     let target = parts.uri.path_and_query().map_or("/", |target| target.as_str()).as_bytes();
     let asterisk = target == b"*" && parts.method == Method::OPTIONS;
-    // The visible characters of a URI and no others: h2 lets quotes, UTF-8 and DEL through.
+    // The visible characters of a URI and no others: no quotes, and no UTF-8.
     if !is_target(target) || (target.first() != Some(&b'/') && !asterisk) {
         return Err(Violation::InvalidTarget);
     }

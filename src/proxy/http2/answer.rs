@@ -1,0 +1,165 @@
+//! One stream's task: the request is handed to the service, and its answer is sent as fast as the
+//! backend gives it and the client takes it.
+//!
+//! An answer is asked for more only when what it gave has gone into what is written next. A client may
+//! leave a stream without a window, without end, on a connection that otherwise takes what we write:
+//! if it does so for `write_timeout`, the stream is reset, which lets its backend go.
+
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::header::{CONNECTION, CONTENT_LENGTH, DATE, TRANSFER_ENCODING, UPGRADE};
+use http::{Request, Response, response};
+use http_body::Body;
+use tokio::time::Instant;
+
+use super::core::code;
+use super::sides::Sender;
+use crate::framing::hpack::encode;
+use crate::proxy::body::{Incoming, ResponseBody};
+use crate::proxy::connection::ConnectionState;
+use crate::proxy::service;
+use crate::proxy::timer::Timer;
+use crate::state::H2Abuse;
+
+/// Serves a stream to its end.
+pub(super) async fn serve(state: Rc<ConnectionState>, sender: Sender, request: Request<Incoming>) {
+    if let Some(response) = answer(&state, &sender, request).await {
+        send(&state, &sender, response).await;
+    }
+}
+
+/// The answer to a request, if the client waits for it.
+async fn answer(
+    state: &Rc<ConnectionState>,
+    sender: &Sender,
+    request: Request<Incoming>,
+) -> Option<Response<ResponseBody>> {
+    let mut serving = pin!(service::handle(Rc::clone(state), request));
+    let mut begun = false;
+    poll_fn(|cx| {
+        let gone = sender.poll_gone(cx).is_ready();
+        // Whoever reads the body tells of a client's mistake.
+        if gone && !(begun && sender.is_refused()) {
+            return Poll::Ready(None);
+        }
+        begun = true;
+        match serving.as_mut().poll(cx) {
+            Poll::Ready(response) => Poll::Ready((!gone).then_some(response)),
+            Poll::Pending if gone => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        }
+    })
+    .await
+}
+
+async fn send(state: &ConnectionState, sender: &Sender, response: Response<ResponseBody>) {
+    let (mut head, mut body) = response.into_parts();
+    // What follows behind the head of a socket is no body.
+    let is_socket = sender.is_socket();
+    let ends = body.is_end_stream() && !is_socket;
+    let length = if ends || is_socket { None } else { body.size_hint().exact() };
+    let worker = &state.worker;
+    worker.with_date(|date| {
+        sender.send_head(ends, |out| encode_head(&head, length, date, out));
+    });
+    worker.upstreams.spare.keep(std::mem::take(&mut head.headers));
+    if ends || is_socket {
+        return;
+    }
+    let mut patience = Patience { timer: worker.wheel.timer(), since: None };
+    loop {
+        let frame = poll_fn(|cx| match sender.poll_gone(cx) {
+            Poll::Ready(()) => Poll::Ready(None),
+            Poll::Pending => Pin::new(&mut body).poll_frame(cx).map(Some),
+        });
+        let frame = match frame.await {
+            None => return,
+            Some(None) => return sender.send_data(Bytes::new(), true),
+            Some(Some(Err(_))) => return sender.reset(code::INTERNAL_ERROR),
+            Some(Some(Ok(frame))) => frame,
+        };
+        let data = match frame.into_data() {
+            Ok(data) => data,
+            Err(frame) => {
+                return frame.trailers_ref().into_iter().for_each(|it| sender.send_trailers(it));
+            }
+        };
+        let ends = body.is_end_stream();
+        sender.send_data(data, ends);
+        // The record of the request ends with its body.
+        if !poll_fn(|cx| patience.poll_sent(cx, state, sender)).await || ends {
+            return;
+        }
+    }
+}
+
+/// How long a client may leave a stream without a window.
+struct Patience {
+    timer: Timer,
+    since: Option<Instant>,
+}
+
+impl Patience {
+    /// Ready when what was to be sent has gone, with whether there is still a stream.
+    fn poll_sent(
+        &mut self,
+        cx: &mut Context<'_>,
+        state: &ConnectionState,
+        sender: &Sender,
+    ) -> Poll<bool> {
+        if sender.is_drained() {
+            if self.since.take().is_some() {
+                self.timer.disarm();
+            }
+            return Poll::Ready(true);
+        }
+        if sender.poll_gone(cx).is_ready() {
+            return Poll::Ready(false);
+        }
+        let since = *self.since.get_or_insert_with(|| {
+            let now = Instant::now();
+            self.timer.arm(now + state.write_timeout());
+            now
+        });
+        while self.timer.poll_expired(cx).is_ready() {
+            // A slow network is the connection's affair: what is stuck in front of it has no window
+            // because nothing has arrived.
+            let began = state.io.last_blocked.get().map_or(since, |at| at.max(since));
+            let deadline = began + state.write_timeout();
+            if deadline <= Instant::now() {
+                state.note_abuse(H2Abuse::ZeroWindow);
+                sender.reset(code::CANCEL);
+                return Poll::Ready(false);
+            }
+            self.timer.arm(deadline);
+        }
+        Poll::Pending
+    }
+}
+
+/// Writes the head of an answer, with the length of its body if that is known.
+fn encode_head(head: &response::Parts, length: Option<u64>, date: &[u8], out: &mut Vec<u8>) {
+    encode::status(out, head.status);
+    let (mut told_length, mut told_date) = (false, false);
+    for (name, value) in &head.headers {
+        match *name {
+            // RFC 9113 section 8.2.2.
+            CONNECTION | TRANSFER_ENCODING | UPGRADE => continue,
+            CONTENT_LENGTH => told_length = true,
+            DATE => told_date = true,
+            _ => {}
+        }
+        encode::field(out, name, value);
+    }
+    if let Some(length) = length.filter(|_| !told_length) {
+        let mut digits = itoa::Buffer::new();
+        encode::indexed_name(out, encode::CONTENT_LENGTH, digits.format(length).as_bytes());
+    }
+    if !told_date {
+        encode::indexed_name(out, encode::DATE, date);
+    }
+}

@@ -1,0 +1,275 @@
+//! The state of an HTTP/2 connection: its streams, its windows, and what waits to be written.
+//!
+//! Nothing in here touches a socket or waits. Bytes that came go in by [`receive`](Core::receive);
+//! requests come out as `accepted`, frames in `out`. Whoever serves a stream puts its answer in, see
+//! [`send`](super::send), and is woken by the wakers that it leaves.
+
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::task::Waker;
+
+use bytes::Bytes;
+use http::Request;
+use slab::Slab;
+use tokio::time::Instant;
+
+use super::budget::Budgets;
+use super::ending::Drain;
+use super::out::Out;
+use super::streams::Stream;
+use crate::framing::frames::SETTINGS;
+use crate::framing::hpack::Decoder;
+use crate::state::H2Abuse;
+use crate::upstream::SpareMaps;
+
+/// Error codes (RFC 9113 section 7).
+pub(super) mod code {
+    pub(in super::super) const NO_ERROR: u32 = 0;
+    pub(in super::super) const PROTOCOL_ERROR: u32 = 1;
+    pub(in super::super) const INTERNAL_ERROR: u32 = 2;
+    pub(in super::super) const FLOW_CONTROL_ERROR: u32 = 3;
+    pub(in super::super) const STREAM_CLOSED: u32 = 5;
+    pub(in super::super) const FRAME_SIZE_ERROR: u32 = 6;
+    pub(in super::super) const REFUSED_STREAM: u32 = 7;
+    pub(in super::super) const CANCEL: u32 = 8;
+    pub(in super::super) const COMPRESSION_ERROR: u32 = 9;
+    pub(in super::super) const ENHANCE_YOUR_CALM: u32 = 11;
+}
+
+/// Windows towards clients: enough for an upload over a fast network; per connection they bound what
+/// we must hold for it.
+pub(super) const STREAM_WINDOW: u32 = 256 * 1024;
+pub(super) const CONNECTION_WINDOW: u32 = 1024 * 1024;
+/// The window that both sides begin with (RFC 9113 section 6.9.2).
+pub(super) const FIRST_WINDOW: u32 = 65_535;
+/// The largest window (RFC 9113 section 6.9.1).
+pub(super) const MAX_WINDOW: i64 = (1 << 31) - 1;
+/// The largest frame that we take, and send (RFC 9113 section 4.2).
+pub(super) const FRAME_BYTES: usize = 16 * 1024;
+
+/// What the configuration says about it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    /// Concurrent streams.
+    pub(super) streams: u32,
+    /// Size of a request head, in bytes.
+    pub(super) max_header_bytes: u32,
+}
+
+/// Why a connection has to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Broken {
+    pub(super) kind: H2Abuse,
+    /// What the client is told.
+    pub(super) code: u32,
+}
+
+impl Broken {
+    /// An error of the connection (RFC 9113 section 5.4.1).
+    pub(super) fn error(code: u32) -> Broken {
+        Broken { kind: H2Abuse::Protocol, code }
+    }
+}
+
+impl From<H2Abuse> for Broken {
+    fn from(kind: H2Abuse) -> Broken {
+        Broken { kind, code: code::ENHANCE_YOUR_CALM }
+    }
+}
+
+/// A header block that goes on in further frames.
+#[derive(Debug)]
+pub(super) struct Block {
+    pub(super) stream: u32,
+    pub(super) flags: u8,
+    /// Its stream is said to depend on itself.
+    pub(super) circular: bool,
+    /// It opens its stream.
+    pub(super) is_new: bool,
+    pub(super) bytes: Vec<u8>,
+    pub(super) frames: u32,
+}
+
+/// A request that came, and the stream that it came on.
+#[derive(Debug)]
+pub(super) struct Accepted {
+    pub(super) key: usize,
+    pub(super) request: Request<()>,
+    pub(super) form: Form,
+}
+
+/// What follows behind the head of a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    /// Nothing.
+    None,
+    /// A body.
+    Body,
+    /// Another protocol, by this name (RFC 8441).
+    Socket(Bytes),
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Core {
+    pub(super) limits: Limits,
+    pub(super) budgets: Budgets,
+    /// A frame, or the preface, that has not come in full.
+    pub(super) partial: Vec<u8>,
+    pub(super) prefaced: bool,
+    /// The client has sent its settings.
+    pub(super) greeted: bool,
+    pub(super) block: Option<Block>,
+    pub(super) decoder: Decoder,
+    pub(super) receive_window: i64,
+    pub(super) taken: u32,
+    /// The streams that are open, by their numbers, and where they are kept.
+    pub(super) open: Vec<(u32, usize)>,
+    pub(super) streams: Slab<Stream>,
+    pub(super) last_stream: u32,
+    pub(super) resets: VecDeque<u32>,
+    /// Requests that nobody serves yet.
+    pub(super) accepted: Vec<Accepted>,
+    pub(super) out: Out,
+    pub(super) send_window: i64,
+    /// The window that the client's new streams begin with.
+    pub(super) first_send_window: i64,
+    /// Streams that could send if there was room, in turn.
+    pub(super) line: VecDeque<usize>,
+    pub(super) told_table: bool,
+    pub(super) drain: Drain,
+    /// The client is going away.
+    pub(super) client_leaves: bool,
+    /// Streams that were reset for the client's mistakes, until they are told.
+    pub(super) mistakes: u32,
+    /// Something came since this was last asked.
+    pub(super) heard: bool,
+    pub(super) asked_alive: bool,
+    /// The connection's own task.
+    pub(super) task: Option<Waker>,
+    /// Empty maps for the fields that come.
+    pub(super) spare: Rc<SpareMaps>,
+}
+
+impl Core {
+    /// A connection of which nothing was read. Our settings are the first to be written.
+    pub(super) fn new(limits: Limits, spare: Rc<SpareMaps>, clock: fn() -> Instant) -> Core {
+        let mut core = Core {
+            limits,
+            budgets: Budgets::new(limits.streams, clock),
+            partial: Vec::new(),
+            prefaced: false,
+            greeted: false,
+            block: None,
+            decoder: Decoder::new(),
+            receive_window: i64::from(CONNECTION_WINDOW),
+            taken: 0,
+            open: Vec::new(),
+            streams: Slab::new(),
+            last_stream: 0,
+            resets: VecDeque::new(),
+            accepted: Vec::new(),
+            out: Out::default(),
+            send_window: i64::from(FIRST_WINDOW),
+            first_send_window: i64::from(FIRST_WINDOW),
+            line: VecDeque::new(),
+            told_table: false,
+            drain: Drain::No,
+            client_leaves: false,
+            mistakes: 0,
+            heard: false,
+            asked_alive: false,
+            task: None,
+            spare,
+        };
+        core.greet();
+        core
+    }
+
+    /// RFC 9113 section 6.5.2 and RFC 8441 section 3.
+    fn greet(&mut self) {
+        const MAX_CONCURRENT_STREAMS: u16 = 3;
+        const INITIAL_WINDOW_SIZE: u16 = 4;
+        const MAX_HEADER_LIST_SIZE: u16 = 6;
+        const ENABLE_CONNECT_PROTOCOL: u16 = 8;
+        let settings = [
+            (MAX_CONCURRENT_STREAMS, self.limits.streams),
+            (INITIAL_WINDOW_SIZE, STREAM_WINDOW),
+            (MAX_HEADER_LIST_SIZE, self.limits.max_header_bytes),
+            (ENABLE_CONNECT_PROTOCOL, 1),
+        ];
+        let mut payload = Vec::with_capacity(6 * settings.len());
+        for (name, value) in settings {
+            payload.extend(name.to_be_bytes());
+            payload.extend(value.to_be_bytes());
+        }
+        self.out.frame(SETTINGS, 0, 0, &payload);
+        self.update_window(0, CONNECTION_WINDOW - FIRST_WINDOW);
+    }
+
+    /// Notes who is to be woken when something waits to be written.
+    pub(super) fn note_task(&mut self, task: &Waker) {
+        note(&mut self.task, task);
+    }
+
+    /// Wakes the connection's task. As long as it is awake, once is enough.
+    pub(super) fn wake(&mut self) {
+        if let Some(task) = self.task.take() {
+            task.wake();
+        }
+    }
+
+    /// Whether nothing is under way, and nothing has begun to come.
+    pub(super) fn is_at_rest(&self) -> bool {
+        self.streams.is_empty()
+            && self.block.is_none()
+            && self.partial.is_empty()
+            && self.out.is_empty()
+    }
+
+    /// Whether a header block has begun and not ended.
+    pub(super) fn is_within_fields(&self) -> bool {
+        use crate::framing::frames::{CONTINUATION, FrameHead, HEADERS};
+        let begun = || FrameHead::read(&self.partial);
+        self.block.is_some()
+            || (self.prefaced
+                && begun().is_some_and(|head| matches!(head.kind, HEADERS | CONTINUATION)))
+    }
+
+    /// Gives memory back that is only there for requests.
+    pub(super) fn park(&mut self) {
+        self.out.release();
+        self.decoder.release();
+        self.partial.shrink_to_fit();
+        self.open = Vec::new();
+        self.accepted = Vec::new();
+        self.line = VecDeque::new();
+        self.resets = VecDeque::new();
+        if self.streams.is_empty() {
+            self.streams = Slab::new();
+        }
+    }
+
+    /// How many streams were reset for the client's mistakes since this was last asked.
+    pub(super) fn take_mistakes(&mut self) -> u32 {
+        std::mem::take(&mut self.mistakes)
+    }
+
+    /// Whether the client has said that it speaks HTTP/2.
+    pub(super) fn has_begun(&self) -> bool {
+        self.prefaced
+    }
+
+    /// Whether there are streams.
+    pub(super) fn has_streams(&self) -> bool {
+        !self.streams.is_empty()
+    }
+}
+
+/// Notes a waker, if it is another than before.
+pub(super) fn note(place: &mut Option<Waker>, waker: &Waker) {
+    match place {
+        Some(noted) => noted.clone_from(waker),
+        None => *place = Some(waker.clone()),
+    }
+}

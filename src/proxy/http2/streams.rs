@@ -1,0 +1,207 @@
+//! The streams of a connection, from their opening until nobody holds them (RFC 9113 section 5.1).
+
+use std::task::Waker;
+
+use bytes::Bytes;
+use http::HeaderMap;
+
+use super::core::{Broken, Core, STREAM_WINDOW, code};
+use crate::framing::frames::RST_STREAM;
+use crate::proxy::body::UploadFailure;
+use crate::state::H2Abuse;
+
+/// Streams that we reset are remembered, since frames of them may be on their way.
+const RESETS: usize = 256;
+/// One stream.
+#[derive(Debug)]
+pub(super) struct Stream {
+    pub(super) id: u32,
+    /// Who holds it. It is kept until nobody does.
+    holders: u8,
+    /// What may be sent.
+    pub(super) send_window: i64,
+    /// What is to be sent as soon as windows allow it, and whether it is the last.
+    pub(super) pending: Bytes,
+    pub(super) pending_end: bool,
+    /// It stands in line.
+    pub(super) in_line: bool,
+    pub(super) sent_head: bool,
+    pub(super) send_ended: bool,
+    /// Whoever sends, and waits.
+    pub(super) sender: Option<Waker>,
+    /// What may still come.
+    pub(super) receive_window: i64,
+    /// What has been taken of it since the client was last told.
+    pub(super) taken: u32,
+    pub(super) received: Vec<u8>,
+    /// What is still to come of the length that was announced.
+    pub(super) length_left: Option<u64>,
+    pub(super) trailers: Option<Box<HeaderMap>>,
+    pub(super) receive_ended: bool,
+    /// Whoever receives, and waits.
+    pub(super) receiver: Option<Waker>,
+    /// Nobody wants what still comes.
+    pub(super) discards: bool,
+    /// The client waits for a word before it sends its body.
+    pub(super) expects: bool,
+    /// It carries another protocol.
+    pub(super) is_socket: bool,
+    /// It was reset, by whomever.
+    pub(super) failure: Option<UploadFailure>,
+}
+
+impl Stream {
+    pub(super) fn is_closed(&self) -> bool {
+        self.failure.is_some() || (self.send_ended && self.receive_ended)
+    }
+
+    /// Wakes whoever waits for it.
+    pub(super) fn wake(&mut self) {
+        self.sender.take().into_iter().chain(self.receiver.take()).for_each(Waker::wake);
+    }
+}
+
+impl Core {
+    /// Whether so many streams are open that no more may be.
+    pub(super) fn is_full(&self) -> bool {
+        self.open.len() >= self.limits.streams as usize
+    }
+
+    /// Where an open stream is kept.
+    pub(super) fn find(&self, id: u32) -> Option<usize> {
+        let place = self.open.binary_search_by_key(&id, |(id, _)| *id).ok()?;
+        Some(self.open[place].1)
+    }
+
+    /// Whether we have reset a stream lately.
+    pub(super) fn was_reset(&self, id: u32) -> bool {
+        self.resets.contains(&id)
+    }
+
+    /// Opens the client's next stream.
+    pub(super) fn open(&mut self, id: u32) -> usize {
+        let key = self.streams.insert(Stream {
+            id,
+            holders: 0,
+            send_window: self.first_send_window,
+            pending: Bytes::new(),
+            pending_end: false,
+            in_line: false,
+            sent_head: false,
+            send_ended: false,
+            sender: None,
+            receive_window: i64::from(STREAM_WINDOW),
+            taken: 0,
+            received: Vec::new(),
+            length_left: None,
+            trailers: None,
+            receive_ended: false,
+            receiver: None,
+            discards: false,
+            expects: false,
+            is_socket: false,
+            failure: None,
+        });
+        self.open.push((id, key));
+        key
+    }
+
+    /// Somebody holds a stream from now on.
+    pub(super) fn hold(&mut self, key: usize) {
+        self.streams[key].holders += 1;
+    }
+
+    /// Somebody holds a stream no longer. What is left of it when nobody does is reset.
+    pub(super) fn let_go(&mut self, key: usize) {
+        let stream = &mut self.streams[key];
+        stream.holders -= 1;
+        if stream.holders > 0 {
+            return;
+        }
+        if !stream.is_closed() {
+            // RFC 9113 section 8.1: what was answered in full is declined without an error.
+            let code = if stream.send_ended { code::NO_ERROR } else { code::CANCEL };
+            self.reset(key, code, UploadFailure::Left);
+        }
+        self.streams.remove(key);
+        self.wake_if_over();
+    }
+
+    fn wake_if_over(&mut self) {
+        if self.streams.is_empty() {
+            self.wake();
+        }
+    }
+
+    /// Resets a stream, if that is not over.
+    pub(super) fn reset(&mut self, key: usize, code: u32, failure: UploadFailure) {
+        let stream = &self.streams[key];
+        if stream.is_closed() {
+            return;
+        }
+        let id = stream.id;
+        self.reset_unheld(id, code);
+        if matches!(code, code::CANCEL | code::INTERNAL_ERROR) {
+            self.budgets.ended_stream();
+        }
+        self.fail(key, failure);
+    }
+
+    /// Resets a stream that is kept nowhere.
+    pub(super) fn reset_unheld(&mut self, id: u32, code: u32) {
+        self.out.frame(RST_STREAM, 0, id, &code.to_be_bytes());
+        if self.resets.len() == RESETS {
+            self.resets.pop_front();
+        }
+        self.resets.push_back(id);
+        self.wake();
+    }
+
+    /// Resets a stream for the client's mistake: a malformed request, among others (RFC 9113 section
+    /// 5.4.2).
+    pub(super) fn refuse(&mut self, key: usize, code: u32) -> Result<(), Broken> {
+        self.reset(key, code, UploadFailure::Malformed);
+        self.note_mistake()
+    }
+
+    /// Refuses a stream that is kept nowhere.
+    pub(super) fn refuse_unheld(&mut self, id: u32, code: u32) -> Result<(), Broken> {
+        self.reset_unheld(id, code);
+        self.note_mistake()
+    }
+
+    fn note_mistake(&mut self) -> Result<(), Broken> {
+        self.mistakes += 1;
+        Ok(self.budgets.take(H2Abuse::MadeYouReset, 1.0)?)
+    }
+
+    /// A stream has come to an end that is none.
+    pub(super) fn fail(&mut self, key: usize, failure: UploadFailure) {
+        let stream = &mut self.streams[key];
+        stream.failure = Some(failure);
+        stream.pending = Bytes::new();
+        stream.trailers = None;
+        let unread = std::mem::take(&mut stream.received).len();
+        stream.wake();
+        let (id, in_line) = (stream.id, std::mem::take(&mut stream.in_line));
+        if in_line {
+            self.line.retain(|waiting| *waiting != key);
+        }
+        self.credit(unread);
+        self.forget(id);
+    }
+
+    /// Takes a stream out of those that are open, if it is no longer.
+    pub(super) fn close_if_over(&mut self, key: usize) {
+        let stream = &self.streams[key];
+        if stream.is_closed() {
+            self.forget(stream.id);
+        }
+    }
+
+    fn forget(&mut self, id: u32) {
+        if let Ok(place) = self.open.binary_search_by_key(&id, |(id, _)| *id) {
+            self.open.remove(place);
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! The client's end of an HTTP/2 connection: bytes in, gathered frames out.
+
+use std::io::{self, IoSlice, Write};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::out::Out;
+use crate::proxy::io::{ClientStream, IoState};
+
+/// What TLS may hold of sealed records that were not written yet: four of the largest (RFC 8446
+/// section 5.1), which go out as one write.
+const SEALED_BYTES: usize = 4 * (16 * 1024 + 256);
+
+/// See the module.
+#[derive(Debug)]
+pub struct Wire {
+    stream: ClientStream,
+    /// Bytes that were read before, to tell the version of HTTP.
+    held: Vec<u8>,
+    state: Rc<IoState>,
+}
+
+impl Wire {
+    /// A connection of which these bytes were read already.
+    pub fn new(mut stream: ClientStream, held: Vec<u8>, state: Rc<IoState>) -> Wire {
+        if let ClientStream::Tls(tls) = &mut stream {
+            tls.get_mut().1.set_buffer_limit(Some(SEALED_BYTES));
+        }
+        Wire { stream, held, state }
+    }
+
+    /// Reads into some room. Nothing is read at the end.
+    pub(super) fn poll_read<'a>(
+        &mut self,
+        cx: &mut Context<'_>,
+        room: &'a mut [u8],
+    ) -> Poll<io::Result<&'a [u8]>> {
+        if !self.held.is_empty() {
+            let held = std::mem::take(&mut self.held);
+            room[..held.len()].copy_from_slice(&held);
+            return Poll::Ready(Ok(&room[..held.len()]));
+        }
+        let mut buf = ReadBuf::new(room);
+        ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buf))?;
+        let length = buf.filled().len();
+        Poll::Ready(Ok(&room[..length]))
+    }
+
+    /// Writes what waits. Ready when all of it is on its way.
+    pub(super) fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        out: &mut Out,
+    ) -> Poll<io::Result<()>> {
+        while !out.is_empty() {
+            let written = take(&mut self.stream, cx, &out.pieces());
+            self.state.note_write(&written);
+            match ready!(written)? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                written => out.advance(written),
+            }
+        }
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    /// Says goodbye.
+    pub(super) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+/// Takes bytes to be written; those that are to be sealed, go out when flushed.
+fn take(
+    stream: &mut ClientStream,
+    cx: &mut Context<'_>,
+    pieces: &[IoSlice<'_>],
+) -> Poll<io::Result<usize>> {
+    let tls = match stream {
+        ClientStream::Plain(stream) => {
+            return match pieces {
+                [piece] => Pin::new(stream).poll_write(cx, piece),
+                pieces => Pin::new(stream).poll_write_vectored(cx, pieces),
+            };
+        }
+        ClientStream::Tls(tls) => tls,
+    };
+    // Past tokio-rustls, which would write each record as soon as it is sealed.
+    let taken = tls.get_mut().1.writer().write_vectored(pieces)?;
+    if taken > 0 {
+        return Poll::Ready(Ok(taken));
+    }
+    let flushed = Pin::new(&mut **tls).poll_flush(cx)?;
+    // Part of it may have gone.
+    match tls.get_mut().1.writer().write_vectored(pieces)? {
+        0 if flushed.is_pending() => Poll::Pending,
+        taken => Poll::Ready(Ok(taken)),
+    }
+}
