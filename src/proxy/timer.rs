@@ -34,6 +34,10 @@ pub struct Wheel {
 #[derive(Debug)]
 struct Inner {
     entries: Slab<Entry>,
+    /// Those without a timer that still stand in slots. The next timers get them, the latest first:
+    /// most timers live for one request, and each would leave an entry behind until its slot comes
+    /// by.
+    spare: Vec<usize>,
     slots: Vec<Vec<usize>>,
     /// Ticks up to and including this one have been handled.
     handled: u64,
@@ -48,7 +52,6 @@ struct Entry {
     deadline: Option<Instant>,
     waker: Option<Waker>,
     expired: bool,
-    dropped: bool,
     /// The earliest slot that the entry stands in; later ones are leftovers of moves.
     next: u64,
     /// Slots that the entry stands in.
@@ -69,6 +72,7 @@ impl Wheel {
             origin: Instant::now(),
             inner: RefCell::new(Inner {
                 entries: Slab::new(),
+                spare: Vec::new(),
                 slots: vec![Vec::new(); SLOTS as usize],
                 handled: 0,
                 queued: 0,
@@ -107,7 +111,7 @@ impl Wheel {
     /// The first tick at which `instant` has passed.
     fn tick_after(&self, instant: Instant) -> u64 {
         let micros = instant.saturating_duration_since(self.origin).as_micros();
-        u64::try_from(micros.div_ceil(TICK.as_micros())).unwrap_or(u64::MAX)
+        u64::try_from(micros).unwrap_or(u64::MAX).div_ceil(TICK_MILLIS * 1000)
     }
 
     /// Lets a timer, by its [key](Timer::key), expire now, whatever its deadline.
@@ -179,12 +183,6 @@ impl Inner {
         self.queued -= 1;
         let entry = &mut self.entries[key];
         entry.queued -= 1;
-        if entry.dropped {
-            if entry.queued == 0 {
-                self.entries.remove(key);
-            }
-            return;
-        }
         // Another slot, still to come, is the one that counts.
         if entry.next > tick {
             return;
@@ -199,6 +197,19 @@ impl Inner {
             }
             Some(deadline) => self.enqueue(key, tick_after(deadline), tick),
         }
+    }
+
+    /// An entry for a timer.
+    fn enter(&mut self) -> usize {
+        self.spare.pop().unwrap_or_else(|| {
+            self.entries.insert(Entry {
+                deadline: None,
+                waker: None,
+                expired: false,
+                next: u64::MAX,
+                queued: 0,
+            })
+        })
     }
 
     /// Puts an entry where `tick` will find it; `current` is the tick up to which the wheel turned.
@@ -217,14 +228,7 @@ impl Timer {
     pub fn arm(&self, deadline: Instant) {
         let mut inner = self.wheel.inner.borrow_mut();
         let key = self.key.get().unwrap_or_else(|| {
-            let key = inner.entries.insert(Entry {
-                deadline: None,
-                waker: None,
-                expired: false,
-                dropped: false,
-                next: u64::MAX,
-                queued: 0,
-            });
+            let key = inner.enter();
             self.key.set(Some(key));
             key
         });
@@ -312,10 +316,15 @@ impl Drop for Timer {
         let entry = &mut inner.entries[key];
         if entry.queued == 0 {
             inner.entries.remove(key);
-        } else {
-            entry.dropped = true;
-            entry.waker = None;
+            return;
         }
+        entry.deadline = None;
+        entry.expired = false;
+        // Dropped behind the borrow, as it may run other people's code.
+        let waker = entry.waker.take();
+        inner.spare.push(key);
+        drop(inner);
+        drop(waker);
     }
 }
 
@@ -437,7 +446,7 @@ mod tests {
     }
 
     #[test]
-    fn a_dropped_timer_leaves_nothing_behind() {
+    fn the_next_timer_gets_what_a_dropped_one_left() {
         turning(async |wheel| {
             let other = wheel.timer();
             for _ in 0..100 {
