@@ -4,8 +4,9 @@ use std::io;
 use std::sync::Arc;
 
 use rustls::ProtocolVersion;
+use rustls::server::Acceptor;
 use tokio::time::Instant;
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::LazyConfigAcceptor;
 
 use super::connection::ConnectionState;
 use super::io::{RawStream, Secured};
@@ -34,7 +35,11 @@ pub async fn handshake(
 ) -> Option<(Box<Secured>, Settled)> {
     let deadline = Instant::now() + listener.limits.handshake_timeout;
     // Boxed: the state of a handshake is large, and the task that holds it outlives it by far.
-    let mut accepting = Box::pin(TlsAcceptor::from(Arc::clone(&tls.config)).accept(stream));
+    let mut accepting = Box::pin(async {
+        let started = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
+        let config = tls.config_for(&started.client_hello());
+        started.into_stream(config).await
+    });
     let cells = listener.state.cells.cell(connection.worker.id);
     let shaken = loop {
         let shaken = connection.timer.within(deadline, accepting.as_mut()).await;

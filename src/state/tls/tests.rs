@@ -1,6 +1,7 @@
 use std::io::Write;
 use std::time::SystemTime;
 
+use rustls::server::Acceptor;
 use rustls::{ClientConnection, HandshakeKind, ProtocolVersion, ServerConnection};
 
 use super::*;
@@ -61,9 +62,24 @@ fn handshake(
     name: ServerName<'static>,
 ) -> Result<Ends, rustls::Error> {
     let mut client = ClientConnection::new(Arc::clone(config), name)?;
-    let mut server = ServerConnection::new(Arc::clone(&server.config))?;
     let mut failure = None;
     let mut wire = Vec::new();
+    let mut acceptor = Acceptor::default();
+    client.write_tls(&mut wire).unwrap();
+    acceptor.read_tls(&mut &*std::mem::take(&mut wire)).unwrap();
+    let accepted = acceptor.accept().unwrap().unwrap();
+    let config = server.config_for(&accepted.client_hello());
+    let mut server = match accepted.into_connection(config) {
+        Ok(server) => server,
+        Err((error, mut alert)) => {
+            alert.write_all(&mut wire).unwrap();
+            receive(&mut wire, |bytes| {
+                client.read_tls(bytes).unwrap();
+                client.process_new_packets().map(|_| ())
+            })?;
+            return Err(error);
+        }
+    };
     while client.wants_write() || server.wants_write() {
         while client.wants_write() {
             client.write_tls(&mut wire).unwrap();
@@ -273,4 +289,29 @@ fn a_ca_file_without_an_authority_is_refused_in_words() {
     nonsense.write_all(b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n").unwrap();
     let error = authorities(&nonsense).unwrap_err();
     assert!(matches!(error, TlsError::UnusableAuthority { position: 2, .. }), "{error}");
+}
+
+#[test]
+fn aes_with_128_bits_is_taken_unless_the_client_asks_for_chacha20_first() {
+    let pair = self_signed(&["a.test"], validity()).unwrap();
+    let server = server(&[&pair], &ticketer().unwrap());
+    let chosen = |versions: &[&'static SupportedProtocolVersion], first: &[&str]| {
+        let mut provider = aws_lc_rs::default_provider();
+        provider.cipher_suites.sort_by_key(|suite| {
+            let name = format!("{:?}", suite.suite());
+            first.iter().position(|part| name.contains(part)).unwrap_or(first.len())
+        });
+        let config = ClientConfig::builder_with_provider(Arc::new(provider))
+            .with_protocol_versions(versions)
+            .unwrap()
+            .with_root_certificates(authorities(pair.cert.as_bytes()).unwrap())
+            .with_no_client_auth();
+        let ends = handshake(&server, &Arc::new(config), name("a.test")).unwrap();
+        format!("{:?}", ends.server.negotiated_cipher_suite().unwrap().suite())
+    };
+    for version in [&TLS13, &TLS12] {
+        assert!(chosen(&[version], &["AES_256"]).ends_with("AES_128_GCM_SHA256"));
+        assert!(chosen(&[version], &["AES_128"]).ends_with("AES_128_GCM_SHA256"));
+        assert!(chosen(&[version], &["CHACHA20"]).ends_with("CHACHA20_POLY1305_SHA256"));
+    }
 }
