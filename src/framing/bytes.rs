@@ -7,6 +7,9 @@ pub(crate) const TOKEN: [bool; 256] = table(b"!#$%&'*+-.^_`|~");
 /// those that no client leaves bare and that backends disagree about (RFC 3986 section 2).
 pub(crate) const TARGET: [bool; 256] = table(b"!$%&'()*+,-./:;=?@[\\]^_`{|}~");
 
+/// Bytes of a host's name or IPv4 address, as far as we take them: see `proxy::host`.
+pub(crate) const HOST: [bool; 256] = table(b"-._~");
+
 /// True if a request target may hold all of these bytes.
 pub(crate) fn is_target(bytes: &[u8]) -> bool {
     outside(&TARGET, bytes, 0).is_none()

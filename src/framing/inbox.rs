@@ -1,6 +1,7 @@
 //! What was read from a connection and is not passed on yet.
 
 use bytes::{Buf, Bytes, BytesMut};
+use memchr::memrchr;
 
 use super::read_size::ReadSize;
 
@@ -30,6 +31,15 @@ impl Inbox {
     /// What nobody has judged yet.
     pub(crate) fn fresh(&self) -> &[u8] {
         &self.buffer[self.judged..]
+    }
+
+    /// The lines among them that have an end. Most often one ends all.
+    pub(crate) fn whole_lines(&self) -> &[u8] {
+        let fresh = self.fresh();
+        match fresh.last() {
+            Some(b'\n') => fresh,
+            _ => &fresh[..memrchr(b'\n', fresh).map_or(0, |last| last + 1)],
+        }
     }
 
     /// So many fresh bytes have been judged, and are in order.

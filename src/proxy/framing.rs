@@ -187,10 +187,7 @@ impl Scanner {
     /// Takes in what belongs to the current state. Gives the bytes passed and what they are.
     fn step(&mut self, bytes: &[u8]) -> (usize, Result<Part, Violation>) {
         match &mut self.state {
-            State::Start { .. } | State::Head => match self.line(bytes) {
-                Ok(passed) => (passed, Ok(self.head_part())),
-                Err(violation) => (0, Err(violation)),
-            },
+            State::Start { .. } | State::Head => self.head_lines(bytes),
             State::Trailers => match self.line(bytes) {
                 Ok(passed) => (passed, Ok(Part::Trailers)),
                 Err(violation) => (0, Err(violation)),
@@ -214,6 +211,21 @@ impl Scanner {
             },
             State::Upgrade => (0, Ok(Part::Undecided)),
             State::Refused(violation) => (0, Err(*violation)),
+        }
+    }
+
+    /// Takes in lines as long as they are of one head.
+    fn head_lines(&mut self, bytes: &[u8]) -> (usize, Result<Part, Violation>) {
+        let mut passed = 0;
+        loop {
+            match self.line(&bytes[passed..]) {
+                Ok(line) => passed += line,
+                Err(violation) => return (passed, Err(violation)),
+            }
+            let part = self.head_part();
+            if part != Part::Head || passed == bytes.len() {
+                return (passed, Ok(part));
+            }
         }
     }
 

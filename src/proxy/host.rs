@@ -10,6 +10,8 @@ use std::net::Ipv6Addr;
 use http::header::HOST;
 use http::{Version, request};
 
+use crate::framing::bytes::{HOST as HOST_BYTES, outside};
+
 /// A valid `host[:port]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Host {
@@ -27,7 +29,7 @@ pub fn parse(bytes: &[u8]) -> Option<Host> {
         address.parse::<Ipv6Addr>().ok()?;
         end + 1
     } else {
-        let end = bytes.iter().position(|&byte| !is_name_byte(byte)).unwrap_or(bytes.len());
+        let end = outside(&HOST_BYTES, bytes, 0).unwrap_or(bytes.len());
         if end == 0 {
             return None;
         }
@@ -96,10 +98,6 @@ pub fn name(host: &str) -> &str {
     let name = parse(host.as_bytes()).and_then(|parsed| host.get(..parsed.name_len));
     let name = name.unwrap_or(host);
     name.strip_suffix('.').unwrap_or(name)
-}
-
-fn is_name_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
 }
 
 fn parse_port(digits: &[u8]) -> Option<u16> {

@@ -189,10 +189,7 @@ impl Scanner {
     fn step(&mut self, bytes: &[u8]) -> (usize, Result<Part, Violation>) {
         match &mut self.state {
             State::Idle => (0, Err(Violation::Unsolicited)),
-            State::Start | State::Head(_) => match self.line(bytes) {
-                Ok(passed) => (passed, Ok(self.head_part())),
-                Err(violation) => (0, Err(violation)),
-            },
+            State::Start | State::Head(_) => self.head_lines(bytes),
             State::Trailers => match self.line(bytes) {
                 Ok(passed) => (passed, Ok(Part::Trailers)),
                 Err(violation) => (0, Err(violation)),
@@ -216,6 +213,21 @@ impl Scanner {
             },
             State::UntilClose | State::Tunnel => (bytes.len(), Ok(Part::Data)),
             State::Refused(violation) => (0, Err(*violation)),
+        }
+    }
+
+    /// Takes in lines as long as they are of one head.
+    fn head_lines(&mut self, bytes: &[u8]) -> (usize, Result<Part, Violation>) {
+        let mut passed = 0;
+        loop {
+            match self.line(&bytes[passed..]) {
+                Ok(line) => passed += line,
+                Err(violation) => return (passed, Err(violation)),
+            }
+            let part = self.head_part();
+            if part != Part::Head || passed == bytes.len() {
+                return (passed, Ok(part));
+            }
         }
     }
 

@@ -10,7 +10,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::Frame;
-use memchr::memrchr;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
@@ -109,12 +108,11 @@ impl Link {
     /// scanner does not see it yet, since it would keep it too.
     fn scan_head(&mut self) -> Result<bool, Violation> {
         while !self.inbox.fresh().is_empty() {
-            let fresh = self.inbox.fresh();
-            let lines = memrchr(b'\n', fresh).map_or(0, |last| last + 1);
-            if lines == 0 && self.scanner.over_limit(fresh.len()).is_none() {
+            let (fresh, lines) = (self.inbox.fresh(), self.inbox.whole_lines());
+            if lines.is_empty() && self.scanner.over_limit(fresh.len()).is_none() {
                 break;
             }
-            let lines = if lines == 0 { fresh } else { &fresh[..lines] };
+            let lines = if lines.is_empty() { fresh } else { lines };
             let (passed, part) = self.scanner.next(lines);
             self.inbox.judge(passed);
             match part? {
