@@ -239,7 +239,11 @@ fn upstream_text(error: &upstream::Error) -> &'static str {
 }
 
 /// The answer to a request that failed, with its record filled in.
-pub fn answer(failure: &Failure, json: bool, mut record: RequestRecord) -> Response<ResponseBody> {
+pub fn answer(
+    failure: &Failure,
+    json: bool,
+    mut record: Box<RequestRecord>,
+) -> Response<ResponseBody> {
     record.answered_by_us(failure.status(), failure.reason());
     // Should the client be there after all, to it this is a broken request (RFC 9112 section 8).
     let status = Some(failure.status()).filter(|status| *status != client_left());

@@ -1,5 +1,6 @@
 //! Pick, send, and again if need be: from a prepared request to a backend's answer.
 
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -13,11 +14,12 @@ use tokio::time::Instant;
 
 use super::body::{self, EventStream, Hold, Relay, RequestBody, ResponseBody};
 use super::error::Failure;
+use super::exchange::exchange;
 use super::headers::hop::{self, Keep};
 use super::headers::survey::Survey;
 use super::missed::Missed;
 use super::outgoing::Outgoing;
-use super::patience::{Late, Patience, in_time};
+use super::patience::{Patience, in_time};
 use super::queue;
 use super::record::RequestRecord;
 use super::retry::{self, Cause};
@@ -31,7 +33,7 @@ use crate::state::attempts::Head;
 use crate::state::pool::SecureCookie;
 use crate::state::{Backend, BackendId, Choice, Picked, Pool};
 use crate::upstream::http1::UpgradeOutcome;
-use crate::upstream::{self, Failed, Incoming, Lane, Lease};
+use crate::upstream::{Incoming, Lane};
 
 /// Sends a request to a backend of the pool, and to another if that fails and may be repeated.
 ///
@@ -54,7 +56,8 @@ pub async fn forward(
         record.attempts += 1;
         record.backend = Some(Arc::clone(&backend));
         record.version = Some(Arc::clone(&picked.choice.version.name));
-        let missed = match attempt(pool, outgoing, picked, &tried, record).await {
+        let answer = pin!(attempt(pool, outgoing, picked, &tried, record)).await;
+        let missed = match answer {
             Ok(answer) => return Ok(answer),
             Err(missed) => missed,
         };
@@ -158,8 +161,9 @@ async fn attempt(
         // Boxed, since every other request would have room for it.
         return Box::pin(switch(pool, outgoing, picked, (&lane, place), began, record)).await;
     }
-    let (response, lease) =
-        exchange(pool, outgoing, picked.slot.backend(), (&lane, &place), tried, record).await?;
+    let backend = picked.slot.backend();
+    let waiting = (&lane, &place);
+    let (response, lease) = pin!(exchange(pool, outgoing, backend, waiting, tried, record)).await?;
     let status = response.status();
     count_answer(picked.slot.backend(), status, place, began, record);
     if is_to_be_asked_elsewhere(status, pool, &picked, outgoing, record) {
@@ -173,61 +177,6 @@ async fn attempt(
     let (slot, lease) = (picked.slot, Some(lease));
     let hold = Hold { slot, lease, gauge: None, picked: began, answer, worker };
     Ok(Answer::Backend(relay(pool, outgoing, hold, &picked.choice, response, record)))
-}
-
-/// Sends the request on a connection and waits for the head of the answer.
-async fn exchange(
-    pool: &Arc<Pool>,
-    outgoing: &Outgoing,
-    backend: &Backend,
-    (lane, place): (&Rc<Lane<RequestBody>>, &Place),
-    tried: &[BackendId],
-    record: &RequestRecord,
-) -> Result<(Response<Incoming>, Lease<RequestBody>), Missed> {
-    let worker = &record.connection.worker;
-    let timer = worker.wheel.timer();
-    // Without somebody else to ask it is better to wait, for whatever comes.
-    let may_leave = |cause: Cause| {
-        let (idempotent, replayable) = (outgoing.idempotent, outgoing.is_replayable());
-        retry::is_due(cause, &pool.retries, record.attempts, idempotent, replayable)
-            && pool.has_other(backend.id, tried)
-    };
-    loop {
-        let leave = || may_leave(Cause::Connect);
-        let opening = lane.checkout(worker.now().into_std());
-        let watch = (&timer, place);
-        let connection =
-            match in_time(watch, Patience::ENDLESS, outgoing, worker.now(), leave, opening).await {
-                Err(Late::Unfit) => {
-                    let error = upstream::Error::ConnectTimeout;
-                    return Err(Missed::Again(Cause::Connect, error.into()));
-                }
-                opened => opened?,
-            }
-            .map_err(|error| Missed::by(error, outgoing))?;
-        let reused = connection.is_reused();
-        if !reused {
-            // It took its time to open.
-            worker.tick();
-        }
-        let sending = connection.send(&outgoing.head, outgoing.body());
-        let patience = Patience {
-            head: pool.upstream.response_timeout,
-            upload: pool.upstream.body_idle_timeout,
-        };
-        let leave = || may_leave(Cause::Rescued);
-        match in_time(watch, patience, outgoing, worker.now(), leave, sending).await {
-            Ok(Ok(answer)) => return Ok(answer),
-            // It was closed before anything was written: not even a stale connection, only an idle
-            // one that is gone. The next one is this same attempt.
-            Ok(Err(Failed { unsent: true, error })) if reused && Cause::of(&error).is_some() => {}
-            Ok(Err(Failed { unsent: true, error })) if Cause::of(&error).is_some() => {
-                return Err(Missed::Again(Cause::Connect, error.into()));
-            }
-            Ok(Err(failed)) => return Err(Missed::by(failed.error, outgoing)),
-            Err(late) => return Err(late.into()),
-        }
-    }
 }
 
 /// Asks the backend to switch protocols.
@@ -250,7 +199,7 @@ async fn switch(
     // The time to connect has its own limit; it is short against the one for an answer.
     let head = pool.upstream.response_timeout.map(|time| time + pool.upstream.connect_timeout);
     let patience = Patience { head, upload: None };
-    let asking = lane.upgrade(&outgoing.head, outgoing.body());
+    let asking = pin!(lane.upgrade(&outgoing.head, outgoing.body()));
     let stay = || false;
     let asked = in_time((&timer, &place), patience, outgoing, worker.now(), stay, asking)
         .await?

@@ -16,7 +16,7 @@ mod link;
 
 use std::cell::RefCell;
 use std::future::poll_fn;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
@@ -100,7 +100,7 @@ async fn converse(state: &Rc<ConnectionState>, link: &SharedLink) -> Over<Next> 
                 Next::GoOn => {}
                 end => break end,
             }
-            match exchange(state, link).await {
+            match pin!(exchange(state, link)).await {
                 Next::GoOn => {}
                 end => break end,
             }
@@ -145,7 +145,8 @@ async fn exchange(state: &Rc<ConnectionState>, link: &SharedLink) -> Next {
         Ok(taken) => taken,
         Err(violation) => return Next::Refuse(violation),
     };
-    let Some(response) = answer(state, link, request).await else { return Next::Drop };
+    let serving = pin!(service::handle(Rc::clone(state), request));
+    let Some(response) = answer(state, link, serving).await else { return Next::Drop };
     let last = state.is_closing() || !state.keeps_alive();
     let worker = &state.worker;
     let mut answer = Answer::begin(&mut link.borrow_mut(), response, asked, last, worker);
@@ -187,9 +188,8 @@ fn take_request(
 async fn answer(
     state: &Rc<ConnectionState>,
     link: &RefCell<Link>,
-    request: Request<Incoming>,
+    mut serving: Pin<&mut impl Future<Output = Response<ResponseBody>>>,
 ) -> Option<Response<ResponseBody>> {
-    let mut serving = pin!(service::handle(Rc::clone(state), request));
     poll_fn(|cx| {
         link.borrow_mut().begin_turn();
         match serving.as_mut().poll(cx) {

@@ -9,6 +9,7 @@ pub mod connection;
 pub mod date;
 pub mod drive;
 pub mod error;
+pub mod exchange;
 pub mod fallback;
 pub mod farewell;
 pub mod forward;

@@ -2,6 +2,7 @@
 //! and until then for it to take more of the request. What a client's own pauses cost is not held
 //! against the backend.
 
+use std::pin::Pin;
 use std::task::{Poll, ready};
 use std::time::Duration;
 
@@ -80,9 +81,8 @@ pub async fn in_time<F: Future>(
     outgoing: &Outgoing,
     sent: Instant,
     may_leave: impl Fn() -> bool,
-    sending: F,
+    mut sending: Pin<&mut F>,
 ) -> Result<F::Output, Late> {
-    let mut sending = std::pin::pin!(sending);
     let mut now = sent;
     let result = std::future::poll_fn(|cx| {
         if let Poll::Ready(output) = sending.as_mut().poll(cx) {

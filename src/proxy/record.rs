@@ -112,12 +112,12 @@ struct Line {
 }
 
 impl RequestRecord {
-    /// Begins the record of a request whose head has arrived.
+    /// Begins the record of a request whose head has arrived. Boxed, since it goes from hand to hand.
     pub fn begin<B: Body>(
         connection: &Rc<ConnectionState>,
         listener: Arc<Listener>,
         request: &Request<B>,
-    ) -> Self {
+    ) -> Box<Self> {
         let worker = &connection.worker;
         worker.shared.requests.fetch_add(1, Ordering::Relaxed);
         connection.request_began();
@@ -133,7 +133,7 @@ impl RequestRecord {
                 user_agent: field(USER_AGENT),
             })
         });
-        RequestRecord {
+        Box::new(RequestRecord {
             connection: Rc::clone(connection),
             began: worker.tick(),
             listener,
@@ -157,7 +157,7 @@ impl RequestRecord {
             sent: 0,
             end: End::Incomplete,
             line,
-        }
+        })
     }
 
     /// Counts it among the requests of the process, of which there may be `max` at a time. `false` if

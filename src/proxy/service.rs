@@ -1,10 +1,15 @@
 //! The life of a request, from its head to the head of its answer, from top to bottom.
 //!
 //! [`handle`] makes the record before anything can fail and turns a failure into an answer;
-//! `serve` takes the steps: route, admit, prepare, and then [`forward`](mod@super::forward), which
-//! picks, sends and tries again, or the route's [`fallback`] where there is nobody to send to.
+//! `set_out` takes the first steps: route, admit, prepare; and then comes
+//! [`forward`](mod@super::forward), which picks, sends and tries again, or the route's [`fallback`]
+//! where there is nobody to send to.
+//!
+//! From here to the backend futures are pinned where they are made, and only then awaited: to await
+//! a future is to move it first, and these are large, each having room for the next.
 
 use std::net::IpAddr;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -12,6 +17,7 @@ use http::header::{CONTENT_LENGTH, COOKIE, EXPECT, HOST, LOCATION};
 use http::uri::{PathAndQuery, Scheme};
 use http::{HeaderValue, Method, Request, Response, Version, request};
 use http_body::Body;
+use smallvec::SmallVec;
 
 use super::body::{Incoming, ResponseBody, Upload};
 use super::breaker;
@@ -52,7 +58,13 @@ pub async fn handle(
     let json = survey.json && wants_json(headers);
     let version = request.version();
     let is_head = *request.method() == Method::HEAD;
-    let outcome = serve(&snapshot, request, survey, &mut record).await;
+    let outcome = match set_out(&snapshot, request, survey, &mut record) {
+        Ok(Begun::Going { route, pool, mut outgoing }) => {
+            pin!(send(route, pool, &mut outgoing, &mut record)).await
+        }
+        Ok(Begun::Answered(answer)) => Ok(answer),
+        Err(failure) => Err(failure),
+    };
     let upload_open = record.is_upload_open();
     let mut last = connection.is_aged(&record.listener, worker.now());
     let mut response = match outcome {
@@ -106,12 +118,23 @@ pub enum Answer {
     Switching(Box<upgrade::Switching>),
 }
 
-async fn serve(
-    snapshot: &Snapshot,
+/// A request that has taken its first steps.
+#[expect(clippy::large_enum_variant, reason = "nearly all are going, and one allocation less")]
+enum Begun<'a> {
+    /// It is to be forwarded.
+    Going { route: &'a Route, pool: &'a Arc<Pool>, outgoing: Outgoing },
+    /// It has been answered already.
+    Answered(Answer),
+}
+
+/// Routes, admits and prepares a request. No future: what it moves about is large, and a future
+/// would have room for all of it.
+fn set_out<'a>(
+    snapshot: &'a Snapshot,
     request: Request<Incoming>,
     survey: Survey,
     record: &mut RequestRecord,
-) -> Result<Answer, Failure> {
+) -> Result<Begun<'a>, Failure> {
     let (mut parts, body) = request.into_parts();
     let connection = Rc::clone(&record.connection);
     let mut body = Some(body);
@@ -134,16 +157,17 @@ async fn serve(
     // Route.
     let route = find_route(snapshot, &parts, record)?;
     if parts.method == Method::OPTIONS && !hop::count_down(&mut parts.headers) {
-        return Ok(Answer::Ours(error::options(), "max_forwards"));
+        return Ok(Begun::Answered(Answer::Ours(error::options(), "max_forwards")));
     }
     let pool = match &route.target {
-        Target::Pool(pool) => Arc::clone(pool),
+        Target::Pool(pool) => pool,
         Target::Redirect(redirect) => {
             let secure = connection.tls.get().is_some();
-            return Ok(Answer::Ours(redirect_response(redirect, &parts, secure)?, "redirect"));
+            let answer = Answer::Ours(redirect_response(redirect, &parts, secure)?, "redirect");
+            return Ok(Begun::Answered(answer));
         }
     };
-    record.pool = Some(Arc::clone(&pool));
+    record.pool = Some(Arc::clone(pool));
     pool.state.cells.cell(connection.worker.id).requests.add(1);
 
     // Admit.
@@ -158,19 +182,19 @@ async fn serve(
     }
 
     // Prepare.
-    let outgoing = prepare(snapshot, &pool, parts, (survey, wish), record)?;
-    send(&route, &pool, outgoing, record).await
+    let outgoing = prepare(snapshot, pool, parts, (survey, wish), record)?;
+    Ok(Begun::Going { route, pool, outgoing })
 }
 
 /// To its pool, or where its route says if there is nobody.
 async fn send(
     route: &Route,
     pool: &Arc<Pool>,
-    mut outgoing: Outgoing,
+    outgoing: &mut Outgoing,
     record: &mut RequestRecord,
 ) -> Result<Answer, Failure> {
     let answer = match breaker::admit(pool, record) {
-        Ok(()) => forward::forward(pool, &mut outgoing, record).await,
+        Ok(()) => pin!(forward::forward(pool, outgoing, record)).await,
         Err(open) => Err(open),
     };
     let Err(failure) = answer else { return answer };
@@ -180,17 +204,17 @@ async fn send(
     match &route.fallback {
         Some(fallback) if failure.is_for_want_of_backends() && outgoing.is_replayable() => {
             // Boxed, since every other request would have room for it.
-            Box::pin(fallback::answer(fallback, &failure, &mut outgoing, record)).await
+            Box::pin(fallback::answer(fallback, &failure, outgoing, record)).await
         }
         _ => Err(failure),
     }
 }
 
-fn find_route(
-    snapshot: &Snapshot,
+fn find_route<'a>(
+    snapshot: &'a Snapshot,
     parts: &request::Parts,
     record: &mut RequestRecord,
-) -> Result<Arc<Route>, Failure> {
+) -> Result<&'a Route, Failure> {
     let host = host::of(parts)?;
     if let Some(tls) = record.connection.tls.get()
         && !tls.certificates.same_certificate(tls.server_name.as_deref(), host::name(host))
@@ -201,7 +225,7 @@ fn find_route(
     let listener = snapshot.index_of(&record.listener);
     let route = snapshot.routes.lookup(listener, host, path).ok_or(Failure::NoRoute)?;
     record.route = Some(Arc::clone(route));
-    Ok(Arc::clone(route))
+    Ok(route)
 }
 
 fn announced_length(parts: &request::Parts) -> Option<u64> {
@@ -225,7 +249,7 @@ fn prepare(
     let client_hash = client_hash(snapshot, pool, connection.peer.ip(), &parts.headers);
     let mut headers = std::mem::take(&mut parts.headers);
     tidy(&mut headers, survey, wish.as_ref());
-    let mut added = smallvec::smallvec![(HOPS.clone(), worker.instance.clone())];
+    let mut added = SmallVec::from_iter([(HOPS.clone(), worker.instance.clone())]);
     added.extend(record.request_id.clone().map(|id| (X_REQUEST_ID.clone(), id)));
     let of_connection = connection.headers(snapshot, &record.listener);
     of_connection.apply(&mut headers, survey.forwarding, host.as_ref(), &mut added);

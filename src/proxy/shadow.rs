@@ -191,7 +191,10 @@ impl Pair {
         let (response, lease) = loop {
             left -= 1;
             let now = Instant::now();
-            let connection = lane.checkout(now).await.map_err(|error| ended_by(&error))?;
+            let connection = match lane.take_unused(now) {
+                Some(connection) => connection,
+                None => lane.open().await.map_err(|error| ended_by(&error))?,
+            };
             let reused = connection.is_reused();
             match connection.send(head, RequestBody::empty()).await {
                 Ok(answer) => break answer,

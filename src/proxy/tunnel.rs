@@ -41,7 +41,7 @@ pub struct Start {
     /// Counted in flight while the tunnel lives.
     pub hold: Hold,
     /// Told when the tunnel ends.
-    pub record: RequestRecord,
+    pub record: Box<RequestRecord>,
     /// The longest time without a byte either way.
     pub idle_timeout: Option<Duration>,
     /// Whether what goes through it are the frames of a WebSocket.
@@ -61,7 +61,7 @@ pub enum ClientEnd {
 #[derive(Debug)]
 pub struct Tunnel {
     // Told and let go before the streams are: who sees them end finds it in the numbers.
-    record: RequestRecord,
+    record: Box<RequestRecord>,
     hold: Hold,
     open: OpenTunnel,
     worker: Rc<Worker>,

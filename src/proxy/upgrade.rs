@@ -128,7 +128,7 @@ impl Switching {
     }
 
     /// Gives the answer; behind it the tunnel begins, and the record goes with it.
-    pub fn begin(self, mut record: RequestRecord) -> Response<ResponseBody> {
+    pub fn begin(self, mut record: Box<RequestRecord>) -> Response<ResponseBody> {
         let Switching { mut response, upstream, hold, idle_timeout, stream, websocket } = self;
         let survey = Survey::of(response.headers());
         mark(response.headers_mut(), survey, &record);

@@ -98,7 +98,8 @@ impl Http1 {
         B: http_body::Body<Data = Bytes> + Unpin + 'static,
     {
         let asked = if head.method == Method::HEAD { Asked::Head } else { Asked::Plain };
-        let (answer, sending) = self.ask(head, body, asked).await?;
+        let mut sending = self.sending(head, body);
+        let answer = self.ask(&mut sending, asked).await?;
         let mut link = self.link.borrow_mut();
         if link.sent {
             link.out = sending.into_buffer();
@@ -109,20 +110,24 @@ impl Http1 {
         Ok(response(answer, Body::new(Rc::clone(&self.link))))
     }
 
+    fn sending<B>(&self, head: &RequestHead, body: B) -> Sending<B>
+    where
+        B: http_body::Body<Data = Bytes> + Unpin,
+    {
+        Sending::new(head, body, std::mem::take(&mut self.link.borrow_mut().out))
+    }
+
     async fn ask<B>(
         &mut self,
-        head: &RequestHead,
-        body: B,
+        sending: &mut Sending<B>,
         asked: Asked,
-    ) -> Result<(ResponseHead, Sending<B>), Error>
+    ) -> Result<ResponseHead, Error>
     where
         B: http_body::Body<Data = Bytes> + Unpin,
     {
         let reused = std::mem::replace(&mut self.used, true);
-        let out = std::mem::take(&mut self.link.borrow_mut().out);
-        let mut sending = Sending::new(head, body, out);
         let mut begun = false;
-        let answer = poll_fn(|cx| {
+        poll_fn(|cx| {
             let link = &mut *self.link.borrow_mut();
             if !begun {
                 begun = true;
@@ -142,8 +147,7 @@ impl Http1 {
             }
             link.poll_head(cx, reused)
         })
-        .await?;
-        Ok((answer, sending))
+        .await
     }
 }
 
@@ -211,7 +215,8 @@ pub async fn upgrade<B>(
 where
     B: http_body::Body<Data = Bytes> + Unpin,
 {
-    let (answer, _sending) = connection.ask(head, body, Asked::Upgrade).await?;
+    let mut sending = connection.sending(head, body);
+    let answer = connection.ask(&mut sending, Asked::Upgrade).await?;
     let link = Rc::clone(&connection.link);
     drop(connection);
     let gauge = link.borrow().gauge();

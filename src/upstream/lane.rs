@@ -132,22 +132,19 @@ where
         self.http2.borrow_mut().clear();
     }
 
-    /// Takes a connection for one request: an unused one, a place on a shared one, or a new one.
+    /// Opens a connection for one request, or waits for the place on a shared one that somebody else
+    /// opens, where there is [none unused](Self::take_unused).
     ///
     /// # Errors
     /// Those of [`dial`]; nothing was sent.
-    pub async fn checkout(self: &Rc<Self>, now: Instant) -> Result<Connection<B>, Error> {
-        if let Some(connection) = self.take_unused(now) {
-            return Ok(connection);
-        }
+    pub async fn open(self: &Rc<Self>) -> Result<Connection<B>, Error> {
         let may_speak_h2 = match self.settings.borrow().protocol {
             Protocol::Http1 => false,
             Protocol::H2 => true,
             Protocol::Auto => self.speaks_h2.get().unwrap_or(self.settings.borrow().tls.is_some()),
         };
         if !may_speak_h2 {
-            // Boxed, since it is rare, and every request would have room for it.
-            return Box::pin(self.open()).await;
+            return self.open_own().await;
         }
         let seen = self.dials.get();
         let _opening = self.opening.lock().await;
@@ -162,7 +159,7 @@ where
             return Err(failure.again());
         }
         self.dials.set(self.dials.get() + 1);
-        let opened = Box::pin(self.open()).await;
+        let opened = self.open_own().await;
         *self.last_failure.borrow_mut() = opened
             .as_ref()
             .err()
@@ -183,7 +180,8 @@ where
         Ok(UpgradeAnswer { outcome, gauge })
     }
 
-    fn take_unused(self: &Rc<Self>, now: Instant) -> Option<Connection<B>> {
+    /// Takes an unused connection, or a place on a shared one, if there is any.
+    pub fn take_unused(self: &Rc<Self>, now: Instant) -> Option<Connection<B>> {
         let connection = self.unused_one(now)?;
         if connection.is_reused() {
             self.cells().reuses.add(1);
@@ -206,7 +204,7 @@ where
         Some(self.taken(Kind::Http1(idle.connection), epoch, age))
     }
 
-    async fn open(self: &Rc<Self>) -> Result<Connection<B>, Error> {
+    async fn open_own(self: &Rc<Self>) -> Result<Connection<B>, Error> {
         let epoch = self.epoch.get();
         let kind = match self.dial().await? {
             Opened::Http1(http1) => Kind::Http1(http1),

@@ -16,7 +16,7 @@ use crate::proxy::record::{End, RequestRecord};
 #[derive(Debug)]
 pub struct ResponseBody {
     kind: Kind,
-    record: Option<RequestRecord>,
+    record: Option<Box<RequestRecord>>,
 }
 
 #[derive(Debug)]
@@ -59,7 +59,7 @@ impl ResponseBody {
     }
 
     /// The record goes with the body.
-    pub fn with_record(mut self, mut record: RequestRecord) -> Self {
+    pub fn with_record(mut self, mut record: Box<RequestRecord>) -> Self {
         if self.is_end_stream() {
             record.end(End::Complete);
         }

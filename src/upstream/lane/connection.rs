@@ -1,5 +1,6 @@
 //! A connection in the hands of one request, up to the head of its answer.
 
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -58,22 +59,25 @@ where
     ) -> Result<(Response<Incoming>, Lease<B>), Failed> {
         let Connection { lane, epoch, idle, kind } = self;
         match kind {
-            Kind::Http1(mut connection) => match connection.send(head, body).await {
-                Ok(response) => Ok((
-                    response.map(Incoming::Http1),
-                    Lease(Held::Http1 { lane, epoch, connection }),
-                )),
-                Err(error) => {
-                    if matches!(error, Error::Stale) {
-                        lane.cells().stale.add(1);
-                        lane.backend.keep_alive.on_closed(Instant::now(), idle);
+            Kind::Http1(mut connection) => {
+                let sent = pin!(connection.send(head, body)).await;
+                match sent {
+                    Ok(response) => Ok((
+                        response.map(Incoming::Http1),
+                        Lease(Held::Http1 { lane, epoch, connection }),
+                    )),
+                    Err(error) => {
+                        if matches!(error, Error::Stale) {
+                            lane.cells().stale.add(1);
+                            lane.backend.keep_alive.on_closed(Instant::now(), idle);
+                        }
+                        Err(error.into())
                     }
-                    Err(error.into())
                 }
-            },
+            }
             Kind::Http2(stream) => {
                 let secure = lane.settings.borrow().tls.is_some();
-                match stream.send(head, secure, body).await {
+                match pin!(stream.send(head, secure, body)).await {
                     Ok((response, stream)) => {
                         let status = response.status();
                         let body = |incoming| Incoming::Http2(Http2Body::new(status, incoming));
