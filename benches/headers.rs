@@ -48,7 +48,8 @@ fn map(fields: &[(&'static str, &'static str)]) -> HeaderMap {
 
 fn connection(trusted: bool) -> ConnectionHeaders {
     let peer = Some([192, 0, 2, 1].into());
-    ConnectionHeaders::new(Connection { peer, secure: true, port: 443, trusted }, false)
+    let instance = HeaderValue::from_static("bench");
+    ConnectionHeaders::new(Connection { peer, secure: true, port: 443, trusted }, &instance, false)
 }
 
 /// In the order of `proxy::service`.

@@ -188,7 +188,7 @@ impl ConnectionState {
         match &*held {
             Some((generation, headers)) if *generation == snapshot.generation => Rc::clone(headers),
             _ => {
-                let headers = asker(snapshot, listener, self.peer, self.tls.get().is_some());
+                let headers = asker(snapshot, listener, self);
                 let headers = Rc::new(headers);
                 *held = Some((snapshot.generation, Rc::clone(&headers)));
                 headers
@@ -294,11 +294,16 @@ impl ConnectionState {
     }
 }
 
-fn asker(snapshot: &Snapshot, listener: &Listener, peer: Peer, secure: bool) -> ConnectionHeaders {
-    let trusted = match peer.ip() {
+fn asker(
+    snapshot: &Snapshot,
+    listener: &Listener,
+    connection: &ConnectionState,
+) -> ConnectionHeaders {
+    let (peer, secure) = (connection.peer.ip(), connection.tls.get().is_some());
+    let trusted = match peer {
         Some(ip) => snapshot.trusted_proxies.contains(ip),
         None => snapshot.trusted_proxies.contains_unix(),
     };
-    let asker = Asker { peer: peer.ip(), secure, port: listener.port, trusted };
-    ConnectionHeaders::new(asker, snapshot.forwarded)
+    let asker = Asker { peer, secure, port: listener.port, trusted };
+    ConnectionHeaders::new(asker, &connection.worker.instance, snapshot.forwarded)
 }

@@ -249,7 +249,7 @@ fn prepare(
     let client_hash = client_hash(snapshot, pool, connection.peer.ip(), &parts.headers);
     let mut headers = std::mem::take(&mut parts.headers);
     tidy(&mut headers, survey, wish.as_ref());
-    let mut added = SmallVec::from_iter([(HOPS.clone(), worker.instance.clone())]);
+    let mut added = SmallVec::new();
     added.extend(record.request_id.clone().map(|id| (X_REQUEST_ID.clone(), id)));
     let of_connection = connection.headers(snapshot, &record.listener);
     of_connection.apply(&mut headers, survey.forwarding, host.as_ref(), &mut added);

@@ -106,7 +106,7 @@ fn head(request: &PathAndQuery, backend: &Backend) -> RequestHead {
         target: request.clone(),
         host: host.unwrap_or(HeaderValue::from_static("localhost")),
         headers,
-        of_connection: Rc::new([]),
+        of_connection: Rc::default(),
         added: smallvec::SmallVec::new(),
     }
 }

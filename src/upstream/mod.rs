@@ -27,7 +27,7 @@ use std::time::Instant;
 pub use body::{Http2Body, Incoming};
 pub use error::{Error, Failed};
 pub use lane::{Connection, Lane, Lease, UpgradeAnswer};
-pub use request::{Field, RequestHead};
+pub use request::{Field, RequestHead, SharedFields};
 pub use slow_clients::SlowClients;
 pub use spare::SpareMaps;
 

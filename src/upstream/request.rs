@@ -8,6 +8,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version};
 use smallvec::SmallVec;
 
 use super::Error;
+use crate::framing::fields::field;
 
 /// The head of a request, as often as it is sent.
 #[derive(Clone, Debug)]
@@ -21,13 +22,42 @@ pub struct RequestHead {
     /// The client's fields, but for Transfer-Encoding. Host is not used, and `TE` only in HTTP/2.
     pub headers: HeaderMap,
     /// Fields that we add, the same for all requests of a client's connection.
-    pub of_connection: Rc<[Field]>,
+    pub of_connection: Rc<SharedFields>,
     /// Fields that we add to this request.
     pub added: SmallVec<[Field; 3]>,
 }
 
 /// A field that stands apart from the client's, since it is never looked for.
 pub type Field = (HeaderName, HeaderValue);
+
+/// Fields that many requests have in common.
+#[derive(Clone, Debug, Default)]
+pub struct SharedFields {
+    fields: Box<[Field]>,
+    /// As they are written in HTTP/1.1.
+    lines: Box<[u8]>,
+}
+
+impl FromIterator<Field> for SharedFields {
+    fn from_iter<I: IntoIterator<Item = Field>>(fields: I) -> Self {
+        let fields: Box<[Field]> = fields.into_iter().collect();
+        let mut lines = Vec::new();
+        fields.iter().for_each(|(name, value)| field(&mut lines, name, value));
+        SharedFields { fields, lines: lines.into() }
+    }
+}
+
+impl SharedFields {
+    /// The fields.
+    pub fn iter(&self) -> impl Iterator<Item = &Field> {
+        self.fields.iter()
+    }
+
+    /// The same as lines of HTTP/1.1.
+    pub(super) fn lines(&self) -> &[u8] {
+        &self.lines
+    }
+}
 
 /// How the end of a request body is marked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,11 +80,6 @@ impl Framing {
 }
 
 impl RequestHead {
-    /// The fields that we add.
-    pub(super) fn added(&self) -> impl Iterator<Item = &Field> {
-        self.of_connection.iter().chain(&self.added)
-    }
-
     /// The request in HTTP/2's form.
     ///
     /// # Errors
@@ -65,7 +90,7 @@ impl RequestHead {
         let headers = request.headers_mut();
         *headers = self.headers.clone();
         headers.remove(HOST);
-        for (name, value) in self.added() {
+        for (name, value) in self.of_connection.iter().chain(&self.added) {
             headers.append(name, value.clone());
         }
         let mut parts = http::uri::Parts::default();

@@ -9,10 +9,11 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use smallvec::SmallVec;
 
 use super::{
-    X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PORT, X_FORWARDED_PROTO, is_forwarding, remove,
+    HOPS, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PORT, X_FORWARDED_PROTO, is_forwarding,
+    remove,
 };
 use crate::state::trust::TrustedProxies;
-use crate::upstream::Field;
+use crate::upstream::{Field, SharedFields};
 
 /// What the requests of one client connection are told about it, prepared once.
 #[derive(Clone, Debug)]
@@ -21,8 +22,8 @@ pub struct ConnectionHeaders {
     proto: HeaderValue,
     port: HeaderValue,
     trusted: bool,
-    /// What all requests get of an untrusted peer; none of a trusted one.
-    fields: Rc<[Field]>,
+    /// What all requests get.
+    fields: Rc<SharedFields>,
     /// The part of an RFC 7239 element that the connection decides, if such are wanted.
     forwarded: Option<Box<str>>,
 }
@@ -41,8 +42,13 @@ pub struct Connection {
 }
 
 impl ConnectionHeaders {
-    /// Prepares the values; `forwarded` asks for RFC 7239's field beside the others.
-    pub fn new(connection: Connection, forwarded: bool) -> ConnectionHeaders {
+    /// Prepares the values; `instance` is the mark of this process, and `forwarded` asks for RFC 7239's
+    /// field beside the others.
+    pub fn new(
+        connection: Connection,
+        instance: &HeaderValue,
+        forwarded: bool,
+    ) -> ConnectionHeaders {
         let peer = connection.peer.map(|peer| peer.to_canonical());
         let proto = if connection.secure { "https" } else { "http" };
         // RFC 7239 section 6: an IPv6 address goes in brackets, and so in quotes.
@@ -55,17 +61,19 @@ impl ConnectionHeaders {
             peer.map_or(HeaderValue::from_static(UNKNOWN), |peer| visible(&peer.to_string()));
         let (proto_value, port) =
             (HeaderValue::from_static(proto), HeaderValue::from(connection.port));
-        let fields = [
-            (X_FORWARDED_FOR.clone(), peer.clone()),
-            (X_FORWARDED_PROTO.clone(), proto_value.clone()),
-            (X_FORWARDED_PORT.clone(), port.clone()),
-        ];
+        let mut fields = vec![(HOPS.clone(), instance.clone())];
+        // What a trusted peer says itself may stay.
+        if !connection.trusted {
+            fields.push((X_FORWARDED_FOR.clone(), peer.clone()));
+            fields.push((X_FORWARDED_PROTO.clone(), proto_value.clone()));
+            fields.push((X_FORWARDED_PORT.clone(), port.clone()));
+        }
         ConnectionHeaders {
             peer,
             proto: proto_value,
             port,
             trusted: connection.trusted,
-            fields: if connection.trusted { Rc::default() } else { Rc::new(fields) },
+            fields: Rc::new(fields.into_iter().collect()),
             forwarded: forwarded.then(|| format!("for={node};proto={proto}").into()),
         }
     }
@@ -99,7 +107,7 @@ impl ConnectionHeaders {
     }
 
     /// What every request of the connection gets.
-    pub fn fields(&self) -> Rc<[Field]> {
+    pub fn fields(&self) -> Rc<SharedFields> {
         Rc::clone(&self.fields)
     }
 
@@ -210,11 +218,13 @@ mod tests {
         let mut headers = map(lines);
         let mut added = SmallVec::new();
         let host = HeaderValue::from_static("a.example:8443");
-        let of_connection = ConnectionHeaders::new(connection, forwarded);
+        let instance = HeaderValue::from_static("me");
+        let of_connection = ConnectionHeaders::new(connection, &instance, forwarded);
         of_connection.apply(&mut headers, !lines.is_empty(), Some(&host), &mut added);
         for (name, value) in of_connection.fields().iter().chain(&added) {
             headers.append(name, value.clone());
         }
+        assert_eq!(headers.remove(&HOPS), Some(instance));
         headers
     }
 
@@ -302,7 +312,8 @@ mod tests {
     fn forwarded_leaves_out_a_host_that_would_break_it() {
         let mut headers = HeaderMap::new();
         let host = HeaderValue::from_static("a\";for=127.0.0.1");
-        ConnectionHeaders::new(connection("192.0.2.1", false), true).apply(
+        let instance = HeaderValue::from_static("me");
+        ConnectionHeaders::new(connection("192.0.2.1", false), &instance, true).apply(
             &mut headers,
             false,
             Some(&host),

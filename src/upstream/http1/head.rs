@@ -51,7 +51,8 @@ pub(super) fn encode(head: &RequestHead, framing: Framing, out: &mut Vec<u8>) {
             field(out, name, value);
         }
     }
-    for (name, value) in head.added() {
+    out.extend_from_slice(head.of_connection.lines());
+    for (name, value) in &head.added {
         field(out, name, value);
     }
     match framing {
@@ -87,6 +88,8 @@ fn reason(status: StatusCode, text: &[u8]) -> Option<ReasonPhrase> {
 
 #[cfg(test)]
 mod tests {
+    use std::rc::Rc;
+
     use http::uri::PathAndQuery;
     use http::{HeaderName, HeaderValue, Method};
     use smallvec::SmallVec;
@@ -106,7 +109,7 @@ mod tests {
             target: PathAndQuery::from_static(target),
             host: HeaderValue::from_static("a.example"),
             headers,
-            of_connection: [].into(),
+            of_connection: Rc::default(),
             added: SmallVec::new(),
         }
     }
