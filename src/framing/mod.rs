@@ -16,6 +16,7 @@ pub(crate) mod length;
 pub(crate) mod line;
 #[cfg(test)]
 pub(crate) mod mutations;
+pub(crate) mod plain;
 pub(crate) mod read_size;
 mod violation;
 

@@ -13,6 +13,7 @@ pub mod accept;
 pub mod forwarded;
 pub mod hop;
 pub mod identity;
+pub mod sieve;
 pub mod survey;
 
 use http::{HeaderMap, HeaderName, header};

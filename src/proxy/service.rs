@@ -28,9 +28,9 @@ use super::forward;
 use super::headers::accept::wants_json;
 use super::headers::forwarded::client_address;
 use super::headers::hop::{self, Keep};
-use super::headers::identity;
 use super::headers::survey::Survey;
 use super::headers::{HOPS, X_REQUEST_ID};
+use super::headers::{identity, sieve};
 use super::io::IoState;
 use super::outgoing::Outgoing;
 use super::record::RequestRecord;
@@ -280,6 +280,7 @@ fn prepare(
             headers,
             of_connection: of_connection.fields(),
             added,
+            sieve: sieve::for_answer_to(parts.version, wish.is_some()),
         },
         has_cookies: survey.cookies > 0,
         upload: record.upload.clone(),

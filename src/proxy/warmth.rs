@@ -107,6 +107,7 @@ fn head(request: &PathAndQuery, backend: &Backend) -> RequestHead {
         host: host.unwrap_or(HeaderValue::from_static("localhost")),
         headers,
         of_connection: Rc::default(),
+        sieve: None,
         added: smallvec::SmallVec::new(),
     }
 }

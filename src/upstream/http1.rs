@@ -31,6 +31,7 @@ use super::framing::Asked;
 use super::request::RequestHead;
 use super::spare::SpareMaps;
 use crate::framing::Violation;
+use crate::framing::plain::{PlainLines, Sieve};
 use crate::state::backend::BackendCells;
 use crate::state::{Backend, WorkerId};
 
@@ -99,7 +100,7 @@ impl Http1 {
     {
         let asked = if head.method == Method::HEAD { Asked::Head } else { Asked::Plain };
         let mut sending = self.sending(head, body);
-        let answer = self.ask(&mut sending, asked).await?;
+        let answer = self.ask(&mut sending, asked, head.sieve).await?;
         let mut link = self.link.borrow_mut();
         if link.sent {
             link.out = sending.into_buffer();
@@ -107,7 +108,7 @@ impl Http1 {
             self.writer = Some(write_on(Rc::clone(&self.link), sending));
         }
         drop(link);
-        Ok(response(answer, Body::new(Rc::clone(&self.link))))
+        Ok(response(answer, |plain| Body::new(Rc::clone(&self.link), plain)))
     }
 
     fn sending<B>(&self, head: &RequestHead, body: B) -> Sending<B>
@@ -121,6 +122,7 @@ impl Http1 {
         &mut self,
         sending: &mut Sending<B>,
         asked: Asked,
+        sieve: Option<Sieve>,
     ) -> Result<ResponseHead, Error>
     where
         B: http_body::Body<Data = Bytes> + Unpin,
@@ -136,7 +138,7 @@ impl Http1 {
                 if !reused && !link.is_quiet(cx) {
                     return Poll::Ready(Err(link.why_over()));
                 }
-                link.ask(asked);
+                link.ask(asked, sieve);
             }
             if !link.sent {
                 match sending.poll(&mut link.stream, cx) {
@@ -159,8 +161,8 @@ impl Drop for Http1 {
     }
 }
 
-fn response<T>(head: ResponseHead, body: T) -> Response<T> {
-    let mut response = Response::new(body);
+fn response<T>(head: ResponseHead, body: impl FnOnce(PlainLines) -> T) -> Response<T> {
+    let mut response = Response::new(body(head.plain));
     *response.status_mut() = head.status;
     *response.headers_mut() = head.headers;
     *response.version_mut() = Version::HTTP_11;
@@ -216,18 +218,19 @@ where
     B: http_body::Body<Data = Bytes> + Unpin,
 {
     let mut sending = connection.sending(head, body);
-    let answer = connection.ask(&mut sending, Asked::Upgrade).await?;
+    let answer = connection.ask(&mut sending, Asked::Upgrade, None).await?;
     let link = Rc::clone(&connection.link);
     drop(connection);
     let gauge = link.borrow().gauge();
     if answer.status != StatusCode::SWITCHING_PROTOCOLS {
-        return Ok((UpgradeOutcome::Declined(response(answer, Body::new(link))), gauge));
+        let declined = response(answer, |plain| Body::new(link, plain));
+        return Ok((UpgradeOutcome::Declined(declined), gauge));
     }
     let Some(link) = Rc::into_inner(link) else {
         return Err(Error::Malformed("it switched protocols twice".into()));
     };
     let (stream, early) = link.into_inner().into_tunnel();
-    Ok((UpgradeOutcome::Switched(response(answer, ()), Upgraded { stream, early }), gauge))
+    Ok((UpgradeOutcome::Switched(response(answer, drop), Upgraded { stream, early }), gauge))
 }
 
 /// Counts a connection as open for as long as any clone of it lives.

@@ -9,6 +9,7 @@ use smallvec::SmallVec;
 
 use super::Error;
 use crate::framing::fields::field;
+use crate::framing::plain::Sieve;
 
 /// The head of a request, as often as it is sent.
 #[derive(Clone, Debug)]
@@ -25,25 +26,30 @@ pub struct RequestHead {
     pub of_connection: Rc<SharedFields>,
     /// Fields that we add to this request.
     pub added: SmallVec<[Field; 3]>,
+    /// Which fields of the answer may stay as they came, where client and backend both speak HTTP/1.1.
+    pub sieve: Option<Sieve>,
 }
 
 /// A field that stands apart from the client's, since it is never looked for.
 pub type Field = (HeaderName, HeaderValue);
+
+/// Room for the fields that a client's connection decides about.
+const COMMON_BYTES: usize = 192;
 
 /// Fields that many requests have in common.
 #[derive(Clone, Debug, Default)]
 pub struct SharedFields {
     fields: Box<[Field]>,
     /// As they are written in HTTP/1.1.
-    lines: Box<[u8]>,
+    lines: Vec<u8>,
 }
 
 impl FromIterator<Field> for SharedFields {
     fn from_iter<I: IntoIterator<Item = Field>>(fields: I) -> Self {
         let fields: Box<[Field]> = fields.into_iter().collect();
-        let mut lines = Vec::new();
+        let mut lines = Vec::with_capacity(COMMON_BYTES);
         fields.iter().for_each(|(name, value)| field(&mut lines, name, value));
-        SharedFields { fields, lines: lines.into() }
+        SharedFields { fields, lines }
     }
 }
 

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
 use super::relay::{BrokenOff, Relay};
+use crate::framing::plain::PlainLines;
 use crate::proxy::record::{End, RequestRecord};
 
 /// The body of an answer, with the record of its request.
@@ -56,6 +57,14 @@ impl ResponseBody {
             hold.complete(relay.upload.as_ref(), now, false);
         }
         ResponseBody { kind: Kind::Relay(Box::new(relay)), record: None }
+    }
+
+    /// The fields of its head that are in no map, to be passed on as they came.
+    pub fn take_plain(&mut self) -> PlainLines {
+        match &mut self.kind {
+            Kind::Own(_) => PlainLines::default(),
+            Kind::Relay(relay) => relay.incoming.take_plain(),
+        }
     }
 
     /// The record goes with the body.

@@ -44,9 +44,8 @@ impl Survey {
                 header::COOKIE => found.cookies += 1,
                 header::CONTENT_LENGTH => found.content_length = true,
                 header::CONTENT_TYPE => {
-                    found.grpc = value.as_bytes().starts_with(b"application/grpc");
-                    found.event_stream =
-                        found.grpc || value.as_bytes().starts_with(b"text/event-stream");
+                    found.grpc = is_grpc(value.as_bytes());
+                    found.event_stream = is_stream(value.as_bytes());
                 }
                 header::EXPECT => found.expect = true,
                 header::UPGRADE => (found.upgrade, found.hop_by_hop) = (true, true),
@@ -61,6 +60,15 @@ impl Survey {
         }
         found
     }
+}
+
+fn is_grpc(content_type: &[u8]) -> bool {
+    content_type.starts_with(b"application/grpc")
+}
+
+/// Whether a content type is that of a stream: see [`Survey::event_stream`].
+pub(super) fn is_stream(content_type: &[u8]) -> bool {
+    is_grpc(content_type) || content_type.starts_with(b"text/event-stream")
 }
 
 fn mentions_json(accept: &[u8]) -> bool {

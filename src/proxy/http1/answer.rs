@@ -45,14 +45,17 @@ impl Answer {
         last: bool,
         worker: &Worker,
     ) -> Self {
-        let (mut head, body) = response.into_parts();
+        let (mut head, mut body) = response.into_parts();
+        let plain = body.take_plain();
         let form = form_of(&body, asked);
         let switches = head.status == StatusCode::SWITCHING_PROTOCOLS;
         let last = last
             || !asked.keeps_open
             || form == Form::UntilClose
             || (!switches && head.headers.contains_key(CONNECTION));
-        worker.with_date(|date| encode(&head, form, asked, last, date, link.begin_answer()));
+        worker.with_date(|date| {
+            encode((&head, &plain), form, asked, last, date, link.begin_answer());
+        });
         let has_body = form != Form::None && may_have_body(head.status, asked);
         let announced = if form == Form::Chunked && asked.trailers {
             announced(&head.headers)

@@ -7,6 +7,7 @@ use http::{HeaderMap, Method, Request, StatusCode, Uri, Version, response};
 use hyper::ext::ReasonPhrase;
 
 use crate::framing::fields::{self, field, line};
+use crate::framing::plain::PlainLines;
 use crate::framing::{Span, Violation};
 use crate::proxy::framing::Head;
 
@@ -74,9 +75,10 @@ fn may_have_length(status: StatusCode) -> bool {
 }
 
 /// Writes an answer's head to the end of some bytes. `form` is that of the body that it has, or would
-/// have if it were not only for its head; `last` is whether the connection ends behind it.
+/// have if it were not only for its head; `plain` are further fields, and `last` is whether the
+/// connection ends behind it.
 pub(super) fn encode(
-    head: &response::Parts,
+    (head, plain): (&response::Parts, &PlainLines),
     form: Form,
     asked: Asked,
     last: bool,
@@ -86,7 +88,9 @@ pub(super) fn encode(
     out.reserve(COMMON_BYTES);
     status_line(head, asked.http10, out);
     let body = may_have_body(head.status, asked);
-    let (mut told_length, mut told_connection, mut told_date) = (false, false, false);
+    let (mut told_length, mut told_connection, mut told_date) = (false, false, plain.has_date());
+    // First: what we add to a list of theirs comes behind it.
+    plain.write(out);
     for (name, value) in &head.headers {
         match *name {
             // Where there is a body we know its length better.
@@ -192,7 +196,7 @@ mod tests {
             head.headers.append(HeaderName::from_static(name), HeaderValue::from_static(value));
         }
         let mut out = Vec::new();
-        encode(&head, form, asked, last, b"now", &mut out);
+        encode((&head, &PlainLines::default()), form, asked, last, b"now", &mut out);
         String::from_utf8(out).unwrap().replace("\r\n", "|")
     }
 

@@ -9,6 +9,7 @@ use hyper::ext::ReasonPhrase;
 use crate::framing::Span;
 use crate::framing::bytes::trim;
 use crate::framing::fields::{self, field, line};
+use crate::framing::plain::{PlainLines, Sieve, sift};
 use crate::upstream::request::{Framing, RequestHead};
 
 /// What a status line says, and the fields behind it.
@@ -18,6 +19,8 @@ pub(super) struct ResponseHead {
     /// The backend's own words for it, where they are not the common ones.
     pub(super) reason: Option<ReasonPhrase>,
     pub(super) headers: HeaderMap,
+    /// Fields that are passed on as they came.
+    pub(super) plain: PlainLines,
 }
 
 /// Behind `HTTP/1.1 200`.
@@ -67,12 +70,23 @@ pub(super) fn encode(head: &RequestHead, framing: Framing, out: &mut Vec<u8>) {
 }
 
 /// Reads a response head that the scanner has passed, with its fields where it found them; they go
-/// into a map that is `empty`. `None` if it is no head after all.
-pub(super) fn parse(head: &Bytes, spans: &[Span], empty: HeaderMap) -> Option<ResponseHead> {
+/// into a map that is `empty`, as far as the `sieve` does not leave them as they are. `None` if it is
+/// no head after all.
+pub(super) fn parse(
+    head: &Bytes,
+    spans: &[Span],
+    empty: HeaderMap,
+    sieve: Option<Sieve>,
+    length_is_known: bool,
+) -> Option<ResponseHead> {
     let status = StatusCode::from_bytes(head.get(9..AT_REASON)?).ok()?;
     let first_field = spans.first().map_or(head.len() - 2, |span| span.start as usize);
     let reason = reason(status, head.get(AT_REASON..first_field - 2)?);
-    Some(ResponseHead { status, reason, headers: fields::read(head, spans, empty)? })
+    let (headers, plain) = match sieve {
+        Some(sieve) => sift(head, spans, empty, sieve, length_is_known)?,
+        None => (fields::read(head, spans, empty)?, PlainLines::default()),
+    };
+    Some(ResponseHead { status, reason, headers, plain })
 }
 
 /// What stands behind the status, if it is not what we would say ourselves (RFC 9112 section 4).
@@ -111,6 +125,7 @@ mod tests {
             headers,
             of_connection: Rc::default(),
             added: SmallVec::new(),
+            sieve: None,
         }
     }
 
@@ -159,8 +174,8 @@ mod tests {
             assert!(matches!(part, Ok(Part::Head | Part::HeadEnd)), "{part:?}");
             at += passed;
         }
-        parse(&Bytes::from_static(head.as_bytes()), &scanner.take_spans(), HeaderMap::new())
-            .unwrap()
+        let (head, spans) = (Bytes::from_static(head.as_bytes()), scanner.take_spans());
+        parse(&head, &spans, HeaderMap::new(), None, false).unwrap()
     }
 
     #[test]

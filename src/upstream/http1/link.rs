@@ -14,6 +14,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
 use super::ConnectionGauge;
 use super::head::{self, ResponseHead};
 use crate::framing::inbox::Inbox;
+use crate::framing::plain::Sieve;
 use crate::framing::read_size::ReadSize;
 use crate::framing::{Limits, Violation, fields};
 use crate::upstream::Error;
@@ -46,6 +47,8 @@ pub(super) struct Link {
     trailers: Option<HeaderMap>,
     /// Whoever reads, while somebody else writes.
     reader: Option<Waker>,
+    /// What of the answer's fields may stay as it comes.
+    sieve: Option<Sieve>,
     gauge: ConnectionGauge,
     spare: Rc<SpareMaps>,
 }
@@ -68,6 +71,7 @@ impl Link {
             violation: None,
             trailers: None,
             reader: None,
+            sieve: None,
             gauge,
             spare,
         }
@@ -83,8 +87,9 @@ impl Link {
     }
 
     /// A request is about to be written: what comes from now on may be its answer.
-    pub(super) fn ask(&mut self, asked: Asked) {
+    pub(super) fn ask(&mut self, asked: Asked, sieve: Option<Sieve>) {
         self.scanner.ask(asked);
+        self.sieve = sieve;
         self.inbox.hold_back();
         self.heard = false;
         self.sent = false;
@@ -179,7 +184,9 @@ impl Link {
 
     fn take_in(&mut self, head: Bytes) -> Result<ResponseHead, Error> {
         let spans = self.scanner.take_spans();
-        let head = head::parse(&head, &spans, self.spare.take()).ok_or_else(|| {
+        let length_is_known = matches!(self.scanner.body_length(), Some(1..));
+        let head = head::parse(&head, &spans, self.spare.take(), self.sieve, length_is_known);
+        let head = head.ok_or_else(|| {
             self.count_malformed();
             Error::Malformed("its head cannot be read".into())
         })?;

@@ -1,0 +1,143 @@
+//! Fields that are passed on as they came, since nobody on the way looks at them.
+//!
+//! Between a backend and a client that both speak HTTP/1.1 most fields of an answer end up as the bytes
+//! that they came in. So they stay that: a [`Sieve`] says of each whether anybody looks at it, and what
+//! nobody looks at is not read into a map and written out of it again.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+use http::HeaderMap;
+use smallvec::SmallVec;
+
+use super::bytes::trim;
+use super::fields::{self, Span};
+
+/// Says of a field, by its name and its trimmed value, what is to be done with it. The flag says
+/// whether the body's length is known from the framing.
+pub type Sieve = fn(name: &[u8], value: &[u8], length_is_known: bool) -> Fate;
+
+/// What is to be done with a field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// Pass it on as it came.
+    Plain,
+    /// The same, and it is the date.
+    Date,
+    /// Leave it out.
+    Drop,
+    /// Somebody looks at it.
+    Known,
+    /// It says something of other fields: all of them are to be looked at.
+    Telling,
+}
+
+/// Lines of a head, to be passed on as they came.
+#[derive(Clone, Debug, Default)]
+pub struct PlainLines {
+    head: Bytes,
+    /// Stretches of it, most often one.
+    stretches: SmallVec<[Range<u32>; 2]>,
+    has_date: bool,
+}
+
+impl PlainLines {
+    /// Whether `Date` is among them.
+    pub fn has_date(&self) -> bool {
+        self.has_date
+    }
+
+    /// Writes them.
+    pub(crate) fn write(&self, out: &mut Vec<u8>) {
+        for stretch in &self.stretches {
+            out.extend_from_slice(&self.head[stretch.start as usize..stretch.end as usize]);
+        }
+    }
+
+    fn add(&mut self, span: &Span) {
+        // The line with its end.
+        let line = span.start..span.end + 2;
+        match self.stretches.last_mut() {
+            Some(last) if last.end == line.start => last.end = line.end,
+            _ => self.stretches.push(line),
+        }
+    }
+}
+
+/// Reads the fields of a head that a scanner has found, as [`fields::read`] does, but for those that
+/// the sieve lets stay as they are.
+pub(crate) fn sift(
+    head: &Bytes,
+    spans: &[Span],
+    empty: HeaderMap,
+    sieve: Sieve,
+    length_is_known: bool,
+) -> Option<(HeaderMap, PlainLines)> {
+    let mut plain = PlainLines { head: head.clone(), ..PlainLines::default() };
+    let mut known: SmallVec<[Span; 8]> = SmallVec::new();
+    for span in spans {
+        let [start, colon, end] = [span.start, span.colon, span.end].map(|at| at as usize);
+        let (name, value) = (head.get(start..colon)?, trim(head.get(colon + 1..end)?));
+        match sieve(name, value, length_is_known) {
+            Fate::Plain => plain.add(span),
+            Fate::Date => {
+                plain.add(span);
+                plain.has_date = true;
+            }
+            Fate::Drop => {}
+            Fate::Known => known.push(*span),
+            Fate::Telling => {
+                return Some((fields::read(head, spans, empty)?, PlainLines::default()));
+            }
+        }
+    }
+    Some((fields::read(head, &known, empty)?, plain))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn by_first_letter(name: &[u8], _: &[u8], length_is_known: bool) -> Fate {
+        match name[0] {
+            b'p' => Fate::Plain,
+            b'd' => Fate::Date,
+            b'l' if length_is_known => Fate::Drop,
+            b't' => Fate::Telling,
+            _ => Fate::Known,
+        }
+    }
+
+    fn sifted(lines: &[&str], length_is_known: bool) -> (Vec<String>, String, bool) {
+        let mut head = b"HTTP/1.1 200 OK\r\n".to_vec();
+        let mut spans = Vec::new();
+        for line in lines {
+            let start = head.len() as u32;
+            head.extend_from_slice(line.as_bytes());
+            let colon = start + line.find(':').unwrap() as u32;
+            spans.push(Span { start, colon, end: head.len() as u32 });
+            head.extend_from_slice(b"\r\n");
+        }
+        head.extend_from_slice(b"\r\n");
+        let (map, plain) =
+            sift(&head.into(), &spans, HeaderMap::new(), by_first_letter, length_is_known).unwrap();
+        let mut out = Vec::new();
+        plain.write(&mut out);
+        let names = map.keys().map(|name| name.as_str().to_owned()).collect();
+        (names, String::from_utf8(out).unwrap().replace("\r\n", "|"), plain.has_date())
+    }
+
+    #[test]
+    fn what_nobody_looks_at_stays_as_it_came() {
+        let lines = ["p1:  a", "p2: b ", "k: c", "d: now", "l: 5"];
+        let expected = (vec!["k".to_owned()], "p1:  a|p2: b |d: now|".to_owned(), true);
+        assert_eq!(sifted(&lines, true), expected);
+        assert_eq!(sifted(&lines, false).0, ["k", "l"]);
+    }
+
+    #[test]
+    fn behind_a_field_that_tells_of_others_all_are_looked_at() {
+        let (names, plain, has_date) = sifted(&["p: a", "d: now", "t: p"], true);
+        assert_eq!((names.len(), &*plain, has_date), (3, "", false));
+    }
+}
