@@ -51,17 +51,13 @@ impl ConnectionHeaders {
     ) -> ConnectionHeaders {
         let peer = connection.peer.map(|peer| peer.to_canonical());
         let proto = if connection.secure { "https" } else { "http" };
-        // RFC 7239 section 6: an IPv6 address goes in brackets, and so in quotes.
-        let node = match peer {
-            Some(IpAddr::V4(v4)) => v4.to_string(),
-            Some(IpAddr::V6(v6)) => format!("\"[{v6}]\""),
-            None => UNKNOWN.to_owned(),
-        };
+        let forwarded = forwarded.then(|| format!("for={};proto={proto}", node(peer)).into());
         let peer =
             peer.map_or(HeaderValue::from_static(UNKNOWN), |peer| visible(&peer.to_string()));
         let (proto_value, port) =
             (HeaderValue::from_static(proto), HeaderValue::from(connection.port));
-        let mut fields = vec![(HOPS.clone(), instance.clone())];
+        let mut fields = Vec::with_capacity(4);
+        fields.push((HOPS.clone(), instance.clone()));
         // What a trusted peer says itself may stay.
         if !connection.trusted {
             fields.push((X_FORWARDED_FOR.clone(), peer.clone()));
@@ -74,7 +70,7 @@ impl ConnectionHeaders {
             port,
             trusted: connection.trusted,
             fields: Rc::new(fields.into_iter().collect()),
-            forwarded: forwarded.then(|| format!("for={node};proto={proto}").into()),
+            forwarded,
         }
     }
 
@@ -130,6 +126,15 @@ impl ConnectionHeaders {
 
 /// RFC 7239 section 6.2, and the custom for `X-Forwarded-For`.
 const UNKNOWN: &str = "unknown";
+
+/// RFC 7239 section 6: an IPv6 address goes in brackets, and so in quotes.
+fn node(peer: Option<IpAddr>) -> String {
+    match peer {
+        Some(IpAddr::V4(v4)) => v4.to_string(),
+        Some(IpAddr::V6(v6)) => format!("\"[{v6}]\""),
+        None => UNKNOWN.to_owned(),
+    }
+}
 
 #[expect(clippy::expect_used, reason = "an address is visible ASCII")]
 fn visible(address: &str) -> HeaderValue {
