@@ -1,5 +1,5 @@
 //! What the header rules cost: the fields of a browser's request made ready for a backend, as
-//! `proxy::service` does it, and those of a typical answer made ready for a client.
+//! `proxy::prepare` does it, and those of a typical answer made ready for a client.
 #![allow(missing_docs)]
 
 use std::hint::black_box;
@@ -52,7 +52,7 @@ fn connection(trusted: bool) -> ConnectionHeaders {
     ConnectionHeaders::new(Connection { peer, secure: true, port: 443, trusted }, &instance, false)
 }
 
-/// In the order of `proxy::service`.
+/// In the order of `proxy::prepare`.
 fn to_backend(
     mut headers: HeaderMap,
     connection: &ConnectionHeaders,

@@ -24,6 +24,7 @@ pub mod missed;
 pub mod outgoing;
 pub mod patience;
 pub mod permit;
+pub mod prepare;
 pub mod queue;
 pub mod record;
 pub mod retry;

@@ -8,16 +8,14 @@
 //! From here to the backend futures are pinned where they are made, and only then awaited: to await
 //! a future is to move it first, and these are large, each having room for the next.
 
-use std::net::IpAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use http::header::{CONTENT_LENGTH, COOKIE, EXPECT, HOST, LOCATION};
-use http::uri::{PathAndQuery, Scheme};
+use http::header::{CONTENT_LENGTH, LOCATION};
+use http::uri::Scheme;
 use http::{HeaderValue, Method, Request, Response, Version, request};
 use http_body::Body;
-use smallvec::SmallVec;
 
 use super::body::{Incoming, ResponseBody, Upload};
 use super::breaker;
@@ -26,20 +24,15 @@ use super::error::{self, Failure};
 use super::fallback;
 use super::forward;
 use super::headers::accept::wants_json;
-use super::headers::forwarded::client_address;
-use super::headers::hop::{self, Keep};
+use super::headers::hop;
 use super::headers::survey::Survey;
-use super::headers::{HOPS, X_REQUEST_ID};
-use super::headers::{identity, sieve};
-use super::io::IoState;
+use super::headers::{HOPS, X_REQUEST_ID, identity};
+use super::host;
 use super::outgoing::Outgoing;
+use super::prepare::prepare;
 use super::record::RequestRecord;
-use super::upgrade::{self, Wish};
-use super::{host, http2, retry};
-use crate::balance::{self, Policy};
-use crate::state::pool::Protocol;
+use super::{http2, upgrade};
 use crate::state::{Pool, Redirect, Route, Snapshot, Target};
-use crate::upstream::RequestHead;
 
 /// Answers one request. Whatever happens, the record tells of it once, and a failure is an answer.
 pub async fn handle(
@@ -230,148 +223,6 @@ fn find_route<'a>(
 
 fn announced_length(parts: &request::Parts) -> Option<u64> {
     parts.headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
-}
-
-/// From the request as it came to the request as it goes out.
-fn prepare(
-    snapshot: &Snapshot,
-    pool: &Pool,
-    mut parts: request::Parts,
-    (survey, wish): (Survey, Option<Wish>),
-    record: &mut RequestRecord,
-) -> Result<Outgoing, Failure> {
-    let connection = Rc::clone(&record.connection);
-    let worker = &connection.worker;
-    if survey.hops && identity::is_loop(&parts.headers, &worker.instance) {
-        return Err(Failure::Loop);
-    }
-    let host = host_field(&parts);
-    let client_hash = client_hash(snapshot, pool, connection.peer.ip(), &parts.headers);
-    let mut headers = std::mem::take(&mut parts.headers);
-    tidy(&mut headers, survey, wish.as_ref());
-    let mut added = SmallVec::new();
-    added.extend(record.request_id.clone().map(|id| (X_REQUEST_ID.clone(), id)));
-    let of_connection = connection.headers(snapshot, &record.listener);
-    of_connection.apply(&mut headers, survey.forwarding, host.as_ref(), &mut added);
-    let method = match &wish {
-        Some(Wish::WebSocketOverHttp2 { .. }) => Method::GET,
-        _ => parts.method.clone(),
-    };
-    let route = record.route.as_deref();
-    let max_body = route.and_then(|route| route.max_body);
-    let deadline = route.and_then(|route| route.timeout).map(|timeout| record.began + timeout);
-    let idempotent = retry::is_idempotent(&method);
-    if let Some(upload) = &record.upload {
-        let pause = if survey.event_stream {
-            pool.upstream.tunnel_idle_timeout
-        } else {
-            Some(record.listener.limits.body_timeout)
-        };
-        // A stream that an HTTP/2 backend refuses may be sent again whatever its method, and by
-        // then its body may have been read.
-        upload.admit(idempotent || pool.upstream.protocol != Protocol::Http1, max_body, pause);
-    }
-    let host = host.unwrap_or(HeaderValue::from_static(""));
-    Ok(Outgoing {
-        head: RequestHead {
-            method,
-            target: target_of(&parts, &connection.io),
-            host,
-            headers,
-            of_connection: of_connection.fields(),
-            added,
-            sieve: sieve::for_answer_to(parts.version, wish.is_some()),
-        },
-        has_cookies: survey.cookies > 0,
-        upload: record.upload.clone(),
-        idempotent,
-        wish,
-        client_hash,
-        deadline,
-        has_hidden: false,
-        pair: None,
-    })
-}
-
-/// Takes out what ends here, and what backends could read in more than one way.
-fn tidy(headers: &mut http::HeaderMap, survey: Survey, wish: Option<&Wish>) {
-    let upgrade = wish.map(|wish| wish.protocol().clone());
-    if survey.hop_by_hop || upgrade.is_some() {
-        hop::strip_hop_by_hop(headers, Keep { te_trailers: true, upgrade });
-    }
-    if survey.expect {
-        headers.remove(EXPECT);
-    }
-    if survey.content_length {
-        plain_length(headers);
-    }
-    if survey.cookies > 1 {
-        join_cookies(headers);
-    }
-}
-
-/// What `ip_hash` goes by, and on which side of a divided pool the client stays.
-fn client_hash(
-    snapshot: &Snapshot,
-    pool: &Pool,
-    peer: Option<IpAddr>,
-    headers: &http::HeaderMap,
-) -> u64 {
-    let is_wanted = pool.policy == Policy::IpHash || pool.state.split.load().is_divided();
-    match peer {
-        Some(peer) if is_wanted => {
-            balance::client_hash(client_address(&snapshot.trusted_proxies, peer, headers))
-        }
-        _ => 0,
-    }
-}
-
-/// The Host that backends get: the client's, from wherever its version puts it.
-fn host_field(parts: &request::Parts) -> Option<HeaderValue> {
-    match parts.uri.authority() {
-        Some(authority) => HeaderValue::from_str(authority.as_str()).ok(),
-        None => parts.headers.get(HOST).cloned(),
-    }
-}
-
-/// In origin form, or `*`.
-fn target_of(parts: &request::Parts, io: &IoState) -> PathAndQuery {
-    if parts.method == Method::OPTIONS && io.for_server.get() {
-        return PathAndQuery::from_static("*");
-    }
-    match parts.uri.path_and_query() {
-        // Of an absolute form without a path: it goes out with one (RFC 9112 section 3.2.1).
-        Some(target) if target.as_str().starts_with('?') => {
-            PathAndQuery::try_from(target.to_string()).unwrap_or_else(|_| target.clone())
-        }
-        Some(target) => target.clone(),
-        None => PathAndQuery::from_static("/"),
-    }
-}
-
-/// A length with leading zeros is a valid one, and octal to some.
-fn plain_length(headers: &mut http::HeaderMap) {
-    if let Some(value) = headers.get_mut(CONTENT_LENGTH)
-        && let [b'0', _, ..] = value.as_bytes()
-        && let Some(length) = value.to_str().ok().and_then(|digits| digits.parse::<u64>().ok())
-    {
-        *value = HeaderValue::from(length);
-    }
-}
-
-/// HTTP/2 may split cookies over several fields; HTTP/1.1 backends are to get one (RFC 9113
-/// section 8.2.3).
-fn join_cookies(headers: &mut http::HeaderMap) {
-    let mut joined = Vec::new();
-    for value in headers.get_all(COOKIE) {
-        if !joined.is_empty() {
-            joined.extend_from_slice(b"; ");
-        }
-        joined.extend_from_slice(value.as_bytes());
-    }
-    if let Ok(value) = HeaderValue::from_bytes(&joined) {
-        headers.insert(COOKIE, value);
-    }
 }
 
 fn redirect_response(

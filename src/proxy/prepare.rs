@@ -1,0 +1,165 @@
+//! From the request as it came to the request as it goes out: what ends here is taken out, what backends
+//! could read in more than one way is made plain, and what they are told about the client is added.
+
+use std::net::IpAddr;
+use std::rc::Rc;
+
+use http::header::{CONTENT_LENGTH, COOKIE, EXPECT, HOST};
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderValue, Method, request};
+use smallvec::SmallVec;
+
+use super::error::Failure;
+use super::headers::forwarded::client_address;
+use super::headers::hop::{self, Keep};
+use super::headers::survey::Survey;
+use super::headers::{X_REQUEST_ID, identity, sieve};
+use super::io::IoState;
+use super::outgoing::Outgoing;
+use super::record::RequestRecord;
+use super::retry;
+use super::upgrade::Wish;
+use crate::balance::{self, Policy};
+use crate::state::pool::Protocol;
+use crate::state::{Pool, Snapshot};
+use crate::upstream::RequestHead;
+
+/// Prepares a request for a pool.
+///
+/// # Errors
+/// If it has been here before.
+pub(super) fn prepare(
+    snapshot: &Snapshot,
+    pool: &Pool,
+    mut parts: request::Parts,
+    (survey, wish): (Survey, Option<Wish>),
+    record: &mut RequestRecord,
+) -> Result<Outgoing, Failure> {
+    let connection = Rc::clone(&record.connection);
+    let worker = &connection.worker;
+    if survey.hops && identity::is_loop(&parts.headers, &worker.instance) {
+        return Err(Failure::Loop);
+    }
+    let host = host_field(&parts);
+    let client_hash = client_hash(snapshot, pool, connection.peer.ip(), &parts.headers);
+    let mut headers = std::mem::take(&mut parts.headers);
+    tidy(&mut headers, survey, wish.as_ref());
+    let mut added = SmallVec::new();
+    added.extend(record.request_id.clone().map(|id| (X_REQUEST_ID.clone(), id)));
+    let of_connection = connection.headers(snapshot, &record.listener);
+    of_connection.apply(&mut headers, survey.forwarding, host.as_ref(), &mut added);
+    let method = match &wish {
+        Some(Wish::WebSocketOverHttp2 { .. }) => Method::GET,
+        _ => parts.method.clone(),
+    };
+    let route = record.route.as_deref();
+    let max_body = route.and_then(|route| route.max_body);
+    let deadline = route.and_then(|route| route.timeout).map(|timeout| record.began + timeout);
+    let idempotent = retry::is_idempotent(&method);
+    if let Some(upload) = &record.upload {
+        let pause = if survey.event_stream {
+            pool.upstream.tunnel_idle_timeout
+        } else {
+            Some(record.listener.limits.body_timeout)
+        };
+        // A stream that an HTTP/2 backend refuses may be sent again whatever its method, and by
+        // then its body may have been read.
+        upload.admit(idempotent || pool.upstream.protocol != Protocol::Http1, max_body, pause);
+    }
+    let host = host.unwrap_or(HeaderValue::from_static(""));
+    Ok(Outgoing {
+        head: RequestHead {
+            method,
+            target: target_of(&parts, &connection.io),
+            host,
+            headers,
+            of_connection: of_connection.fields(),
+            added,
+            sieve: sieve::for_answer_to(parts.version, wish.is_some()),
+        },
+        has_cookies: survey.cookies > 0,
+        upload: record.upload.clone(),
+        idempotent,
+        wish,
+        client_hash,
+        deadline,
+        has_hidden: false,
+        pair: None,
+    })
+}
+
+/// Takes out what ends here, and what backends could read in more than one way.
+fn tidy(headers: &mut HeaderMap, survey: Survey, wish: Option<&Wish>) {
+    let upgrade = wish.map(|wish| wish.protocol().clone());
+    if survey.hop_by_hop || upgrade.is_some() {
+        hop::strip_hop_by_hop(headers, Keep { te_trailers: true, upgrade });
+    }
+    if survey.expect {
+        headers.remove(EXPECT);
+    }
+    if survey.content_length {
+        plain_length(headers);
+    }
+    if survey.cookies > 1 {
+        join_cookies(headers);
+    }
+}
+
+/// What `ip_hash` goes by, and on which side of a divided pool the client stays.
+fn client_hash(snapshot: &Snapshot, pool: &Pool, peer: Option<IpAddr>, headers: &HeaderMap) -> u64 {
+    let is_wanted = pool.policy == Policy::IpHash || pool.state.split.load().is_divided();
+    match peer {
+        Some(peer) if is_wanted => {
+            balance::client_hash(client_address(&snapshot.trusted_proxies, peer, headers))
+        }
+        _ => 0,
+    }
+}
+
+/// The Host that backends get: the client's, from wherever its version puts it.
+fn host_field(parts: &request::Parts) -> Option<HeaderValue> {
+    match parts.uri.authority() {
+        Some(authority) => HeaderValue::from_str(authority.as_str()).ok(),
+        None => parts.headers.get(HOST).cloned(),
+    }
+}
+
+/// In origin form, or `*`.
+fn target_of(parts: &request::Parts, io: &IoState) -> PathAndQuery {
+    if parts.method == Method::OPTIONS && io.for_server.get() {
+        return PathAndQuery::from_static("*");
+    }
+    match parts.uri.path_and_query() {
+        // Of an absolute form without a path: it goes out with one (RFC 9112 section 3.2.1).
+        Some(target) if target.as_str().starts_with('?') => {
+            PathAndQuery::try_from(target.to_string()).unwrap_or_else(|_| target.clone())
+        }
+        Some(target) => target.clone(),
+        None => PathAndQuery::from_static("/"),
+    }
+}
+
+/// A length with leading zeros is a valid one, and octal to some.
+fn plain_length(headers: &mut HeaderMap) {
+    if let Some(value) = headers.get_mut(CONTENT_LENGTH)
+        && let [b'0', _, ..] = value.as_bytes()
+        && let Some(length) = value.to_str().ok().and_then(|digits| digits.parse::<u64>().ok())
+    {
+        *value = HeaderValue::from(length);
+    }
+}
+
+/// HTTP/2 may split cookies over several fields; HTTP/1.1 backends are to get one (RFC 9113
+/// section 8.2.3).
+fn join_cookies(headers: &mut HeaderMap) {
+    let mut joined = Vec::new();
+    for value in headers.get_all(COOKIE) {
+        if !joined.is_empty() {
+            joined.extend_from_slice(b"; ");
+        }
+        joined.extend_from_slice(value.as_bytes());
+    }
+    if let Ok(value) = HeaderValue::from_bytes(&joined) {
+        headers.insert(COOKIE, value);
+    }
+}
