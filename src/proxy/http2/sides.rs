@@ -15,6 +15,10 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::core::{Core, FRAME_BYTES, code, note};
 use crate::proxy::body::UploadFailure;
 
+/// The largest piece of a body that is given at once: the backend may take it slowly, and meanwhile
+/// the client may send as much again.
+const PIECE_BYTES: usize = 32 * 1024;
+
 /// A part in a stream. What is left of the stream when nobody has one is reset.
 #[derive(Debug)]
 struct Part {
@@ -126,7 +130,14 @@ impl http_body::Body for Body {
             return Poll::Ready(Some(Err(failure)));
         }
         if !stream.received.is_empty() {
-            let data = Bytes::from(std::mem::take(&mut stream.received));
+            let data = match stream.received.get(..PIECE_BYTES) {
+                Some(piece) => {
+                    let piece = Bytes::copy_from_slice(piece);
+                    stream.received.drain(..PIECE_BYTES);
+                    piece
+                }
+                None => Bytes::from(std::mem::take(&mut stream.received)),
+            };
             core.take(key, data.len());
             return Poll::Ready(Some(Ok(Frame::data(data))));
         }

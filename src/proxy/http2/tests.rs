@@ -371,6 +371,18 @@ fn what_is_read_may_be_sent_anew() {
 }
 
 #[test]
+fn a_body_is_given_in_pieces() {
+    let mut peer = Peer::new();
+    peer.post(1);
+    for _ in 0..5 {
+        peer.receive(&frame(DATA, 0, 1, &[0; 16 * 1024])).unwrap();
+    }
+    let mut pieces = std::iter::from_fn(|| read(&mut peer.bodies[0]));
+    let lengths: Vec<usize> = pieces.by_ref().map(|piece| piece.unwrap().len()).collect();
+    assert_eq!(lengths, [32 * 1024, 32 * 1024, 16 * 1024]);
+}
+
+#[test]
 fn a_client_that_sends_more_than_it_may_is_stopped() {
     let mut peer = Peer::new();
     peer.post(1);
