@@ -43,6 +43,21 @@ impl History {
         self.span
     }
 
+    /// From now on it reaches back for `span`; what it holds stays, as far as that reaches.
+    pub fn set_span(&mut self, span: Duration) {
+        let before = std::mem::replace(self, Self::new(span));
+        for mut cell in before.cells {
+            cell.number = cell.number * before.cell.as_millis() / self.cell.as_millis();
+            match self.cells.back_mut().filter(|last| last.number == cell.number) {
+                Some(last) => {
+                    last.counts += cell.counts;
+                    last.latencies.add(&cell.latencies);
+                }
+                None => self.cells.push_back(cell),
+            }
+        }
+    }
+
     /// Adds what happened since the last call. `latencies` are those to the response head, of any
     /// attempt that got one.
     pub fn add(&mut self, now: Duration, counts: Counts, latencies: &Latencies) {
@@ -174,6 +189,20 @@ mod tests {
         }
         assert!(history.cells.len() <= 62, "{}", history.cells.len());
         assert!((600..=620).contains(&history.sum(secs(1199 * 60)).counts.failed));
+    }
+
+    #[test]
+    fn another_span_forgets_nothing_that_it_reaches() {
+        let mut history = History::new(secs(60));
+        (0..60).for_each(|second| history.add(secs(second), failing(1), &Latencies::default()));
+        history.set_span(secs(3600));
+        assert_eq!((history.sum(secs(60)).counts.failed, history.cells.len()), (60, 1));
+        history.add(secs(60), failing(1), &Latencies::default());
+        assert_eq!(history.sum(secs(60)).counts.failed, 61);
+        let mut shorter = History::new(secs(60));
+        (0..60).for_each(|second| shorter.add(secs(second), failing(1), &Latencies::default()));
+        shorter.set_span(secs(20));
+        assert_eq!(shorter.sum(secs(59)).counts.failed, 30);
     }
 
     #[test]

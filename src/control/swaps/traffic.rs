@@ -84,8 +84,10 @@ impl Traffic {
         let mut before = std::mem::take(&mut self.versions);
         for version in split.shares.iter().map(|share| &share.version) {
             let known = before.remove(&version.name);
-            let known = known.filter(|traffic| traffic.history.span() == span);
             let mut traffic = known.unwrap_or_else(|| VersionTraffic::new(span));
+            if traffic.history.span() != span {
+                traffic.history.set_span(span);
+            }
             traffic.look(now, version, self.slow);
             self.versions.insert(Arc::clone(&version.name), traffic);
         }
