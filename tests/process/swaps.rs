@@ -60,6 +60,22 @@ async fn killed_in_the_watch_it_comes_back_on_the_new_version_and_watches_on() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_in_the_watch_it_goes_back_where_the_file_wants_that_since() {
+    let shop = Shop::open().await;
+    let mut program = Program::start(KEPT, &shop.config("blue", LONG)).await;
+    program.configure(KEPT, &shop.config("green", LONG));
+    assert_eq!(command(&program, &["reload"]).await, Some(0));
+    in_phase(&program, "watch").await;
+    program.kill();
+    program.configure(KEPT, &shop.config("blue", LONG));
+    program.start_again().await;
+    assert_eq!(serving(&program).await, "blue");
+    assert!(swaps(&program).await["running"].is_null());
+    let words = "was in its watch when the process ended: the file wants blue since the restart";
+    assert!(program.log().contains(words), "{}", program.log());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_in_the_ramp_it_comes_back_with_the_share_that_it_had() {
     let shop = Shop::open().await;
     let keys = format!("{LONG}\nramp = [\"30%\"]\nramp_step = \"10m\"");

@@ -61,9 +61,12 @@ impl Swaps {
             }
             None => (None, None, None, None),
         };
+        let is_open = running.as_ref().is_some_and(|kept| kept.resume.report.outcome.is_none());
+        let is_news = standing.as_ref().is_some_and(|kept| kept.wanted != *active);
         let (standing, warning) =
             Standing::at_start(standing, active, |name| config.versions.contains_key(name));
-        let overruled = warning.is_some();
+        // What serves is what the file wants, but a swap was leading away from it.
+        let overruled = warning.is_some() || (is_open && is_news);
         if let Some(words) = warning {
             tracing::warn!(pool = &**name, "{words}");
             self.tools.shared.feed.tell(Happening::Note { pool: Some(name.clone()), words });
