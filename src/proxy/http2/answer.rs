@@ -70,7 +70,7 @@ async fn send(state: &ConnectionState, sender: &Sender, response: Response<Respo
     if ends || is_socket {
         return;
     }
-    let mut patience = Patience { timer: worker.wheel.timer(), since: None };
+    let mut patience = Patience { timer: worker.wheel.timer(), since: None, left: 0 };
     loop {
         let frame = poll_fn(|cx| match sender.poll_gone(cx) {
             Poll::Ready(()) => Poll::Ready(None),
@@ -101,6 +101,8 @@ async fn send(state: &ConnectionState, sender: &Sender, response: Response<Respo
 struct Patience {
     timer: Timer,
     since: Option<Instant>,
+    /// What was to be sent then.
+    left: usize,
 }
 
 impl Patience {
@@ -123,9 +125,16 @@ impl Patience {
         let since = *self.since.get_or_insert_with(|| {
             let now = Instant::now();
             self.timer.arm(now + state.write_timeout());
+            self.left = sender.left();
             now
         });
         while self.timer.poll_expired(cx).is_ready() {
+            // Whoever takes a little at a time takes something.
+            let left = sender.left();
+            if std::mem::replace(&mut self.left, left) > left {
+                self.timer.arm(Instant::now() + state.write_timeout());
+                continue;
+            }
             // A slow network is the connection's affair: what is stuck in front of it has no window
             // because nothing has arrived.
             let began = state.io.last_blocked.get().map_or(since, |at| at.max(since));

@@ -63,6 +63,11 @@ impl Sender {
         self.0.core.borrow().streams[self.0.key].pending.is_empty()
     }
 
+    /// Bytes that are to be sent and have not gone.
+    pub(super) fn left(&self) -> usize {
+        self.0.core.borrow().streams[self.0.key].pending.len()
+    }
+
     /// Whether it carries another protocol.
     pub(super) fn is_socket(&self) -> bool {
         self.0.core.borrow().streams[self.0.key].is_socket
