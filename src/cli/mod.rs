@@ -134,7 +134,8 @@ Exit codes:
   0  the new version serves
   3  it was rolled back
   4  it was refused at the gate; the old version served all the time
-  5  it serves, but there was too little traffic to judge it
+  5  it serves, but there was too little traffic to judge it, or it leaves more requests
+     waiting than it answers
   6  the swap was cancelled
   7  the wait timed out; the swap goes on
   1  anything else";

@@ -194,7 +194,13 @@ fn figures(report: &Value) -> String {
     let at_gate = report["phase"] == "gate";
     let rows = report["gate"].as_array().into_iter().flatten();
     match (report["new"]["requests"].as_u64(), report["new"]["failed"].as_u64()) {
-        (Some(requests), Some(failed)) => format!(", {requests} requests, {failed} failed"),
+        (Some(requests), Some(failed)) => {
+            let waiting = match report["new"]["waiting"].as_u64() {
+                None | Some(0) => String::new(),
+                Some(waiting) => format!(", {waiting} wait for long"),
+            };
+            format!(", {requests} requests, {failed} failed{waiting}")
+        }
         _ if at_gate => {
             let (mut passed, mut all) = (0, 0);
             rows.for_each(|row| {
@@ -262,6 +268,8 @@ mod tests {
         });
         let line = format!("{}{}", step(&report), figures(&report));
         assert_eq!(line, "shop to green: ramp step 2, 120 requests, 1 failed");
+        let hung = json!({ "new": { "requests": 23, "failed": 0, "waiting": 60 } });
+        assert_eq!(figures(&hung), ", 23 requests, 0 failed, 60 wait for long");
     }
 
     #[test]

@@ -94,11 +94,13 @@ fn shadow(shadow: &ShadowFigures) -> Value {
 }
 
 fn figures(figures: &VersionFigures) -> Value {
-    let VersionFigures { requests, failed, failed_share: (low, high), percentiles } = figures;
+    let VersionFigures { requests, failed, failed_share: (low, high), percentiles, waiting } =
+        figures;
     let Percentiles { p50, p95, p99 } = percentiles;
     let mut object = Map::new();
     object.insert("requests".to_owned(), (*requests).into());
     object.insert("failed".to_owned(), (*failed).into());
+    object.insert("waiting".to_owned(), (*waiting).into());
     object.insert("failed_share".to_owned(), interval(*low, *high));
     for (name, quantile) in [("p50", p50), ("p95", p95), ("p99", p99)] {
         let quantile = quantile.as_ref().map(|Quantile { value, low, high }| {

@@ -98,6 +98,9 @@ pub struct Observation<'a> {
     pub new: &'a [BackendSample],
     /// Times to the response head on the new version since the last look.
     pub new_latencies: &'a Latencies,
+    /// Attempts on the new version that have waited for a response head for
+    /// [long](super::LONG_WAIT), now.
+    pub new_waiting: u64,
     /// What the old version did since the last look.
     pub old: Counts,
     /// What the old version did before and since.

@@ -30,6 +30,7 @@ mod table;
 mod transitions;
 mod trial;
 mod verdict;
+mod waits;
 mod watch;
 mod words;
 
@@ -53,3 +54,4 @@ pub use standing::{Cause, Override, Standing, Wish};
 pub use swap::Swap;
 pub use table::Table;
 pub use verdict::{Fault, Finding, TestReport, Verdict};
+pub use waits::LONG_WAIT;

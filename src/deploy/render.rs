@@ -91,7 +91,7 @@ impl Report {
         let order = &self.order;
         let rows = [(&order.from, &self.old), (&order.to, &self.new)];
         let cells = |(name, figures): (&String, &VersionFigures)| {
-            let VersionFigures { requests, failed, failed_share: (low, high), percentiles } =
+            let VersionFigures { requests, failed, failed_share: (low, high), percentiles, .. } =
                 figures;
             let Percentiles { p50, p95, p99 } = percentiles;
             let share = format!("{failed} ({} to {})", Percent(*low), Percent(*high));

@@ -88,11 +88,15 @@ pub struct VersionFigures {
     pub failed_share: (f64, f64),
     /// Times to the response head.
     pub percentiles: Percentiles,
+    /// Attempts that had waited for a response head for [long](super::LONG_WAIT) at the last look.
+    #[serde(default)]
+    pub waiting: u64,
 }
 
 impl VersionFigures {
     fn new(requests: u64, failed: u64, percentiles: Percentiles) -> Self {
-        Self { requests, failed, failed_share: share_interval(failed, requests), percentiles }
+        let failed_share = share_interval(failed, requests);
+        Self { requests, failed, failed_share, percentiles, waiting: 0 }
     }
 }
 

@@ -12,10 +12,10 @@ use super::gate::{Gate, Passage};
 use super::history::Baseline;
 use super::message::{Command, Event, Held, Milestone, Observation, Outcome, Side};
 use super::plan::{Order, Plan};
-use super::report::{Blamed, Phase, Report};
+use super::report::{Blamed, Phase, Report, VersionFigures};
 use super::shadow::{ShadowFigures, ShadowTally};
 use super::watch::{Turn, Watch};
-use super::words::{Percent, Words, plural};
+use super::words::{Percent, Words};
 
 /// A running swap.
 #[derive(Clone, Debug)]
@@ -140,9 +140,8 @@ impl Swap {
             State::Gate(..) => "at its gate".to_owned(),
             State::Watch(watch) => {
                 let phase = if watch.step().is_some() { "ramp" } else { "watch" };
-                let counts = watch.figures().counts;
-                let (left, requests) = (Words(watch.left(now)), plural(counts.requests, "request"));
-                format!("in its {phase}, {left} to go, {requests}, {} failed", counts.failed)
+                let (left, seen) = (Words(watch.left(now)), watch.seen());
+                format!("in its {phase}, {left} to go, {seen}")
             }
             State::Drain(_) => "draining".to_owned(),
             State::Done(_) => "over".to_owned(),
@@ -313,7 +312,8 @@ impl Swap {
         match &self.state {
             State::Gate(gate, _) => report.gate = gate.table(),
             State::Watch(watch) => {
-                report.new = Some(watch.figures().into());
+                let waiting = watch.waits().waiting();
+                report.new = Some(VersionFigures { waiting, ..watch.figures().into() });
                 if let Some(verdict) = watch.verdict() {
                     report.judged(verdict);
                 }

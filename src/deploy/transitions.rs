@@ -149,8 +149,7 @@ impl Swap {
 
 /// How a watch that ends in time ends.
 fn ending(watch: &Watch, mode: Mode) -> (Outcome, String) {
-    let counts = watch.figures().counts;
-    let seen = format!("{}, {} failed", plural(counts.requests, "request"), counts.failed);
+    let seen = watch.seen();
     let Some(verdict) = watch.verdict() else {
         return (Outcome::Kept, format!("it was not to be judged; {seen}"));
     };
@@ -165,6 +164,9 @@ fn ending(watch: &Watch, mode: Mode) -> (Outcome, String) {
         return (Outcome::Undecided, format!("{why}; {seen}"));
     }
     match Verdict::undecided(verdict) {
+        _ if watch.waits().prevail() => {
+            (Outcome::Undecided, format!("it leaves more waiting than it answers: {seen}"))
+        }
         Some(why) => (Outcome::Undecided, why),
         None => (Outcome::Kept, kept_words(&verdict.tests(), &seen)),
     }

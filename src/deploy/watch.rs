@@ -8,7 +8,10 @@ use std::time::Duration;
 use super::history::{Baseline, Figures};
 use super::message::{Command, Milestone, Observation, Slow};
 use super::plan::{Mode, Plan};
+use super::sample::Counts;
 use super::verdict::{Finding, Verdict};
+use super::waits::LongWaits;
+use super::words::plural;
 
 /// From one question to the old version to the next.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
@@ -40,6 +43,7 @@ pub(super) struct Watch {
     later: Duration,
     /// What the new version did so far.
     figures: Figures,
+    waits: LongWaits,
     finding: Finding,
     /// When the old version was asked, while it has not answered.
     asked: Option<Duration>,
@@ -68,6 +72,7 @@ impl Watch {
             until: now + left,
             later,
             figures: Figures::default(),
+            waits: LongWaits::default(),
             finding: Finding::Fit,
             asked: None,
             ask_next: now,
@@ -98,6 +103,17 @@ impl Watch {
         &self.figures
     }
 
+    /// Requests that it leaves waiting.
+    pub(super) fn waits(&self) -> &LongWaits {
+        &self.waits
+    }
+
+    /// What the new version did so far, in words.
+    pub(super) fn seen(&self) -> String {
+        let Counts { requests, failed, .. } = self.figures.counts;
+        format!("{}, {failed} failed{}", plural(requests, "request"), self.waits)
+    }
+
     /// Why it would have been rolled back, in `observe` mode.
     pub(super) fn would(&self) -> Option<&str> {
         self.would.as_deref()
@@ -123,6 +139,8 @@ impl Watch {
         plan: &Plan,
         seen: &Observation<'_>,
     ) -> (Turn, Vec<Command>) {
+        let ended = seen.new.iter().map(|sample| sample.counts.requests).sum();
+        self.waits.look(now, seen.new_waiting, ended);
         seen.new.iter().for_each(|sample| self.figures.counts += sample.counts);
         self.figures.latencies.add(seen.new_latencies);
         let control = (self.share(plan) < 1.0).then_some(seen.old);

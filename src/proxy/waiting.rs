@@ -115,6 +115,7 @@ impl Drop for Place {
     fn drop(&mut self) {
         // The last handle to a lane closes its connections: not while the slab is borrowed.
         let entry = self.worker.waiting.entries.borrow_mut().remove(self.key);
+        entry.lane.backend().note_waited(self.worker.id, entry.marks);
         drop(entry);
     }
 }

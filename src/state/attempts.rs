@@ -36,6 +36,9 @@ pub struct AttemptCells {
     /// By [`deploy::bucket`]; only where versions are compared, as there are hundreds.
     latencies: OnceLock<Box<[Counter]>>,
     last_head: Moment,
+    /// Attempts that began to wait for [long](deploy::LONG_WAIT), and those of them that ceased to.
+    long_waits: Counter,
+    long_waits_over: Counter,
 }
 
 impl Default for AttemptCells {
@@ -53,6 +56,8 @@ impl Default for AttemptCells {
             slow: Counter::default(),
             latencies: OnceLock::new(),
             last_head: Moment::default(),
+            long_waits: Counter::default(),
+            long_waits_over: Counter::default(),
         }
     }
 }
@@ -150,6 +155,7 @@ pub struct Head {
 pub struct Marks {
     overdue: bool,
     slow: bool,
+    long: bool,
 }
 
 /// By a worker; only for its own cells.
@@ -172,6 +178,17 @@ impl Backend {
             let cells = &self.cells.cell(worker).attempts;
             cells.timed.add(1);
             cells.slow.add(1);
+        }
+        if !marks.long && age > deploy::LONG_WAIT {
+            marks.long = true;
+            self.cells.cell(worker).attempts.long_waits.add(1);
+        }
+    }
+
+    /// An attempt does not wait any more, whatever became of it.
+    pub fn note_waited(&self, worker: WorkerId, marks: Marks) {
+        if marks.long {
+            self.cells.cell(worker).attempts.long_waits_over.add(1);
         }
     }
 
@@ -272,6 +289,14 @@ impl Backend {
             cells.requests.get().wrapping_add(cells.overdue.get()).wrapping_add(heads)
         });
         each.fold(0, u64::wrapping_add)
+    }
+
+    /// Attempts that have waited for a response head for [long](deploy::LONG_WAIT), at present.
+    pub fn long_waits(&self) -> u64 {
+        let cells = self.cells.cells().map(|cells| &cells.attempts);
+        // Those that are over first: they must not outnumber those that they are among.
+        let each = cells.map(|cells| (cells.long_waits_over.get(), cells.long_waits.get()));
+        each.map(|(over, all)| all.saturating_sub(over)).sum()
     }
 
     /// What happened since the last call with the same `seen`, for a verdict on its version: the

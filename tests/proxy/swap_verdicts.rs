@@ -75,6 +75,26 @@ async fn a_version_that_is_much_slower_is_rolled_back() {
 }
 
 #[tokio::test]
+async fn a_version_that_answers_nobody_is_not_called_good() {
+    let blue = Backend::named("blue").await;
+    let green = Backend::start(|request| match request.request_line().1 {
+        "/health" => Reply::ok(""),
+        _ => Reply::ok("green").after(Step::Hang),
+    })
+    .await;
+    let keys = "watch = \"10s\"\ndrain_timeout = \"1s\"";
+    let proxy = Proxy::start(&shop("blue", &[&blue], &[&green], keys)).await;
+    let id = swap(&proxy, "green").await.unwrap();
+    in_phase(&proxy, id, "watch").await;
+    let clients = Clients::of(&proxy, 10);
+    let report = over(&proxy, id).await;
+    drop(clients);
+    assert_eq!(report["outcome"], "undecided", "{}", report["text"]);
+    let words = "0 requests, 0 failed, 10 without an answer for more than 5 s";
+    assert!(report["reason"].as_str().unwrap().ends_with(words), "{}", report["text"]);
+}
+
+#[tokio::test]
 async fn one_bad_backend_of_three_is_ejected_and_named_and_the_version_stays() {
     let blue = Backend::named("blue").await;
     let greens = [Backend::named("green").await, Backend::named("green").await];

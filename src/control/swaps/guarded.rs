@@ -240,6 +240,7 @@ fn tick(swap: &mut Swap, now: Duration, traffic: &Traffic) -> Vec<Command> {
     let seen = Observation {
         new: &new.samples,
         new_latencies: &new.latencies,
+        new_waiting: new.waiting,
         old: old.counts,
         old_history: &old.history,
         old_held: old.held,

@@ -25,6 +25,8 @@ pub(super) struct VersionTraffic {
     pub(super) latencies: Latencies,
     pub(super) history: History,
     pub(super) held: Held,
+    /// Attempts that have waited for long at the last look.
+    pub(super) waiting: u64,
     seen: HashMap<BackendId, Seen>,
 }
 
@@ -36,6 +38,7 @@ impl VersionTraffic {
             latencies: Latencies::default(),
             history: History::new(span),
             held: Held::default(),
+            waiting: 0,
             seen: HashMap::new(),
         }
     }
@@ -59,6 +62,7 @@ impl VersionTraffic {
         }
         self.history.add(now, self.counts, &self.latencies);
         self.held = held(version);
+        self.waiting = version.members.iter().map(|member| member.backend.long_waits()).sum();
     }
 }
 

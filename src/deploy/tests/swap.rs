@@ -50,6 +50,22 @@ fn a_good_version_passes_the_gate_is_watched_and_the_old_one_let_go() {
 }
 
 #[test]
+fn a_version_that_leaves_requests_waiting_is_not_called_good() {
+    let mut world = in_watch(plan());
+    world.looks(10 * SECOND);
+    world.new = good(0);
+    world.looks(5 * SECOND);
+    world.new_waiting = 60;
+    world.look();
+    let words = "2400 requests, 0 failed, 60 without an answer for more than 5 s";
+    let told = world.swap.describe(world.now);
+    assert!(told.ends_with(words), "{told}");
+    world.until(Milestone::Undecided);
+    ended(&world, Outcome::Undecided, &format!("it leaves more waiting than it answers: {words}"));
+    assert_eq!(world.swap.report().new.unwrap().waiting, 60);
+}
+
+#[test]
 fn a_version_that_starts_slowly_is_waited_for_and_its_passes_must_be_in_a_row() {
     let mut world = World::new(plan());
     world.answer = |backend, check| match (backend, check) {

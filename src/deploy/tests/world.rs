@@ -71,6 +71,7 @@ pub struct World {
     pub old_passes: Option<usize>,
     pub old_held: Held,
     pub new_held: Held,
+    pub new_waiting: u64,
     history: History,
 }
 
@@ -105,6 +106,7 @@ impl World {
             old_passes: Some(3),
             old_held: Held::default(),
             new_held: Held::default(),
+            new_waiting: 0,
             history,
         };
         world.obey(commands);
@@ -127,6 +129,7 @@ impl World {
         let observation = Observation {
             new: &new,
             new_latencies: &new_latencies,
+            new_waiting: self.new_waiting,
             old: Counts::default(),
             old_history: &self.history,
             old_held: self.old_held,

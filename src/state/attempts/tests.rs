@@ -117,6 +117,24 @@ fn slow_attempts_count_once_whether_their_head_comes_or_not() {
 }
 
 #[test]
+fn who_waits_for_long_is_known_until_the_wait_is_over() {
+    let backend = backend();
+    let worker = WorkerId::new(ONE);
+    let mut marks = [Marks::default(); 2];
+    for marks in &mut marks {
+        backend.note_waiting(worker, ms(5_000), ms(0), marks);
+        assert_eq!(backend.long_waits(), 0);
+    }
+    for now in [5_001, 5_026] {
+        marks.iter_mut().for_each(|marks| backend.note_waiting(worker, ms(now), ms(0), marks));
+        assert_eq!(backend.long_waits(), 2);
+    }
+    backend.note_waited(worker, marks[0]);
+    backend.note_waited(worker, Marks::default());
+    assert_eq!(backend.long_waits(), 1);
+}
+
+#[test]
 fn only_what_is_new_is_told() {
     let backend = backend();
     let (mut seen, mut latencies) = (Seen::default(), Latencies::default());
