@@ -125,7 +125,9 @@ impl Page {
         if backend.weight != 1 {
             self.raw(format_args!(" <small>weight {}</small>", backend.weight));
         }
-        if backend.weight_ratio < 1.0 {
+        // The share of one that is out is the one that it will begin with.
+        let is_in = matches!(backend.state, "healthy" | "checking");
+        if is_in && backend.weight_ratio < 1.0 {
             let percent = backend.weight_ratio * 100.0;
             self.raw(format_args!(" <small>{percent:.0}% of its share</small>"));
         }

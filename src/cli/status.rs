@@ -113,7 +113,9 @@ fn table(status: &Value) -> String {
 
 /// What else there is to say about a backend, behind the reason for its state.
 fn remarks(backend: &Value) -> String {
-    let spared = backend["weight_ratio"].as_f64().filter(|ratio| *ratio < 1.0);
+    // The share of one that is out is the one that it will begin with.
+    let is_in = matches!(backend["state"].as_str(), Some("healthy" | "checking"));
+    let spared = backend["weight_ratio"].as_f64().filter(|ratio| is_in && *ratio < 1.0);
     let on_trial = backend["circuit_breaker"] == "half_open";
     let suspected = backend["suspected"] == true;
     let learned = backend["learned_keepalive_seconds"].as_f64();
@@ -256,6 +258,13 @@ app   10.0.0.2:80  unhealthy  1m 15s  0          refused by  [2Jpeer
         let pool = json!({ "versions": { "": { "share": 1.0, "backends": { "a:1": spared } } } });
         let table = table(&status(pool));
         assert!(table.contains("2 checks passed; on trial; 35% of its share"), "{table}");
+    }
+
+    #[test]
+    fn who_is_out_has_no_share() {
+        let mut ejected = backend("ejected", 0, "ejected for 10 s");
+        ejected["weight_ratio"] = json!(0.05);
+        assert_eq!(remarks(&ejected), "");
     }
 
     #[test]

@@ -22,6 +22,7 @@ pub(super) fn publish(
     let condition = backend.publish_health();
     if matches!(condition, Condition::Unhealthy | Condition::Ejected) {
         publisher.judged_unfit(backend.id);
+        backend.findings.end();
     }
     publisher.changed(&backend.pool);
     match condition {

@@ -34,6 +34,12 @@ impl Findings {
         inner.latest.as_ref().filter(fresh).map(|(_, words)| words.clone())
     }
 
+    /// The latest one is over: the backend is out, and is judged anew when it comes back. It stays
+    /// counted.
+    pub fn end(&self) {
+        self.lock().latest = None;
+    }
+
     /// How many there were, by what was done and by reason.
     pub fn counts(&self) -> Vec<((&'static str, &'static str), u64)> {
         self.lock().counts.iter().map(|(key, count)| (*key, *count)).collect()

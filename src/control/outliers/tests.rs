@@ -161,6 +161,18 @@ fn no_more_than_the_share_is_ejected_and_what_speaks_against_others_is_told() {
 }
 
 #[test]
+fn what_spoke_against_one_is_told_no_more_once_it_is_ejected() {
+    let mut scene = Scene::new("");
+    let backend = Arc::clone(&scene.backends()[0]);
+    let second = Duration::from_secs(1);
+    backend.findings.record(second, "spared", "latency", "gets less of its share".to_owned());
+    assert!(backend.findings.latest(second).is_some());
+    scene.attempts(0, 5, Outcome::Failure);
+    assert_eq!(backend.findings.latest(second), None);
+    assert_eq!(backend.findings.counts(), [(("spared", "latency"), 1)]);
+}
+
+#[test]
 fn where_all_fail_the_pool_says_so_once_until_it_is_over() {
     let mut scene = Scene::new("consecutive_failures = 0");
     let split = scene.generation.snapshot.pools["app"].state.split.load_full();
