@@ -14,8 +14,8 @@ use serde::Serialize;
 
 use super::changes::changes;
 use super::compile::Generation;
-use super::swaps::{Board, PoolSwaps, RunningSwap, held};
-use crate::config::model::Pool;
+use super::swaps::{Board, PoolSwaps, RunningSwap, held, swap_plan};
+use crate::config::model::{Config, Pool, Version};
 use crate::config::shadowed_routes;
 use crate::state::Snapshot;
 
@@ -52,6 +52,8 @@ pub struct ReloadPlan {
     pub backends: BTreeMap<String, BackendsPlan>,
     /// Swaps that would begin.
     pub swaps: Vec<PlannedSwap>,
+    /// What becomes of swaps that run, in words.
+    pub running: Vec<String>,
     /// Pools where another version serves than the file wants, in words.
     pub overrides: Vec<String>,
     /// Open WebSockets and other tunnels: all stay open.
@@ -131,7 +133,7 @@ pub(super) fn plan(
                 .iter()
                 .any(|change| *change == format!("listener {name} has new certificates"))
     };
-    let PlannedSwaps { swaps, overrides, leaving } = planned_swaps(new, swaps);
+    let PlannedSwaps { swaps, running, overrides, leaving } = planned_swaps(before, new, swaps);
     let (tunnels, tunnels_on_removed) = tunnels(&old.snapshot, new);
     let names = |pools: &BTreeMap<String, Pool>| pools.keys().cloned().collect();
     let mut plan = ReloadPlan {
@@ -150,6 +152,7 @@ pub(super) fn plan(
         backends: BTreeMap::new(),
         changes,
         swaps,
+        running,
         overrides,
         tunnels,
         tunnels_on_removed,
@@ -183,7 +186,7 @@ fn difference(
 }
 
 fn backends(before: &Pool, after: &Pool) -> BackendsPlan {
-    let (before, after) = (addresses(before), addresses(after));
+    let (before, after) = (addresses(before.versions.values()), addresses(after.versions.values()));
     BackendsPlan {
         added: after.difference(&before).cloned().collect(),
         removed: before.difference(&after).cloned().collect(),
@@ -191,8 +194,8 @@ fn backends(before: &Pool, after: &Pool) -> BackendsPlan {
     }
 }
 
-fn addresses(pool: &Pool) -> BTreeSet<String> {
-    let backends = pool.versions.values().flat_map(|version| &version.backends);
+fn addresses<'a>(versions: impl IntoIterator<Item = &'a Version>) -> BTreeSet<String> {
+    let backends = versions.into_iter().flat_map(|version| &version.backends);
     backends.map(|backend| backend.address.to_string()).collect()
 }
 
@@ -200,12 +203,13 @@ fn addresses(pool: &Pool) -> BTreeSet<String> {
 #[derive(Debug, Default)]
 struct PlannedSwaps {
     swaps: Vec<PlannedSwap>,
+    running: Vec<String>,
     overrides: Vec<String>,
     leaving: Vec<String>,
 }
 
 /// As the governor does it after a reload: another `active` asks for a swap, and nothing else does.
-fn planned_swaps(new: &Generation, board: &Board) -> PlannedSwaps {
+fn planned_swaps(before: &Config, new: &Generation, board: &Board) -> PlannedSwaps {
     let mut planned = PlannedSwaps::default();
     for (name, pool) in &new.config.pools {
         let Some(state) = board.pool(name).filter(|_| !pool.versions.contains_key("")) else {
@@ -214,6 +218,8 @@ fn planned_swaps(new: &Generation, board: &Board) -> PlannedSwaps {
         let active = &pool.active.value;
         let words = leaving(pool, &state).map(|words| format!("pool {name}: {words}"));
         planned.leaving.extend(words);
+        let words = running(before.pools.get(name), pool, &state);
+        planned.running.extend(words.map(|words| format!("pool {name}: {words}")));
         let is_open = |running: &&RunningSwap| running.outcome.is_none();
         let on_its_way = state.running.as_ref().filter(is_open).map(|running| &running.to);
         if !pool.versions.contains_key(&state.serving) {
@@ -233,6 +239,34 @@ fn planned_swaps(new: &Generation, board: &Board) -> PlannedSwaps {
         }
     }
     planned
+}
+
+/// What becomes of a swap that runs and has both of its versions in the file, in words. A swap that
+/// another one would end is told with that.
+fn running(before: Option<&Pool>, after: &Pool, state: &PoolSwaps) -> Option<String> {
+    let swap = state.running.as_ref().filter(|running| running.outcome.is_none())?;
+    let [from, to] = [&swap.from, &swap.to].map(|version| after.versions.get(version));
+    let (Some(_), Some(to)) = (from, to) else { return None };
+    let (active, id) = (&after.active.value, swap.id);
+    if state.wanted != *active && swap.to != *active {
+        let is_told = state.serving != *active;
+        return (!is_told).then(|| {
+            format!(
+                "swap {id} would be cancelled, since this file wants {active}: {active} would serve"
+            )
+        });
+    }
+    let before = before?;
+    let has_new_plan = swap_plan(before) != swap_plan(after);
+    let has_new_backends = addresses(before.versions.get(&swap.to)) != addresses([to]);
+    match swap.phase {
+        "gate" if has_new_plan || has_new_backends => {
+            Some(format!("the gate of swap {id} would begin again"))
+        }
+        _ if has_new_plan => Some(format!("[swap] changes; swap {id} would go on as it began")),
+        _ if state.wanted != *active => Some(format!("swap {id} is on its way to {active}")),
+        _ => None,
+    }
 }
 
 /// What would follow if a version that serves is not in the file, in words.
@@ -262,8 +296,12 @@ fn leaving(pool: &Pool, state: &PoolSwaps) -> Option<String> {
 fn tunnels(old: &Snapshot, new: &Generation) -> (u64, u64) {
     let (mut all, mut on_removed) = (0, 0);
     for (name, pool) in &old.pools {
-        let stays: BTreeSet<String> =
-            new.config.pools.get(&**name).map(addresses).unwrap_or_default();
+        let stays: BTreeSet<String> = new
+            .config
+            .pools
+            .get(&**name)
+            .map(|pool| addresses(pool.versions.values()))
+            .unwrap_or_default();
         let split = pool.state.split.load();
         for version in split.shares.iter().map(|share| &share.version) {
             all += held(version).tunnels;

@@ -51,7 +51,7 @@ impl ReloadPlan {
                 writeln!(f, "  which ends this one: {words}")?;
             }
         }
-        for words in &self.overrides {
+        for words in self.running.iter().chain(&self.overrides) {
             writeln!(f, "{words}")?;
         }
         self.write_notes(f)

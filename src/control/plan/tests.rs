@@ -72,6 +72,26 @@ fn a_swap_that_would_be_given_up_is_named() {
 }
 
 #[test]
+fn what_becomes_of_a_swap_that_runs_is_told() {
+    let told = |change: &dyn Fn(&mut Pool), active: &str, phase| {
+        let mut new = generation(active);
+        change(new.config.pools.get_mut("shop").unwrap());
+        let running = RunningSwap { phase, ..in_watch() };
+        let board = board("green", "blue", Some(running));
+        plan(&generation("green"), &new, &board, SystemTime::UNIX_EPOCH).running
+    };
+    let nothing: &dyn Fn(&mut Pool) = &|_| ();
+    let slower: &dyn Fn(&mut Pool) = &|pool| pool.swap.watch += DAY;
+    assert!(told(nothing, "green", "watch").is_empty());
+    let back = "pool shop: swap 4 would be cancelled, since this file wants blue: blue would serve";
+    assert_eq!(told(nothing, "blue", "watch"), [back]);
+    let goes_on = "pool shop: [swap] changes; swap 4 would go on as it began";
+    assert_eq!(told(slower, "green", "ramp"), [goes_on]);
+    let again = "pool shop: the gate of swap 4 would begin again";
+    assert_eq!(told(slower, "green", "gate"), [again]);
+}
+
+#[test]
 fn a_version_that_serves_and_leaves_is_told_first() {
     let leaving = |text: &str, board: &Board| {
         let mut new = generation("blue");

@@ -28,6 +28,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 pub use board::Board;
+pub(super) use plan::plan as swap_plan;
 pub use questions::Questions;
 pub(super) use traffic::held;
 pub use view::{OverrideStatus, PoolSwaps, RunningSwap, SwapId, SwapOptions, SwapRefused};
