@@ -202,7 +202,8 @@ fn circuit_breaker(pool: &Pool, shared: &Shared) -> Option<CircuitBreakerStatus>
 fn notes(pool: &Pool, shared: &Shared) -> Vec<String> {
     let mut notes = Vec::new();
     if let Some(breaker) = circuit_breaker(pool, shared).filter(|one| one.state != "closed") {
-        notes.push(format!("the circuit breaker is {}: {}", breaker.state, breaker.reason));
+        let word = pool.state.breaker.look(shared.uptime()).state.word();
+        notes.push(format!("the circuit breaker is {word}: {}", breaker.reason));
     }
     for share in pool.state.split.load().shares.iter().filter(|share| share.share > 0.0) {
         let version = &share.version;

@@ -58,6 +58,15 @@ impl BreakerState {
             Self::HalfOpen => "half_open",
         }
     }
+
+    /// The word for it in sentences.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::HalfOpen => "half-open",
+            other => other.label(),
+        }
+    }
 }
 
 /// Why a breaker changed its state.
@@ -153,6 +162,9 @@ pub enum Admission {
     },
 }
 
+/// When to ask again while trials run: they may be over at any moment.
+const MOMENT: Duration = Duration::from_secs(1);
+
 /// One breaker.
 #[derive(Clone, Debug)]
 pub struct Breaker {
@@ -221,7 +233,7 @@ impl Breaker {
         let lost = self.last_trial.saturating_add(self.settings.open_for);
         if self.trials >= self.settings.trials.max(1) {
             if now < lost {
-                return (Admission::Refused { retry_after: lost - now }, transition);
+                return (Admission::Refused { retry_after: MOMENT.min(lost - now) }, transition);
             }
             // Trials that say nothing for so long (a download, say) must not keep others from it.
             self.episode += 1;

@@ -118,7 +118,11 @@ pub fn breaker_transition(shared: &Shared, pool: &Pool, transition: &BreakerTran
     let key = TransitionKey { from, to, reason: transition.reason.label() };
     pool.state.breaker.transitions.count(key);
     let name = &*pool.name;
-    let words = format!("circuit breaker of pool {name} is {to}: {}", transition.reason);
+    let words = format!(
+        "circuit breaker of pool {name} is {}: {}",
+        transition.to.word(),
+        transition.reason
+    );
     match transition.to {
         BreakerState::Open { .. } => tracing::warn!(pool = name, from, "{words}"),
         BreakerState::HalfOpen | BreakerState::Closed => {

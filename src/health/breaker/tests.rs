@@ -116,6 +116,19 @@ fn trials_that_never_end_do_not_keep_it_half_open() {
 }
 
 #[test]
+fn who_comes_while_trials_run_may_ask_again_in_a_moment() {
+    let mut breaker = open();
+    let _trials = (trial(&mut breaker, 60), trial(&mut breaker, 60));
+    assert_eq!(breaker.admit(secs(61)).0, Admission::Refused { retry_after: secs(1) });
+}
+
+#[test]
+fn it_is_half_open_to_people_and_half_open_with_a_line_to_machines() {
+    let state = BreakerState::HalfOpen;
+    assert_eq!((state.word(), state.label()), ("half-open", "half_open"));
+}
+
+#[test]
 fn a_recovery_ends_the_wait() {
     let mut breaker = open();
     let transition = breaker.on_recovery(secs(5)).unwrap();
