@@ -53,7 +53,8 @@ impl KeepAlive {
     }
 
     /// For how long a connection to it may be idle and still be used; `None` if nothing is known.
-    /// A tenth, and half a second at least, below what it keeps, for the way to it.
+    /// A tenth, and half a second at least, below what it keeps, for the way to it; in whole
+    /// hundredths of a second, as no backend keeps time better and people are to read it.
     #[must_use]
     pub fn limit(&self, now: Duration) -> Option<Duration> {
         let fresh =
@@ -67,7 +68,8 @@ impl KeepAlive {
         });
         let kept = announced.into_iter().chain(seen).min()?;
         let margin = (kept / 10).max(Duration::from_millis(500)).min(kept / 2);
-        Some((kept - margin).max(SHORTEST))
+        let limit = (kept - margin).max(SHORTEST);
+        Some(limit - Duration::from_nanos((limit.as_nanos() % 10_000_000) as u64))
     }
 }
 
@@ -132,6 +134,13 @@ mod tests {
         assert_eq!(keep_alive.limit(ms(600_000)), None);
         keep_alive.on_announced(ms(700_000), ms(20_000));
         assert_eq!(keep_alive.limit(ms(700_000)), Some(ms(18_000)));
+    }
+
+    #[test]
+    fn no_more_digits_are_told_than_are_known() {
+        let mut keep_alive = KeepAlive::default();
+        (1..=3).for_each(|at| keep_alive.on_closed(ms(at * 1_000), Duration::new(2, 150_744_185)));
+        assert_eq!(keep_alive.limit(ms(3_000)), Some(ms(1_650)));
     }
 
     #[test]
