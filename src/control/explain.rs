@@ -283,10 +283,7 @@ fn candidate(version: &Version, index: usize, member: &Member, part: f64) -> Can
     let ratio = backend.weight_ratio();
     let why = if !version.usable().contains(index) {
         let reason = reason.unwrap_or_else(|| "no verdict yet".to_owned());
-        match (condition, member.backup) {
-            (Condition::Healthy, true) => "a backup: only if no other is well".to_owned(),
-            _ => format!("{}: {reason}", condition.label()),
-        }
+        why_not(condition, member.backup, reason)
     } else if backend.is_full() {
         "at the limit of its requests".to_owned()
     } else if backend.suspected.load(Ordering::Relaxed) {
@@ -310,6 +307,16 @@ fn candidate(version: &Version, index: usize, member: &Member, part: f64) -> Can
     }
 }
 
+/// Why one is not usable; `reason` is that for its condition.
+fn why_not(condition: Condition, backup: bool, reason: String) -> String {
+    match (condition, backup) {
+        (Condition::Healthy, true) => "a backup: only if no other is well".to_owned(),
+        // Whose reason begins with that word, as it tells for how long.
+        (Condition::Ejected, _) => reason,
+        _ => format!("{}: {reason}", condition.label()),
+    }
+}
+
 fn tier_words(tier: Tier) -> &'static str {
     match tier {
         Tier::Healthy => "the healthy ones",
@@ -319,5 +326,20 @@ fn tier_words(tier: Tier) -> &'static str {
         Tier::Leaving => "those that are leaving: nobody better is there",
         Tier::AllDown => "everybody: none is well, and all_down is \"try\"",
         Tier::Empty => "nobody",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn why_one_is_not_usable_is_told_once() {
+        for (condition, reason, told) in [
+            (Condition::Ejected, "ejected for 10 s: a request failed", None),
+            (Condition::Unhealthy, "failed its check", Some("unhealthy: failed its check")),
+        ] {
+            assert_eq!(why_not(condition, false, reason.to_owned()), told.unwrap_or(reason));
+        }
     }
 }
