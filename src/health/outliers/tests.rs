@@ -542,6 +542,61 @@ fn a_new_window_begins_empty() {
     assert!(traffic.is_quiet());
 }
 
+/// A moment at which all of them take part and have these totals.
+fn at_once<T>(totals: &[Totals], judge: impl FnOnce(Duration, &mut [Peer<'_>]) -> T) -> T {
+    let (now, window) = (ms(1_000_000), Settings::default().window);
+    let seen = |totals: &Totals| {
+        let mut traffic = Traffic::new(&Totals::default()).taking_part(true);
+        traffic.observe(now, window, totals);
+        traffic
+    };
+    let mut seen: Vec<Traffic> = totals.iter().map(seen).collect();
+    let peers = seen.iter_mut().map(|traffic| Peer { traffic, in_service: true });
+    judge(now, &mut peers.collect::<Vec<_>>())
+}
+
+#[test]
+fn siblings_are_well_while_less_fails_than_would_be_held_against_one() {
+    for (failures, requests, well) in
+        [(0, 100, true), (5, 100, true), (19, 100, true), (20, 100, false), (3, 3, true)]
+    {
+        let rest = Totals { failures, requests, ..Totals::default() };
+        let told = at_once(&[Totals::default(), rest], |now, peers| {
+            judge(now, &Settings::default(), peers);
+            peers[0].traffic.siblings_well()
+        });
+        assert_eq!(told, well, "{failures} of {requests}");
+    }
+}
+
+#[test]
+fn five_broken_off_say_nothing_beside_siblings_of_whom_nothing_is_known() {
+    for (rest, found) in [(1, false), (100, true)] {
+        let own =
+            Totals { requests: 5, failures: 5, bodies: 5, broken_off: 5, ..Totals::default() };
+        let rest = Totals { requests: rest, bodies: rest, ..Totals::default() };
+        let finding = at_once(&[own, rest], |now, peers| {
+            judge_alarm(now, &Settings::default(), peers, 0, Alarm::BrokeOff)
+        });
+        assert_eq!(finding.is_some(), found, "{finding:?}");
+    }
+}
+
+#[test]
+fn late_is_what_would_be_slow_for_the_strictest_comparison() {
+    let of_median = |median| {
+        let mut totals = Totals { requests: 50, bodies: 50, ..Totals::default() };
+        totals.heads[bucket(ms(median))] = 50;
+        totals
+    };
+    // Beside those of 100 ms, 0.5 s would be slow; beside the one of 400 ms, 2 s.
+    let late_after = at_once(&[100, 100, 400].map(of_median), |now, peers| {
+        judge(now, &Settings::default(), peers);
+        peers[0].traffic.late_after().unwrap()
+    });
+    assert!(late_after < ms(1_000), "{late_after:?}");
+}
+
 #[test]
 fn how_many_may_be_ejected() {
     for (total, out, share, may) in [
