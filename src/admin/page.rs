@@ -137,19 +137,20 @@ impl Page {
         if backend.suspected {
             self.0.push_str(" <small>suspected</small>");
         }
-        if let Some(finding) = &backend.finding {
-            self.raw(format_args!(" <small>{}</small>", Text(finding)));
-        }
         if backend.backup {
             self.0.push_str(" <small>backup</small>");
         }
         self.raw(format_args!(
-            "<td><b class=\"{0}\">{0}</b><td>{1}<td>{2}<td>{3}\n",
+            "<td><b class=\"{0}\">{0}</b><td>{1}<td>{2}<td>{3}",
             Text(backend.state),
             Age(backend.since_seconds),
             backend.in_flight,
             Text(&backend.reason),
         ));
+        if let Some(finding) = &backend.finding {
+            self.raw(format_args!("; {}", Text(finding)));
+        }
+        self.0.push('\n');
     }
 
     fn listeners(&mut self, status: &Status) {
@@ -227,7 +228,7 @@ mod tests {
             tunnels: 0,
             circuit_breaker: "closed",
             suspected: false,
-            finding: None,
+            finding: Some("is <slow>".into()),
             learned_keepalive_seconds: None,
         };
         let backends = BTreeMap::from([("127.0.0.1:1".into(), backend)]);
@@ -250,8 +251,7 @@ mod tests {
         let mut page = Page::default();
         page.pool("app", &pool, &[]);
         assert!(!page.0.contains("<script"));
-        assert!(
-            page.0.contains("said &quot;&lt;script&gt;alert(&#39;&amp;&#39;)&lt;/script&gt;&quot;")
-        );
+        let why = "<td>said &quot;&lt;script&gt;alert(&#39;&amp;&#39;)&lt;/script&gt;&quot;; is &lt;slow&gt;\n";
+        assert!(page.0.contains(why), "{}", page.0);
     }
 }
