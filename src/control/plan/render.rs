@@ -69,13 +69,16 @@ impl ReloadPlan {
             )?,
         }
         for certificate in &self.certificates {
-            let (names, listener) = (certificate.names.join(", "), &certificate.listener);
+            let listener = &certificate.listener;
+            let names = match &certificate.names[..] {
+                [] => "without a name".to_owned(),
+                names => format!("for {}", names.join(", ")),
+            };
             match certificate.days {
-                days @ 0.. => writeln!(
-                    f,
-                    "certificate for {names} (listener {listener}) expires in {days} days"
-                )?,
-                _ => writeln!(f, "certificate for {names} (listener {listener}) has expired")?,
+                days @ 0.. => {
+                    writeln!(f, "certificate {names} (listener {listener}) expires in {days} days")?
+                }
+                _ => writeln!(f, "certificate {names} (listener {listener}) has expired")?,
             }
         }
         for words in &self.shadowed {

@@ -117,6 +117,19 @@ fn a_version_that_serves_and_leaves_is_told_first() {
 }
 
 #[test]
+fn a_certificate_without_a_name_is_told_as_such() {
+    let told = |names: &[&str]| {
+        let names = names.iter().map(|&name| name.to_owned()).collect();
+        let mut plan = of("blue", &board("blue", "blue", None));
+        plan.certificates = vec![ExpiringCertificate { listener: "https".into(), names, days: 4 }];
+        plan.render()
+    };
+    let line = "certificate without a name (listener https) expires in 4 days\n";
+    assert!(told(&[]).contains(line), "{}", told(&[]));
+    assert!(told(&["a.test", "b.test"]).contains("certificate for a.test, b.test (listener"));
+}
+
+#[test]
 fn days_are_whole_ones() {
     let now = SystemTime::UNIX_EPOCH + DAY * 100;
     assert_eq!(days_left(now + DAY * 3 / 2, now), 1);
