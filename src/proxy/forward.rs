@@ -313,6 +313,7 @@ fn relay(
         stream,
         blocked: record.connection.io.last_blocked.get(),
         hold: Some(hold),
+        closed: None,
     });
     Response::from_parts(parts, body)
 }

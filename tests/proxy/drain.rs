@@ -172,8 +172,8 @@ async fn event_streams_come_to_an_end() {
     eventually("nothing in flight", async || proxy.in_flight(&backend) == 0).await;
 }
 
-#[tokio::test]
-async fn grpc_streams_end_as_unavailable() {
+/// A gRPC stream through a pool with these upstream settings, silent after its first message.
+async fn silent_stream(upstream: &str) -> (H2Backend, Proxy, H2Client, h2::RecvStream) {
     let server = H2Backend::start(|mut exchange| async move {
         let mut body = exchange.head(200, &[("content-type", "application/grpc")]);
         body.send_data(vec![0, 0, 0, 0, 0].into(), false).unwrap();
@@ -181,7 +181,7 @@ async fn grpc_streams_end_as_unavailable() {
     })
     .await;
     let pool = pool_at(&[server.address]);
-    let config = format!("{HTTPS}{pool}[pools.app.upstream]\nprotocol = \"h2\"\n");
+    let config = format!("{HTTPS}{pool}[pools.app.upstream]\nprotocol = \"h2\"\n{upstream}");
     let proxy = Proxy::start(&config).await;
     let mut client = H2Client::connect(proxy.address("https")).await;
     let mut call = request(Method::POST, "/test.Echo/Stream");
@@ -189,12 +189,29 @@ async fn grpc_streams_end_as_unavailable() {
     let (response, _) = client.start(call, true).await;
     let mut body = in_time("a head", response).await.unwrap().into_body();
     read_some(&mut body, 5).await;
+    (server, proxy, client, body)
+}
+
+#[tokio::test]
+async fn grpc_streams_end_as_unavailable() {
+    let (server, proxy, _client, mut body) = silent_stream("").await;
     one_tunnel(&proxy).await;
     close_tunnels(&proxy);
     let (_, trailers) = read(&mut body).await.unwrap();
     let trailers = trailers.unwrap();
     assert_eq!(trailers["grpc-status"], "14");
     eventually("nothing in flight", async || proxy.in_flight_at(server.address) == 0).await;
+}
+
+#[tokio::test]
+async fn silent_grpc_streams_end_as_unavailable_too() {
+    let (server, proxy, _client, mut body) =
+        silent_stream("tunnel_idle_timeout = \"200ms\"\n").await;
+    let (_, trailers) = read(&mut body).await.unwrap();
+    assert_eq!(trailers.unwrap()["grpc-status"], "14");
+    eventually("nothing in flight", async || proxy.in_flight_at(server.address) == 0).await;
+    let counted = || proxy.metric("tidegate_backend_timeouts_total", &["tunnel_idle_timeout"]);
+    eventually("counted", async || counted() == 1.0).await;
 }
 
 #[tokio::test]

@@ -36,6 +36,11 @@ impl EventStream {
         EventStream { grpc, began: worker.now(), open, last_words: false }
     }
 
+    /// Whether it is a gRPC call, whose clients read trailers.
+    pub fn is_grpc(&self) -> bool {
+        self.grpc
+    }
+
     /// When it will be known to be a stream, if it is not yet.
     pub fn settles_at(&self) -> Option<Instant> {
         self.open.is_none().then(|| self.began + SETTLES_AFTER)
@@ -58,7 +63,7 @@ impl EventStream {
     /// What is said at an end that we bring about, once: a gRPC status by which clients know that they
     /// may come again (UNAVAILABLE). A stream of server-sent events just ends, and browsers connect
     /// anew.
-    pub fn last_words(&mut self) -> Option<Frame<Bytes>> {
+    pub fn last_words(&mut self, why: &'static str) -> Option<Frame<Bytes>> {
         if !self.grpc || std::mem::replace(&mut self.last_words, true) {
             return None;
         }
@@ -67,7 +72,7 @@ impl EventStream {
             trailers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
         };
         add("grpc-status", "14");
-        add("grpc-message", "the backend is going away");
+        add("grpc-message", why);
         Some(Frame::trailers(trailers))
     }
 }

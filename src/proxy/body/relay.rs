@@ -17,6 +17,7 @@ use super::{EventStream, Upload};
 use crate::framing::Violation;
 use crate::health::outliers::Outcome;
 use crate::proxy::headers::hop;
+use crate::proxy::record::End;
 use crate::proxy::timer::Timer;
 use crate::upstream::{Incoming, Lease};
 
@@ -41,6 +42,8 @@ pub struct Relay {
     pub stream: Option<Box<EventStream>>,
     /// What is held until the last byte was read.
     pub hold: Option<Hold>,
+    /// How it ended, if we brought a stream to its end before its backend did.
+    pub closed: Option<End>,
 }
 
 /// Why a response body broke off. The client is told in the way of its HTTP version: by closing
@@ -73,7 +76,7 @@ impl Relay {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
         if self.stream.as_ref().is_some_and(|stream| stream.is_to_close(cx)) {
-            return Poll::Ready(self.close());
+            return Poll::Ready(self.close(End::Drained, "the backend is going away"));
         }
         // Streams that count as tunnels are closed by order instead.
         let cut = |hold: &Hold| hold.backend().cut.load(Ordering::Relaxed);
@@ -87,7 +90,12 @@ impl Relay {
         let frame = match Pin::new(&mut self.incoming).poll_frame(cx) {
             Poll::Pending => {
                 self.waited = true;
-                return Poll::Ready(Some(Err(ready!(self.poll_late(cx)))));
+                return Poll::Ready(match ready!(self.poll_late(cx)) {
+                    BrokenOff::TunnelIdle if self.is_grpc() => {
+                        self.close(End::TunnelIdle, "nothing came for too long")
+                    }
+                    late => Some(Err(late)),
+                });
             }
             Poll::Ready(frame) => frame,
         };
@@ -149,19 +157,20 @@ impl Relay {
         Poll::Ready(BrokenOff::TunnelIdle)
     }
 
-    /// Brings a stream to an end from our side, as its backend is let go.
-    fn close(&mut self) -> Option<Result<Frame<Bytes>, BrokenOff>> {
+    /// Brings a stream to an end from our side.
+    fn close(&mut self, end: End, why: &'static str) -> Option<Result<Frame<Bytes>, BrokenOff>> {
         // What is held is let go, connection and all: it is in the middle of an answer.
         self.hold = None;
-        let last_words = self.stream.as_mut().and_then(|stream| stream.last_words());
+        self.closed.get_or_insert(end);
+        let last_words = self.stream.as_mut().and_then(|stream| stream.last_words(why));
         if last_words.is_none() && self.incoming.size_hint().exact().is_some() {
             return Some(Err(BrokenOff::Drained));
         }
         last_words.map(Ok)
     }
 
-    pub(super) fn is_closed(&self) -> bool {
-        self.stream.is_some() && self.hold.is_none()
+    fn is_grpc(&self) -> bool {
+        self.stream.as_ref().is_some_and(|stream| stream.is_grpc())
     }
 
     /// By the backend's fault. What was held is let go: nothing more comes.

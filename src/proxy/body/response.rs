@@ -95,6 +95,9 @@ impl Body for ResponseBody {
         };
         let frame = ready!(frame);
         if let Some(record) = &mut this.record {
+            if let Kind::Relay(relay) = &this.kind {
+                relay.closed.into_iter().for_each(|end| record.end(end));
+            }
             match &frame {
                 Some(Ok(frame)) => {
                     record.add_sent(frame.data_ref().map_or(0, Bytes::len));
@@ -105,9 +108,6 @@ impl Body for ResponseBody {
                 Some(Err(BrokenOff::Deadline)) => record.end(End::Deadline),
                 Some(Err(BrokenOff::TunnelIdle)) => record.end(End::TunnelIdle),
                 Some(Err(BrokenOff::Drained)) => record.end(End::Drained),
-                None if matches!(&this.kind, Kind::Relay(relay) if relay.is_closed()) => {
-                    record.end(End::Drained);
-                }
                 None => record.end(End::Complete),
             }
             let ended = match &this.kind {
