@@ -204,10 +204,7 @@ async fn switch(
     let asked = in_time((&timer, &place), patience, outgoing, worker.now(), stay, asking)
         .await?
         .map_err(|error| Missed::by(error, outgoing))?;
-    let status = match &asked.outcome {
-        UpgradeOutcome::Declined(response) => response.status(),
-        UpgradeOutcome::Switched(response, _) => response.status(),
-    };
+    let status = asked.outcome.status();
     count_answer(picked.slot.backend(), status, place, began, record);
     let hold = Hold {
         lease: None,
@@ -218,6 +215,10 @@ async fn switch(
         slot: picked.slot,
     };
     match asked.outcome {
+        // To CONNECT it would say that the socket is open (RFC 8441 section 5).
+        UpgradeOutcome::Declined(_) if key.is_some() && status.is_success() => {
+            Err(Missed::Final(Failure::Handshake))
+        }
         UpgradeOutcome::Declined(response) => {
             let response = response.map(Incoming::Http1);
             Ok(Answer::Backend(relay(pool, outgoing, hold, &picked.choice, response, record)))

@@ -205,6 +205,16 @@ pub enum UpgradeOutcome {
     Declined(Response<Body>),
 }
 
+impl UpgradeOutcome {
+    /// The status of the answer.
+    pub fn status(&self) -> StatusCode {
+        match self {
+            UpgradeOutcome::Declined(response) => response.status(),
+            UpgradeOutcome::Switched(response, _) => response.status(),
+        }
+    }
+}
+
 /// Asks the backend to switch protocols, on a connection that is used for nothing else.
 ///
 /// # Errors

@@ -452,6 +452,15 @@ async fn a_wrong_answer_to_the_key_is_a_502_over_http_2() {
 }
 
 #[tokio::test]
+async fn an_ordinary_answer_is_no_open_socket_over_http_2() {
+    let backend = Backend::start(|_| Reply::ok("a page")).await;
+    let proxy = before(backend.address).await;
+    let (response, _send) = h2_client(&proxy).await.start(extended_connect(), false).await;
+    assert_eq!(answer(response).await.unwrap().status.as_u16(), 502);
+    eventually("free", async || proxy.in_flight(&backend) == 0).await;
+}
+
+#[tokio::test]
 async fn a_declined_socket_over_http_2_shows_the_answer() {
     let backend = Backend::start(|_| Reply::status(403, "no")).await;
     let proxy = before(backend.address).await;
