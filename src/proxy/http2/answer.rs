@@ -17,7 +17,7 @@ use http_body::Body;
 use tokio::time::Instant;
 
 use super::core::code;
-use super::sides::Sender;
+use super::sides::{Progress, Sender};
 use crate::framing::hpack::encode;
 use crate::proxy::body::{Incoming, ResponseBody};
 use crate::proxy::connection::ConnectionState;
@@ -70,7 +70,8 @@ async fn send(state: &ConnectionState, sender: &Sender, response: Response<Respo
     if ends || is_socket {
         return;
     }
-    let mut patience = Patience { timer: worker.wheel.timer(), since: None, left: 0 };
+    let mut patience =
+        Patience { timer: worker.wheel.timer(), since: None, seen: Progress::default() };
     loop {
         let frame = poll_fn(|cx| match sender.poll_gone(cx) {
             Poll::Ready(()) => Poll::Ready(None),
@@ -101,8 +102,8 @@ async fn send(state: &ConnectionState, sender: &Sender, response: Response<Respo
 struct Patience {
     timer: Timer,
     since: Option<Instant>,
-    /// What was to be sent then.
-    left: usize,
+    /// How far it had come then.
+    seen: Progress,
 }
 
 impl Patience {
@@ -125,13 +126,13 @@ impl Patience {
         let since = *self.since.get_or_insert_with(|| {
             let now = Instant::now();
             self.timer.arm(now + state.write_timeout());
-            self.left = sender.left();
+            self.seen = sender.progress();
             now
         });
         while self.timer.poll_expired(cx).is_ready() {
             // Whoever takes a little at a time takes something.
-            let left = sender.left();
-            if std::mem::replace(&mut self.left, left) > left {
+            let progress = sender.progress();
+            if progress.has_moved_since(&std::mem::replace(&mut self.seen, progress)) {
                 self.timer.arm(Instant::now() + state.write_timeout());
                 continue;
             }

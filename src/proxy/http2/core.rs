@@ -135,6 +135,8 @@ pub(super) struct Core {
     /// The window that the client's new streams begin with.
     pub(super) first_send_window: i64,
     /// Streams that could send if there was room, in turn.
+    /// Bytes of content that were sent, of all streams.
+    pub(super) sent: u64,
     pub(super) line: VecDeque<usize>,
     pub(super) told_table: bool,
     pub(super) drain: Drain,
@@ -175,6 +177,7 @@ impl Core {
             line: VecDeque::new(),
             told_table: false,
             drain: Drain::No,
+            sent: 0,
             client_leaves: false,
             mistakes: 0,
             heard: false,

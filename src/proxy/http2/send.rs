@@ -140,6 +140,7 @@ impl Core {
         };
         stream.send_window -= length as i64;
         self.send_window -= length as i64;
+        self.sent += length as u64;
         let ends = stream.pending.is_empty() && stream.pending_end;
         let id = stream.id;
         self.out.frame_of(DATA, if ends { END_STREAM } else { 0 }, id, part);

@@ -63,9 +63,11 @@ impl Sender {
         self.0.core.borrow().streams[self.0.key].pending.is_empty()
     }
 
-    /// Bytes that are to be sent and have not gone.
-    pub(super) fn left(&self) -> usize {
-        self.0.core.borrow().streams[self.0.key].pending.len()
+    /// How far what is to be sent has come.
+    pub(super) fn progress(&self) -> Progress {
+        let core = self.0.core.borrow();
+        let stream = &core.streams[self.0.key];
+        Progress { left: stream.pending.len(), open: stream.send_window > 0, sent: core.sent }
     }
 
     /// Whether it carries another protocol.
@@ -95,6 +97,25 @@ impl Sender {
     /// Breaks the answer off.
     pub(super) fn reset(&self, code: u32) {
         self.0.core.borrow_mut().reset(self.0.key, code, UploadFailure::Left);
+    }
+}
+
+/// How far a stream has come with what is to be sent.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Progress {
+    /// Bytes that have not gone.
+    left: usize,
+    /// The stream has a window.
+    open: bool,
+    /// Bytes that have gone on the whole connection.
+    sent: u64,
+}
+
+impl Progress {
+    /// Whether something was taken since an earlier look: of the stream, or of others while this one
+    /// waited for its turn on the connection.
+    pub(super) fn has_moved_since(&self, earlier: &Progress) -> bool {
+        self.left < earlier.left || (self.open && self.sent > earlier.sent)
     }
 }
 

@@ -350,6 +350,34 @@ fn streams_in_line_take_turns() {
 }
 
 #[test]
+fn what_a_client_takes_is_progress_of_those_in_line() {
+    let mut peer = Peer::new();
+    [1, 3, 5].iter().for_each(|stream| peer.ask(*stream));
+    peer.streams.iter().for_each(|sender| head(sender, false));
+    // The first two use the connection's window up; the third one's own is used up before.
+    peer.receive(&frame(WINDOW_UPDATE, 0, 0, &[0, 2, 0, 0])).unwrap();
+    peer.streams[2].send_data(vec![0; 70_000].into(), true);
+    peer.written();
+    peer.receive(&frame(WINDOW_UPDATE, 0, 1, &[0, 16, 0, 0])).unwrap();
+    peer.receive(&frame(WINDOW_UPDATE, 0, 3, &[0, 16, 0, 0])).unwrap();
+    peer.streams[..2].iter().for_each(|it| it.send_data(vec![0; 200_000].into(), true));
+    peer.written();
+    let mut grow = |stream| {
+        let look = |peer: &Peer| peer.streams.iter().map(Sender::progress).collect::<Vec<_>>();
+        let before = look(&peer);
+        peer.receive(&frame(WINDOW_UPDATE, 0, stream, &[0, 0, 0, 100])).unwrap();
+        peer.written();
+        let after = look(&peer);
+        let moved = after.iter().zip(&before).map(|(after, before)| after.has_moved_since(before));
+        moved.collect::<Vec<_>>()
+    };
+    assert_eq!(grow(0), [true, true, false], "by whomever");
+    assert_eq!(grow(1), [false, false, false], "the connection has no window");
+    assert_eq!(grow(5), [false, false, false], "the connection has no window");
+    assert_eq!(grow(0), [true, true, true], "each has a window");
+}
+
+#[test]
 fn what_is_read_may_be_sent_anew() {
     let mut peer = Peer::new();
     peer.post(1);
