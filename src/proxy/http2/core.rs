@@ -5,6 +5,7 @@
 //! [`send`](super::send), and is woken by the wakers that it leaves.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::rc::Rc;
 use std::task::Waker;
 
@@ -127,16 +128,18 @@ pub(super) struct Core {
     pub(super) open: Vec<(u32, usize)>,
     pub(super) streams: Slab<Stream>,
     pub(super) last_stream: u32,
+    /// Where the client passed numbers over, most recently.
+    pub(super) passed_over: Range<u32>,
     pub(super) resets: VecDeque<u32>,
     /// Requests that nobody serves yet.
     pub(super) accepted: Vec<Accepted>,
     pub(super) out: Out,
     pub(super) send_window: i64,
+    /// Bytes of content that were sent, of all streams.
+    pub(super) sent: u64,
     /// The window that the client's new streams begin with.
     pub(super) first_send_window: i64,
     /// Streams that could send if there was room, in turn.
-    /// Bytes of content that were sent, of all streams.
-    pub(super) sent: u64,
     pub(super) line: VecDeque<usize>,
     pub(super) told_table: bool,
     pub(super) drain: Drain,
@@ -169,15 +172,16 @@ impl Core {
             open: Vec::new(),
             streams: Slab::new(),
             last_stream: 0,
+            passed_over: 0..0,
             resets: VecDeque::new(),
             accepted: Vec::new(),
             out: Out::default(),
             send_window: i64::from(FIRST_WINDOW),
+            sent: 0,
             first_send_window: i64::from(FIRST_WINDOW),
             line: VecDeque::new(),
             told_table: false,
             drain: Drain::No,
-            sent: 0,
             client_leaves: false,
             mistakes: 0,
             heard: false,

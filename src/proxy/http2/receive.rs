@@ -181,10 +181,17 @@ impl Core {
         }
         let is_new = head.stream > self.last_stream;
         if is_new {
+            if head.stream > self.last_stream + 2 {
+                self.passed_over = self.last_stream + 1..head.stream;
+            }
             self.last_stream = head.stream;
             self.budgets.take(H2Abuse::StreamChurn, 1.0)?;
         } else if self.find(head.stream).is_none() && !self.was_reset(head.stream) {
-            return Err(Broken::error(code::PROTOCOL_ERROR));
+            // Section 5.1.1 for streams that never were, section 5.1 for those that are over.
+            return Err(Broken::error(match self.passed_over.contains(&head.stream) {
+                true => code::PROTOCOL_ERROR,
+                false => code::STREAM_CLOSED,
+            }));
         }
         if head.has(END_HEADERS) {
             return self.fields(head, circular, block, is_new);

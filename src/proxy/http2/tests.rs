@@ -378,6 +378,18 @@ fn what_a_client_takes_is_progress_of_those_in_line() {
 }
 
 #[test]
+fn heads_on_streams_that_are_over_and_on_those_that_never_were() {
+    for (stream, code) in [(1, code::STREAM_CLOSED), (3, code::PROTOCOL_ERROR)] {
+        let mut peer = Peer::new();
+        peer.ask(1);
+        head(&peer.streams.pop().unwrap(), true);
+        peer.ask(7);
+        let broken = peer.receive(&frame(HEADERS, WHOLE, stream, GET)).unwrap_err();
+        assert_eq!((broken.kind, broken.code), (H2Abuse::Protocol, code), "stream {stream}");
+    }
+}
+
+#[test]
 fn what_is_read_may_be_sent_anew() {
     let mut peer = Peer::new();
     peer.post(1);
