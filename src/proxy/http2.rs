@@ -30,13 +30,14 @@ mod windows;
 mod wire;
 
 use std::cell::RefCell;
+use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use self::core::{Accepted, Broken, Core, Form, Limits};
+use self::core::{Accepted, Broken, Core, Form, Limits, code};
 pub use self::request::check;
 use self::sides::Sender;
 pub use self::sides::{Body, Socket};
@@ -87,6 +88,9 @@ pub async fn serve(state: &Rc<ConnectionState>, wire: Box<Wire>) {
             end => break end,
         }
     };
+    if matches!(end, Over::SlowHead | Over::Drop) {
+        poll_fn(|cx| connection.say_goodbye(cx)).await;
+    }
     match end {
         Over::Done(End::Broken(kind)) => {
             state.note_abuse(kind);
@@ -223,13 +227,25 @@ impl<'a> Connection<'a> {
 
     /// Ends the connection from our side; the client is told why, if it takes that at once.
     fn break_off(&mut self, cx: &mut Context<'_>, core: &mut Core, broken: Broken) -> End {
-        // RFC 9113 section 3.4: whoever sends another preface speaks something else.
-        if core.has_begun() {
-            core.go_away_for(broken.code);
-            let _ = self.wire.poll_write(cx, &mut core.out);
-        }
+        self.go_away(cx, core, broken.code);
         tracing::debug!(peer = ?self.state.peer, code = broken.code, "broke an HTTP/2 connection off");
         End::Broken(broken.kind)
+    }
+
+    /// Tells a client whose time is up which of its requests were looked at (RFC 9113 section 6.8), if
+    /// it takes that at once.
+    fn say_goodbye(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let core = Rc::clone(&self.core);
+        self.go_away(cx, &mut core.borrow_mut(), code::NO_ERROR);
+        Poll::Ready(())
+    }
+
+    fn go_away(&mut self, cx: &mut Context<'_>, core: &mut Core, code: u32) {
+        // RFC 9113 section 3.4: whoever sends another preface speaks something else.
+        if core.has_begun() {
+            core.go_away_for(code);
+            let _ = self.wire.poll_write(cx, &mut core.out);
+        }
     }
 
     /// Ready when the client has been silent for too long.

@@ -31,7 +31,10 @@ impl Core {
 
     /// Tells the client why the connection ends at once.
     pub(super) fn go_away_for(&mut self, code: u32) {
-        self.go_away(self.last_stream, code);
+        let begun = self.block.as_ref().filter(|block| block.is_new);
+        // A request whose head has not come in full was not looked at.
+        let last = begun.map_or(self.last_stream, |block| block.stream.saturating_sub(2));
+        self.go_away(last, code);
     }
 
     /// Whether there is nothing left to be done, and nothing will come.

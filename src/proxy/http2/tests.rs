@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use http_body::Body as _;
 
-use super::core::{CONNECTION_WINDOW, FIRST_WINDOW, STREAM_WINDOW, code};
+use super::core::{CONNECTION_WINDOW, FIRST_WINDOW, STREAM_WINDOW};
 use super::*;
 use crate::framing::frames::{
     ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, FrameHead, GOAWAY, HEADERS, PING, PRIORITY,
