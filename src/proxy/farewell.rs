@@ -32,7 +32,7 @@ pub async fn refuse(state: &ConnectionState, link: &RefCell<Link>, status: Statu
     };
     // Whether the client listens is its own affair.
     if let Ok(Ok(())) = tokio::time::timeout(LINGER, last_words).await {
-        read_on(state, stream).await;
+        read_on(state, &mut stream).await;
     }
 }
 
@@ -41,12 +41,20 @@ pub async fn refuse(state: &ConnectionState, link: &RefCell<Link>, status: Statu
 /// 9112 section 9.6).
 pub async fn linger(state: &ConnectionState, link: &RefCell<Link>) {
     let (_, stream) = link.borrow_mut().give_up();
-    if let Some(stream) = stream {
+    if let Some(mut stream) = stream {
+        read_on(state, &mut stream).await;
+    }
+}
+
+/// As [`linger`], under HTTP/2: a client tells of what it takes, and asks whether we are there, for as
+/// long as the end of an answer is on its way. One that was answered long ago has it.
+pub async fn linger_http2(state: &ConnectionState, stream: &mut ClientStream) {
+    if state.idle_since.get().elapsed() < LINGER {
         read_on(state, stream).await;
     }
 }
 
-async fn read_on(state: &ConnectionState, mut stream: ClientStream) {
+async fn read_on(state: &ConnectionState, stream: &mut ClientStream) {
     let until = Instant::now() + LINGER;
     // Answered, and in nobody's way unless room is needed.
     state.spoken.set(true);
@@ -56,11 +64,11 @@ async fn read_on(state: &ConnectionState, mut stream: ClientStream) {
     let mut left = LINGER_BYTES;
     poll_fn(|cx| {
         // The client is to know that nothing more comes. If it is gone, reading tells.
-        told = told || Pin::new(&mut stream).poll_shutdown(cx).is_ready();
+        told = told || Pin::new(&mut *stream).poll_shutdown(cx).is_ready();
         let mut scratch = state.worker.scratch.borrow_mut();
         while left > 0 {
             let mut waste = ReadBuf::new(&mut scratch);
-            match Pin::new(&mut stream).poll_read(cx, &mut waste) {
+            match Pin::new(&mut *stream).poll_read(cx, &mut waste) {
                 Poll::Ready(Ok(())) if !waste.filled().is_empty() => {
                     left = left.saturating_sub(waste.filled().len());
                 }

@@ -46,6 +46,7 @@ use super::body::Incoming;
 use super::connection::ConnectionState;
 use super::drive::{Over, Parked, Wish, drive};
 use super::error;
+use super::farewell::linger_http2;
 use super::timer::Timer;
 use crate::state::H2Abuse;
 
@@ -59,8 +60,10 @@ const UNTAKEN_BYTES: usize = 256 * 1024;
 
 /// How a connection came to its end.
 enum End {
-    /// It was closed, by either side.
+    /// It was closed by the client, or is of no use.
     Closed,
+    /// All was said, and that the end is near.
+    Finished,
     /// We broke it off.
     Broken(H2Abuse),
 }
@@ -92,6 +95,9 @@ pub async fn serve(state: &Rc<ConnectionState>, wire: Box<Wire>) {
         poll_fn(|cx| connection.say_goodbye(cx)).await;
     }
     match end {
+        Over::Done(End::Finished) => {
+            Box::pin(linger_http2(state, connection.wire.stream())).await;
+        }
         Over::Done(End::Broken(kind)) => {
             state.note_abuse(kind);
             if kind == H2Abuse::Protocol {
@@ -151,7 +157,7 @@ impl<'a> Connection<'a> {
             self.finished = true;
         }
         if self.finished && self.wire.poll_shutdown(cx).is_ready() {
-            return Poll::Ready(End::Closed);
+            return Poll::Ready(End::Finished);
         }
         if self.poll_silence(cx, core).is_ready() {
             return Poll::Ready(End::Closed);

@@ -9,7 +9,8 @@ use tokio::io::AsyncWriteExt;
 use crate::support::backend::{Backend, Reply, Step};
 use crate::support::h2_client::{H2Client, answer, get, read, read_some, request};
 use crate::support::h2_wire::{
-    self, DATA, END_HEADERS, END_STREAM, H2Wire, HEADERS, Outcome, block, frame,
+    self, DATA, END_HEADERS, END_STREAM, GOAWAY, H2Wire, HEADERS, NO_TABLE, Outcome, WINDOW_UPDATE,
+    ask, block, frame,
 };
 use crate::support::proxy::{HTTPS, Proxy, pool_at, pool_of};
 use crate::support::wire::read_head;
@@ -494,5 +495,28 @@ async fn a_body_that_the_backend_breaks_off_is_no_clean_end() {
             assert!(error.is_reset(), "{name}: {error}");
             settles(name, &proxy, &backend, 1.0).await;
         }
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_gets_its_answer_to_the_end() {
+    const BYTES: usize = 3_000_000;
+    let backend = Backend::start(|_| Reply::ok(vec![b'x'; BYTES])).await;
+    let proxy = proxy_before(&[&backend]).await;
+    for round in 0..3 {
+        let settings = [&NO_TABLE[..], &[0, 4, 0x7f, 0xff, 0xff, 0xff]].concat();
+        let mut client = H2Wire::connect_with(proxy.address("https"), &settings).await;
+        let grow = |by: u32| frame(WINDOW_UPDATE, 0, 0, by.to_be_bytes());
+        client.send([grow(1 << 30), ask(1, "/"), frame(GOAWAY, 0, 0, [0; 8])].concat()).await;
+        let (mut received, mut ended) = (0, false);
+        while let Some(frame) = client.next().await {
+            if frame.kind == DATA {
+                received += frame.payload.len();
+                ended |= frame.flags & END_STREAM != 0;
+                // Whoever is told that the connection ends still tells what it takes.
+                let _ = client.try_send(grow(1)).await;
+            }
+        }
+        assert_eq!((received, ended), (BYTES, true), "round {round}");
     }
 }

@@ -66,6 +66,11 @@ impl Wire {
         Pin::new(&mut self.stream).poll_flush(cx)
     }
 
+    /// The connection, of which no more frames are read.
+    pub(super) fn stream(&mut self) -> &mut ClientStream {
+        &mut self.stream
+    }
+
     /// Says goodbye.
     pub(super) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
