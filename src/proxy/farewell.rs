@@ -21,6 +21,7 @@ use super::timer::Timer;
 /// Before a close we read on for so long, or so much, lest a reset overtake the answer.
 const LINGER: Duration = Duration::from_secs(2);
 const LINGER_BYTES: usize = 16 * 1024 * 1024;
+const LINGER_BROKEN_BYTES: usize = 1024 * 1024;
 
 /// Writes a bare status, and waits a little for the client to read it.
 pub async fn refuse(state: &ConnectionState, link: &RefCell<Link>, status: StatusCode) {
@@ -32,7 +33,7 @@ pub async fn refuse(state: &ConnectionState, link: &RefCell<Link>, status: Statu
     };
     // Whether the client listens is its own affair.
     if let Ok(Ok(())) = tokio::time::timeout(LINGER, last_words).await {
-        read_on(state, &mut stream).await;
+        read_on(state, &mut stream, LINGER_BYTES).await;
     }
 }
 
@@ -42,7 +43,7 @@ pub async fn refuse(state: &ConnectionState, link: &RefCell<Link>, status: Statu
 pub async fn linger(state: &ConnectionState, link: &RefCell<Link>) {
     let (_, stream) = link.borrow_mut().give_up();
     if let Some(mut stream) = stream {
-        read_on(state, &mut stream).await;
+        read_on(state, &mut stream, LINGER_BYTES).await;
     }
 }
 
@@ -50,18 +51,22 @@ pub async fn linger(state: &ConnectionState, link: &RefCell<Link>) {
 /// long as the end of an answer is on its way. One that was answered long ago has it.
 pub async fn linger_http2(state: &ConnectionState, stream: &mut ClientStream) {
     if state.idle_since.get().elapsed() < LINGER {
-        read_on(state, stream).await;
+        read_on(state, stream, LINGER_BYTES).await;
     }
 }
 
-async fn read_on(state: &ConnectionState, stream: &mut ClientStream) {
+/// As [`linger`], behind a GOAWAY that tells of an error. Of a flood little is read.
+pub async fn linger_broken(state: &ConnectionState, stream: &mut ClientStream) {
+    read_on(state, stream, LINGER_BROKEN_BYTES).await;
+}
+
+async fn read_on(state: &ConnectionState, stream: &mut ClientStream, mut left: usize) {
     let until = Instant::now() + LINGER;
     // Answered, and in nobody's way unless room is needed.
     state.spoken.set(true);
     state.io.resting.set(true);
     state.timer.arm(until);
     let mut told = false;
-    let mut left = LINGER_BYTES;
     poll_fn(|cx| {
         // The client is to know that nothing more comes. If it is gone, reading tells.
         told = told || Pin::new(&mut *stream).poll_shutdown(cx).is_ready();

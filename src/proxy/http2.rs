@@ -46,7 +46,7 @@ use super::body::Incoming;
 use super::connection::ConnectionState;
 use super::drive::{Over, Parked, Wish, drive};
 use super::error;
-use super::farewell::linger_http2;
+use super::farewell::{linger_broken, linger_http2};
 use super::timer::Timer;
 use crate::state::H2Abuse;
 
@@ -103,6 +103,9 @@ pub async fn serve(state: &Rc<ConnectionState>, wire: Box<Wire>) {
             if kind == H2Abuse::Protocol {
                 state.note_refusal(error::AGAINST_PROTOCOL, "h2_protocol_error");
             }
+            // Its streams are over now.
+            connection.core.borrow_mut().abandon();
+            Box::pin(linger_broken(state, connection.wire.stream())).await;
         }
         Over::SlowHead => state.note_refusal(error::SLOW_HEAD, "slow_head"),
         _ => {}
