@@ -53,6 +53,8 @@ use crate::state::H2Abuse;
 /// A client that has streams open, and has said nothing for so long, is asked whether it is there; and
 /// as long again it may take to answer.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// By then a client has heard that the connection ends. One that is asleep does not say so.
+const HEARING: Duration = Duration::from_secs(1);
 /// Reads before others get their turn.
 const READS: usize = 8;
 /// With so much that the client does not take, nothing more is read from it.
@@ -75,6 +77,8 @@ struct Connection<'a> {
     wire: Box<Wire>,
     /// For a client that says nothing while streams are open.
     silence: Timer,
+    /// For a client that was told that the end is near.
+    hearing: Option<Timer>,
     parked: Option<Parked<'a>>,
     /// Nothing is read for now.
     held_back: bool,
@@ -125,6 +129,7 @@ impl<'a> Connection<'a> {
             core: Rc::new(RefCell::new(Core::new(limits, spare, Instant::now))),
             wire,
             silence: state.worker.wheel.timer(),
+            hearing: None,
             parked: None,
             held_back: false,
             finished: false,
@@ -140,6 +145,13 @@ impl<'a> Connection<'a> {
     fn poll(&mut self, cx: &mut Context<'_>, wish: Wish) -> Poll<End> {
         if wish == Wish::Close {
             self.core.borrow_mut().drain();
+            let hearing = self.state.worker.wheel.timer();
+            hearing.arm(Instant::now() + HEARING);
+            self.hearing = Some(hearing);
+        }
+        if self.hearing.as_ref().is_some_and(|timer| timer.poll_expired(cx).is_ready()) {
+            self.hearing = None;
+            self.core.borrow_mut().tell_last();
         }
         self.state.leftovers.poll(cx);
         let read = self.read(cx);

@@ -499,6 +499,26 @@ async fn a_body_that_the_backend_breaks_off_is_no_clean_end() {
 }
 
 #[tokio::test]
+async fn a_client_that_is_asleep_does_not_hold_a_stop_up() {
+    let backend = Backend::named("one").await;
+    let proxy = proxy_before(&[&backend]).await;
+    let mut client = H2Wire::connect(proxy.address("https")).await;
+    client.send(ask(1, "/")).await;
+    assert_eq!(client.outcome(1).await, Outcome::Status(200));
+    let stopping = tokio::spawn(proxy.stop());
+    // The PING between the two is not answered.
+    let mut told = Vec::new();
+    while let Some(frame) = client.next().await {
+        if frame.kind == GOAWAY {
+            told.push(frame.payload[..4].to_vec());
+        }
+    }
+    assert_eq!(told, [[0x7f, 0xff, 0xff, 0xff], [0, 0, 0, 1]]);
+    drop(client);
+    in_time("the stop", stopping).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_client_that_leaves_gets_its_answer_to_the_end() {
     const BYTES: usize = 3_000_000;
     let backend = Backend::start(|_| Reply::ok(vec![b'x'; BYTES])).await;

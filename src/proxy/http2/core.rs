@@ -143,6 +143,8 @@ pub(super) struct Core {
     pub(super) line: VecDeque<usize>,
     pub(super) told_table: bool,
     pub(super) drain: Drain,
+    /// The last stream that the client was told of, by GOAWAY.
+    pub(super) last_told: u32,
     /// The client is going away.
     pub(super) client_leaves: bool,
     /// Streams that were reset for the client's mistakes, until they are told.
@@ -182,6 +184,7 @@ impl Core {
             line: VecDeque::new(),
             told_table: false,
             drain: Drain::No,
+            last_told: u32::MAX,
             client_leaves: false,
             mistakes: 0,
             heard: false,

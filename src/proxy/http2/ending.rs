@@ -54,9 +54,17 @@ impl Core {
 
     /// A PING was answered.
     pub(super) fn answered_ping(&mut self, payload: &[u8]) {
-        if payload == DRAIN_PING && self.drain == Drain::Announced {
+        if payload == DRAIN_PING {
+            self.tell_last();
+        }
+    }
+
+    /// Tells the client which stream is the last, if it knows, or should know by now, that the end is
+    /// near.
+    pub(super) fn tell_last(&mut self) {
+        if self.drain == Drain::Announced {
             self.drain = Drain::Told;
-            self.go_away(self.last_stream, code::NO_ERROR);
+            self.go_away_for(code::NO_ERROR);
         }
     }
 
@@ -75,6 +83,9 @@ impl Core {
     }
 
     fn go_away(&mut self, last: u32, code: u32) {
+        // Section 6.8: it never grows, though streams that are refused have larger numbers.
+        self.last_told = self.last_told.min(last);
+        let last = self.last_told;
         let mut payload = [0; 8];
         payload[..4].copy_from_slice(&last.to_be_bytes());
         payload[4..].copy_from_slice(&code.to_be_bytes());

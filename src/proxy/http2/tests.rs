@@ -473,4 +473,8 @@ fn a_connection_ends_in_two_steps() {
     assert!(!peer.core.borrow().is_finished());
     peer.streams.clear();
     assert!(peer.core.borrow().is_finished());
+    // What was refused is not among those that were served.
+    peer.written();
+    peer.core.borrow_mut().go_away_for(code::PROTOCOL_ERROR);
+    assert_eq!(last(&peer.written()[0].3), 3);
 }
