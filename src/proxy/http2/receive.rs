@@ -186,7 +186,12 @@ impl Core {
             }
             self.last_stream = head.stream;
             self.budgets.take(H2Abuse::StreamChurn, 1.0)?;
-        } else if self.find(head.stream).is_none() && !self.was_reset(head.stream) {
+        } else if self.find(head.stream).is_some() {
+            // Trailers.
+        } else if self.was_reset(head.stream) {
+            // On their way, once; and they have to be decoded.
+            self.budgets.take(H2Abuse::StreamChurn, 1.0)?;
+        } else {
             // Section 5.1.1 for streams that never were, section 5.1 for those that are over.
             return Err(Broken::error(match self.passed_over.contains(&head.stream) {
                 true => code::PROTOCOL_ERROR,

@@ -179,6 +179,17 @@ fn streams_that_are_not_answered_run_out() {
 }
 
 #[test]
+fn heads_on_streams_that_we_reset_run_out() {
+    let mut peer = Peer::new();
+    peer.post(1);
+    peer.streams.clear();
+    assert_eq!(peer.resets(), [(1, code::INTERNAL_ERROR)]);
+    let (most, kind) = peer.most(&frame(HEADERS, WHOLE, 1, GET));
+    assert_eq!(kind, H2Abuse::StreamChurn);
+    assert!(most < 1000, "{most} heads taken");
+}
+
+#[test]
 fn answers_and_time_pay_for_resets() {
     let mut peer = Peer::new();
     peer.ask(1);
