@@ -59,6 +59,8 @@ pub struct ConnectionState {
     /// It was asked to leave, to make room for others.
     pub(super) leaving: Cell<Option<Leaving>>,
     cut: Cell<bool>,
+    /// It ends because its client takes nothing.
+    untaken: Cell<bool>,
 }
 
 /// A connection that was accepted.
@@ -158,6 +160,7 @@ impl ConnectionState {
             closing: Cell::new(false),
             leaving: Cell::new(None),
             cut: Cell::new(false),
+            untaken: Cell::new(false),
             worker: Rc::clone(worker),
         })
     }
@@ -286,6 +289,11 @@ impl ConnectionState {
     /// Whether [`ConnectionState::cut`] was asked for.
     pub(super) fn is_cut(&self) -> bool {
         self.cut.get()
+    }
+
+    /// Whether it ends because its client took nothing for `write_timeout`.
+    pub(super) fn is_untaken(&self) -> bool {
+        self.untaken.get()
     }
 
     /// Whether a request was answered before its body had come in full.

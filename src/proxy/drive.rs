@@ -75,9 +75,8 @@ pub async fn drive<T>(
             }
             match state.overdue(now) {
                 Some(Overdue::Head) => return Poll::Ready(Over::SlowHead),
-                Some(Overdue::Write) => return Poll::Ready(Over::Drop),
-                Some(Overdue::Silence) => {
-                    state.note_silence();
+                Some(why @ (Overdue::Write | Overdue::Silence)) => {
+                    state.note_end(&why);
                     return Poll::Ready(Over::Drop);
                 }
                 // Whoever waits for its answer is told.
@@ -112,6 +111,15 @@ impl ConnectionState {
     /// come keeps that. Under HTTP/2 a GOAWAY loses nothing.
     pub(super) fn may_be_told_to_close(&self) -> bool {
         self.is_h2() || (self.spoken.get() && self.io.head_since.get().is_none())
+    }
+
+    /// Counts a connection that ends without a word to its client.
+    fn note_end(&self, why: &Overdue) {
+        match why {
+            Overdue::Write => self.note_untaken(),
+            Overdue::Silence => self.note_silence(),
+            Overdue::Head | Overdue::HalfClosed | Overdue::Idle => {}
+        }
     }
 
     /// How long to wait for the first byte.

@@ -257,7 +257,11 @@ impl RequestRecord {
             Some(authority) => authority.as_str().to_owned(),
             None => text(&line.host),
         };
-        let reason = if self.reason.is_empty() { self.end.label() } else { self.reason };
+        let reason = match self.end {
+            _ if !self.reason.is_empty() => self.reason,
+            End::Incomplete if self.connection.is_untaken() => "write_timeout",
+            end => end.label(),
+        };
         self.connection.worker.access_log.log(&Entry {
             time: line.time,
             client: self.connection.peer.ip(),
@@ -300,7 +304,7 @@ pub fn log_malformed(
         client: connection.peer.ip(),
         method: "",
         target: "",
-        http_version: Version::HTTP_11,
+        http_version: if connection.is_h2() { Version::HTTP_2 } else { Version::HTTP_11 },
         host: "",
         status: status.as_u16(),
         bytes_sent: 0,

@@ -163,6 +163,8 @@ pub struct ListenerCells {
     pub refused_address: Counter,
     /// Connections closed because nothing came on them in time.
     pub silent: Counter,
+    /// Connections closed because their clients took nothing of what was to be written in time.
+    pub untaken: Counter,
     /// Connections closed to make room for others; by [`Idleness::index`].
     pub made_room: [Counter; Idleness::ALL.len()],
     /// HTTP/2 connections closed, and streams reset, because of abuse; by [`H2Abuse::index`].

@@ -253,7 +253,7 @@ const LISTENER_ACCEPTED: Family =
 const LISTENER_REFUSED: Family = counter(
     "tidegate_listener_refused_connections_total",
     &["listener", "reason"],
-    "Client connections closed unserved: at a connection limit, or for their silence.",
+    "Client connections closed: at a limit, for their silence, or because they took nothing in time.",
 );
 const LISTENER_MADE_ROOM: Family = counter(
     "tidegate_listener_reclaimed_connections_total",

@@ -80,7 +80,8 @@ async fn a_client_that_takes_nothing() {
     let (proxy, dir) = limited(&backend).await;
     let mut client = proxy.connect().await;
     client.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n").await;
-    told(&proxy, &dir, 200, "client_left").await;
+    told(&proxy, &dir, 200, "write_timeout").await;
+    assert_eq!(unserved(&proxy, "write_timeout"), 1.0);
 }
 
 #[tokio::test]

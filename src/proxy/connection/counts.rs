@@ -23,6 +23,15 @@ impl ConnectionState {
             "closed a connection on which nothing came");
     }
 
+    /// Counts a connection whose client takes nothing. Its requests end with it, and tell why.
+    pub(in crate::proxy) fn note_untaken(&self) {
+        self.untaken.set(true);
+        let listener = self.listener.borrow();
+        listener.state.cells.cell(self.worker.id).untaken.add(1);
+        tracing::debug!(listener = %listener.name, peer = ?self.peer,
+            "closed a connection whose client took nothing");
+    }
+
     /// Counts requests that were refused by resetting their streams.
     pub(in crate::proxy) fn note_malformed(&self, streams: u32) {
         if streams > 0 {

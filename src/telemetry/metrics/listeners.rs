@@ -51,6 +51,7 @@ fn refused(listeners: &[Arc<Listener>], text: &mut Text) {
             ("max_connections", cells.sum(|cells| cells.refused.get())),
             ("max_connections_per_address", cells.sum(|cells| cells.refused_address.get())),
             ("silent", cells.sum(|cells| cells.silent.get())),
+            ("write_timeout", cells.sum(|cells| cells.untaken.get())),
         ] {
             samples.add(&[&listener.name, reason], count);
         }
