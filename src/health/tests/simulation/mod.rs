@@ -2,11 +2,13 @@
 //! that decide in earnest (health, outliers, suspicion, picks, slow start, retry budget), and rules
 //! that must hold whatever happens. Everything follows from the seed, which every failure names.
 
+mod plan;
 mod world;
 
 use std::time::Duration;
 
-use world::{Illness, MAX_EJECTION, Plan, World};
+use plan::{Illness, Plan};
+use world::{MAX_EJECTION, World};
 
 const SEEDS: u64 = 3;
 const HOUR: Duration = Duration::from_secs(3600);
