@@ -242,3 +242,53 @@ impl fmt::Display for Words {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn ms(n: u64) -> Duration {
+        Duration::from_millis(n)
+    }
+
+    #[test]
+    fn signs_in_words() {
+        let rate = EjectionReason::FailureRate {
+            failed: 180,
+            requests: 200,
+            rest_failed: 1,
+            rest_requests: 400,
+        };
+        let slow = EjectionReason::Slow { median: ms(2_000), siblings: ms(3), limit: ms(250) };
+        let waiting = EjectionReason::Slow { median: ms(260), siblings: ms(3), limit: ms(250) };
+        let late =
+            EjectionReason::LateInARow { late: 2, limit: ms(250), rest_late: 0, rest_heads: 1_343 };
+        for (reason, words) in [
+            (
+                late,
+                "its latest 2 requests waited longer than 250 ms for the response head, 0 of 1343 on \
+                 the other backends",
+            ),
+            (rate, "180 of its latest 200 requests failed, 1 of 400 on the other backends"),
+            (
+                slow,
+                "its median to the response head is 2 s, that of the other backends 3 ms (the limit \
+                 is 250 ms)",
+            ),
+            (
+                waiting,
+                "its median to the response head is at least 260 ms, that of the other backends 3 ms \
+                 (the limit is 250 ms)",
+            ),
+            (EjectionReason::BrokenOffInARow(5), "5 responses in a row broke off"),
+            (
+                EjectionReason::BrokenOff { broken_off: 5, bodies: 60 },
+                "5 of its latest 60 responses broke off",
+            ),
+        ] {
+            assert_eq!(reason.to_string(), words);
+        }
+    }
+}
