@@ -1,5 +1,6 @@
 mod checks;
 mod reference;
+mod rendering;
 mod sections;
 
 use std::path::Path;
