@@ -150,7 +150,8 @@ impl Outliers {
     fn judge(&mut self, now: Duration, pool: &Pool, version: &Arc<Version>, fresh: bool) {
         self.end_ejections(now, version);
         let set = self.set(pool, version);
-        if set.is_untouched() || (set.is_settled() && !fresh) {
+        let forgot = set.forget();
+        if set.is_untouched() || (set.is_settled() && !fresh && !forgot) {
             return;
         }
         set.observe(now, pool.outliers.window);
@@ -265,6 +266,24 @@ impl Set {
                     }
                 }
         })
+    }
+
+    /// Begins anew with those whose traffic so far is not to count any more; whether there were any.
+    fn forget(&mut self) -> bool {
+        let asked = |w: &&mut Watched| w.backend.forget_traffic.swap(false, Ordering::Acquire);
+        let mut forgot = false;
+        for Watched { backend, seen, in_service, trial } in self.watched.iter_mut().filter(asked) {
+            *in_service = is_in_service(backend);
+            *trial = Trial::default();
+            if let Some(seen) = seen {
+                seen.totals = backend.totals();
+                seen.traffic = Traffic::new(&seen.totals).taking_part(*in_service);
+            }
+            backend.yardstick.streak.reset();
+            backend.findings.end();
+            forgot = true;
+        }
+        forgot
     }
 
     fn observe(&mut self, now: Duration, window: Duration) {

@@ -1,6 +1,7 @@
 //! The probers of all backends in force.
 
 use std::collections::HashMap;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -116,6 +117,14 @@ impl Probers {
         let now = self.shared.uptime();
         let transition = backend.health().eject(now, EjectionReason::Blamed(why), lasts);
         publish(&self.shared, &self.publisher, backend, transition.as_slice());
+    }
+
+    /// Ends what a backend's traffic has led to, and has outlier detection begin anew with it.
+    pub(super) fn forget_traffic(&self, backend: &Arc<Backend>) {
+        let transition = backend.health().forget_ejections(self.shared.uptime());
+        publish(&self.shared, &self.publisher, backend, transition.as_slice());
+        // Last: one that outlier detection finds ejected, and then not, is on trial.
+        backend.forget_traffic.store(true, Ordering::Release);
     }
 
     fn start(&self, backend: Arc<Backend>, check: &Arc<Check>, delay: Duration) -> Running {

@@ -123,6 +123,9 @@ pub struct Held {
 /// What is to be done. Commands of one call are to be obeyed in their order.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Command {
+    /// A gate begins. Nothing that the traffic of the new version showed before is to keep its backends
+    /// out any longer, unless they take traffic now: it may have been mended since.
+    ForgetTraffic,
     /// Ask this of a backend, and answer with [`Event::Checked`], whatever comes.
     Check {
         /// To be sent back.

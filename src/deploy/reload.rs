@@ -57,7 +57,7 @@ impl Swap {
         self.state = State::Gate(Gate::new(now, self.rounds, &self.plan, backends), Copying::No);
         let mut commands = vec![Command::Persist];
         commands.extend(is_copying.then_some(Command::StopShadow));
-        commands.extend(self.tick_gate(now));
+        commands.extend(self.open_gate(now));
         commands
     }
 }

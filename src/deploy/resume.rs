@@ -98,7 +98,7 @@ impl Swap {
             Phase::Gate | Phase::Drain | Phase::Done => {
                 swap.report.enter(time_of_day, Phase::Gate);
                 swap.report.shadow = None;
-                swap.tick_gate(now)
+                swap.open_gate(now)
             }
         };
         (swap, commands)

@@ -61,7 +61,7 @@ impl Swap {
         let words = format!("{} to {}, asked by {}", order.from, order.to, order.asked_by);
         let mut swap = Self::at_gate(order, plan, now, time_of_day);
         let mut commands = vec![Command::Persist, Command::Tell(Milestone::Started, words)];
-        commands.extend(swap.tick_gate(now));
+        commands.extend(swap.open_gate(now));
         (swap, commands)
     }
 
@@ -225,6 +225,13 @@ impl Swap {
     /// The time of day.
     pub(super) fn at(&self, now: Duration) -> Duration {
         self.epoch + now
+    }
+
+    /// Begins to ask. What the new version did when it had traffic is no longer of interest.
+    pub(super) fn open_gate(&mut self, now: Duration) -> Vec<Command> {
+        let mut commands = vec![Command::ForgetTraffic];
+        commands.extend(self.tick_gate(now));
+        commands
     }
 
     /// Asks what is due at the gate; ends the swap if the gate refused.

@@ -312,6 +312,13 @@ impl Health {
         })
     }
 
+    /// Forgets what its traffic showed: from now on others judge whether it is fit. An ejection ends,
+    /// and the next one is as long as the first.
+    pub fn forget_ejections(&mut self, now: Duration) -> Option<Transition> {
+        self.repeats = 0;
+        self.change(now, Reason::EjectionForgotten, |health| health.ejected_until = None)
+    }
+
     /// When [`on_time`](Self::on_time) has something to do, if ever.
     #[must_use]
     pub fn ends_at(&self) -> Option<Duration> {

@@ -34,6 +34,8 @@ pub enum Reason {
     },
     /// The time of its ejection is over.
     EjectionOver,
+    /// Its ejection ended before its time: the gate of a swap is to say whether it is fit.
+    EjectionForgotten,
     /// It asked on its health page for no more requests.
     AsksToBeDrained,
     /// It asks so no more.
@@ -57,6 +59,7 @@ impl Reason {
             Self::Failed { .. } => "probe_failed",
             Self::Ejected { reason, .. } => reason.label(),
             Self::EjectionOver => "ejection_over",
+            Self::EjectionForgotten => "ejection_forgotten",
             Self::AsksToBeDrained => "asks_to_be_drained",
             Self::AsksNoMore => "asks_no_more",
             Self::ByHand(_) => "by_hand",
@@ -86,6 +89,9 @@ impl fmt::Display for Reason {
                 write!(f, "ejected for {}: {reason}", Words(*length))
             }
             Self::EjectionOver => f.write_str("the time of its ejection is over"),
+            Self::EjectionForgotten => {
+                f.write_str("its ejection ended with the gate of a swap, which checks it anew")
+            }
             Self::AsksToBeDrained => f.write_str("asks to be drained"),
             Self::AsksNoMore => f.write_str("asks to be drained no more"),
             Self::ByHand(Some(Hand::Drained)) => f.write_str("drained by hand"),

@@ -56,6 +56,9 @@ pub struct Backend {
     /// It was found to be slow and is being tried out; see [`load`](Self::load). Set by outlier
     /// detection.
     pub needs_trials: AtomicBool,
+    /// What its traffic has shown so far is not to be held against it any more. Set by the governor, and
+    /// taken back by outlier detection, which heeds it.
+    pub forget_traffic: AtomicBool,
     /// The time of its requests is over: what is left of them is cut. Set and taken back by the
     /// governor only.
     pub cut: AtomicBool,
@@ -183,6 +186,7 @@ impl Backend {
             suspected: AtomicBool::new(false),
             on_trial: AtomicBool::new(false),
             needs_trials: AtomicBool::new(false),
+            forget_traffic: AtomicBool::new(false),
             cut: AtomicBool::new(false),
             history: History::default(),
             findings: Findings::default(),

@@ -46,6 +46,12 @@ impl Split {
         self.shares.iter().map(|share| &share.version).find(|version| *version.name == *name)
     }
 
+    /// The share of the version of this name, 0 if there is none.
+    pub fn share_of(&self, name: &str) -> f64 {
+        let found = self.shares.iter().find(|share| *share.version.name == *name);
+        found.map_or(0.0, |share| share.share)
+    }
+
     /// The version with the largest share.
     pub fn largest(&self) -> Option<&Arc<Version>> {
         let largest = self.shares.iter().max_by(|a, b| a.share.total_cmp(&b.share));
@@ -95,14 +101,10 @@ impl Split {
     /// left, the one named `fallback` takes all.
     #[must_use]
     pub fn carried(&self, versions: &[Arc<Version>], fallback: &str) -> Self {
-        let share_of = |name: &str| {
-            let found = self.shares.iter().find(|share| *share.version.name == *name);
-            found.map_or(0.0, |share| share.share)
-        };
-        let sum: f64 = versions.iter().map(|version| share_of(&version.name)).sum();
+        let sum: f64 = versions.iter().map(|version| self.share_of(&version.name)).sum();
         let shares = versions.iter().map(|version| {
             let share = match sum {
-                sum if sum > 0.0 => share_of(&version.name) / sum,
+                sum if sum > 0.0 => self.share_of(&version.name) / sum,
                 _ if *version.name == *fallback => 1.0,
                 _ => 0.0,
             };

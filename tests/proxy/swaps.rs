@@ -156,6 +156,74 @@ async fn a_bad_version_is_rolled_back_and_the_old_one_serves_again() {
     assert_eq!(proxy.metric("tidegate_swaps_total", &["result=\"rolled_back\""]), 1.0);
 }
 
+/// A backend that passes its checks, and answers everything else with this status.
+async fn answering(status: &Arc<AtomicU16>, name: &'static str) -> Backend {
+    let status = Arc::clone(status);
+    Backend::start(move |request| match request.request_line().1 {
+        "/health" => Reply::ok(""),
+        _ => Reply::status(status.load(Ordering::SeqCst), name),
+    })
+    .await
+}
+
+/// A pool whose ejections outlast the test, and gates do not.
+fn strict(active: &str, blue: &[&Backend], green: &[&Backend], watch: &str) -> String {
+    let swap = format!("{watch}\ngate_timeout = \"10s\"");
+    let outliers = "[pools.shop.outliers]\nbase_ejection = \"5m\"\nmax_ejected = \"50%\"\n";
+    format!("{}{outliers}", shop(active, blue, green, &swap))
+}
+
+fn state_in(proxy: &Proxy, version: &str, backend: &Backend) -> Value {
+    status(proxy)["versions"][version]["backends"][backend.address.to_string()]["state"].clone()
+}
+
+async fn ask_until_ejected(proxy: &Proxy, version: &str, backend: &Backend) {
+    eventually("ejected", async || {
+        who_answers(proxy).await;
+        state_in(proxy, version, backend) == "ejected"
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_version_that_was_mended_passes_its_gate_though_its_backends_were_ejected_before() {
+    let health = Arc::new(AtomicU16::new(503));
+    let blue = Backend::named("blue").await;
+    let green = [answering(&health, "green").await, Backend::named("green").await];
+    let proxy = Proxy::start(&strict("blue", &[&blue], &[&green[0], &green[1]], LONG)).await;
+    let bad = swap(&proxy, "green").await.unwrap();
+    in_phase(&proxy, bad, "watch").await;
+    ask_until_ejected(&proxy, "green", &green[0]).await;
+    proxy.running().handle().rollback("shop", false, "a test").await.unwrap();
+    over(&proxy, bad).await;
+    assert_eq!(state_in(&proxy, "green", &green[0]), "ejected", "nobody swaps to it");
+
+    health.store(200, Ordering::SeqCst);
+    let mended = swap(&proxy, "green").await.unwrap();
+    assert_eq!(state_in(&proxy, "green", &green[0]), "healthy");
+    in_phase(&proxy, mended, "watch").await;
+    let gate = report(&proxy, mended)["gate"].clone();
+    let failed = |row: &&Value| !row["last_error"].is_null();
+    assert_eq!(gate.as_array().unwrap().iter().find(failed), None, "at once");
+}
+
+#[tokio::test]
+async fn going_back_forgets_ejections_only_where_checks_are_made() {
+    let health = Arc::new(AtomicU16::new(503));
+    let blue = Backend::named("blue").await;
+    let green = [answering(&health, "green").await, Backend::named("green").await];
+    let proxy = Proxy::start(&strict("green", &[&blue], &[&green[0], &green[1]], SHORT)).await;
+    ask_until_ejected(&proxy, "green", &green[0]).await;
+    let handle = proxy.running().handle();
+    for (force, state) in [(true, "ejected"), (false, "healthy")] {
+        let away = swap(&proxy, "blue").await.unwrap();
+        over(&proxy, away).await;
+        let back = handle.rollback("shop", force, "a test").await.unwrap();
+        over(&proxy, back).await;
+        assert_eq!(state_in(&proxy, "green", &green[0]), state);
+    }
+}
+
 #[tokio::test]
 async fn one_swap_at_a_time_unless_it_is_replaced() {
     let sick = Arc::new(AtomicU16::new(503));

@@ -150,6 +150,28 @@ fn one_failure_on_trial_is_told_as_that() {
 }
 
 #[test]
+fn whose_traffic_is_forgotten_is_as_one_that_had_none() {
+    let mut scene = Scene::new("");
+    let backend = Arc::clone(&scene.backends()[2]);
+    (0..2).for_each(|backend| scene.attempts(backend, 100, WELL));
+    scene.attempts(2, 100, ERROR);
+    scene.outliers.tick();
+    scene.outliers.tick();
+    assert_eq!(backend.condition(), Condition::Ejected);
+    let _ = backend.health().forget_ejections(Duration::ZERO);
+    backend.publish_health();
+    scene.outliers.tick();
+    assert!(backend.on_trial.load(Ordering::Relaxed), "its time might be over");
+    backend.forget_traffic.store(true, Ordering::Relaxed);
+    scene.outliers.tick();
+    assert!(!backend.on_trial.load(Ordering::Relaxed));
+    // Nothing is left of it to add to.
+    scene.attempts(2, 4, Outcome::Failure);
+    scene.outliers.tick();
+    assert_eq!(backend.condition(), Condition::Healthy);
+}
+
+#[test]
 fn no_more_than_the_share_is_ejected_and_what_speaks_against_others_is_told() {
     let mut scene = Scene::new("max_ejected = \"40%\"");
     scene.attempts(0, 5, Outcome::Failure);

@@ -49,6 +49,7 @@ impl Guarded {
     /// more than one pool: the caller does those.
     pub(super) fn obey(&mut self, order: &Order, command: Command, tools: &Tools) {
         match command {
+            Command::ForgetTraffic => self.forget_traffic(order, tools),
             Command::Check { round, backend, check } => {
                 self.check(order, (round, backend, check), tools);
             }
@@ -98,6 +99,18 @@ impl Guarded {
         }
         let before: Arc<Split> = self.pool.state.split.load_full();
         self.pool.state.set_split(before.between(from, to, share));
+    }
+
+    /// Has the gate be the only judge of the new version. If it serves all the same, it is judged by
+    /// what it does; and where nothing is checked, nothing is forgotten.
+    fn forget_traffic(&self, order: &Order, tools: &Tools) {
+        let forced = self.running.as_ref().is_some_and(|running| running.kind == Kind::Forced);
+        if forced || self.pool.state.split.load().share_of(&order.to) > 0.0 {
+            return;
+        }
+        for backend in self.backends(&order.to) {
+            tools.probers.forget_traffic(&backend);
+        }
     }
 
     fn check(&mut self, order: &Order, asked: (u32, Arc<str>, Check), tools: &Tools) {

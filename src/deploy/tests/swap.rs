@@ -26,6 +26,7 @@ fn in_watch(plan: Plan) -> World {
 fn a_good_version_passes_the_gate_is_watched_and_the_old_one_let_go() {
     let mut world = World::new(plan());
     assert_eq!(world.swap.phase(), Phase::Gate);
+    assert_eq!(world.count(&Command::ForgetTraffic), 1);
     world.until(Milestone::Switched);
     let of_first: Vec<Check> =
         world.checks.iter().filter(|(b, _)| **b == *"10.0.0.1:80").map(|(_, c)| *c).collect();

@@ -2,7 +2,7 @@
 
 use super::{ended, in_watch};
 use crate::deploy::tests::world::{World, backends, plan};
-use crate::deploy::{Check, Checked, Event, Milestone, Outcome, Plan, Reloaded};
+use crate::deploy::{Check, Checked, Command, Event, Milestone, Outcome, Plan, Reloaded};
 
 fn same_file() -> Reloaded {
     Reloaded { active: None, candidate: Some(backends(3)), has_old: true, plan: plan() }
@@ -35,6 +35,7 @@ fn the_gate_begins_again_for_other_backends_or_another_plan() {
             outcome: Checked::Refused("of the round before".to_owned()),
         };
         world.event(late);
+        assert_eq!(world.count(&Command::ForgetTraffic), 2);
         world.until(Milestone::Switched);
         let first = world.checks.iter().filter(|(backend, _)| **backend == *"10.0.0.1:80");
         assert_eq!(

@@ -1,7 +1,7 @@
 //! Ejections: how long, and how repeats are made up for.
 
-use super::{SETTINGS, eject, health, healthy, run, secs};
-use crate::health::machine::{Health, Settings, State};
+use super::{SETTINGS, by_hand, eject, health, healthy, run, secs};
+use crate::health::machine::{Hand, Health, Settings, State};
 
 #[test]
 fn an_ejection_takes_its_time() {
@@ -85,6 +85,25 @@ fn an_ejection_longer_than_a_minute_takes_as_long_to_make_up_for() {
         eject(&mut health, 300 + service);
         assert_eq!(health.repeats(), repeats, "after {service} s");
     }
+}
+
+#[test]
+fn a_forgotten_ejection_is_over_and_the_next_one_is_the_first() {
+    let mut health = healthy();
+    eject(&mut health, 0);
+    health.on_time(secs(10));
+    eject(&mut health, 10);
+    let forgotten = health.forget_ejections(secs(12)).unwrap();
+    assert_eq!((forgotten.to, health.repeats()), (State::Healthy, 0));
+    eject(&mut health, 13);
+    assert_eq!(health.ends_at(), Some(secs(23)));
+    // What its probes and an operator say stands.
+    run(&mut health, "fff");
+    health.on_hand(secs(17), by_hand(Hand::Drained));
+    assert_eq!(health.forget_ejections(secs(18)), None);
+    health.on_hand(secs(19), None);
+    assert_eq!(health.state(), State::Unhealthy);
+    assert_eq!(run(&mut health, "pp"), "uh");
 }
 
 #[test]
