@@ -89,25 +89,15 @@ mod tests {
 
     use super::*;
     use crate::balance::{AllDown, Policy};
-    use crate::health::{FlapSettings, Health, Settings};
+    use crate::state::Member;
     use crate::state::pool::PickRules;
-    use crate::state::{Address, Member};
 
     const SLOW_START: Duration = Duration::from_secs(10);
 
     /// A version of so many backends, all healthy.
     fn version(count: u16) -> Version {
-        let settings = Settings {
-            rise: 1,
-            fall: 1,
-            base_ejection: SLOW_START,
-            max_ejection: SLOW_START,
-            flaps: FlapSettings::default(),
-        };
         let member = |port| {
-            let health = Health::new(settings, Duration::ZERO);
-            let address = Address::Ip(([127, 0, 0, 1], port).into());
-            let backend = Backend::new("app".into(), address, health, 1);
+            let backend = Backend::sample(port);
             backend.set_condition(Condition::Healthy);
             Member { backend: Arc::new(backend), weight: 1, backup: false }
         };

@@ -48,23 +48,11 @@ impl Trial {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
-    use crate::health::{FlapSettings, Health, Settings};
-    use crate::state::Address;
 
     #[test]
     fn two_good_answers_end_a_trial_that_follows_an_ejection() {
-        let settings = Settings {
-            rise: 1,
-            fall: 1,
-            base_ejection: Duration::from_secs(1),
-            max_ejection: Duration::from_secs(1),
-            flaps: FlapSettings::default(),
-        };
-        let address = Address::Ip(([127, 0, 0, 1], 1).into());
-        let backend = Backend::new("app".into(), address, Health::new(settings, Duration::ZERO), 1);
+        let backend = Backend::sample(1);
         let mut trial = Trial::default();
         let mut on_trial = |condition, requests, failures| {
             backend.set_condition(condition);

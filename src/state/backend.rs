@@ -369,28 +369,35 @@ impl Drop for Slot {
 }
 
 #[cfg(test)]
+impl Backend {
+    /// One of the pool `app` for tests, on this port of this machine, served by two workers. One probe is
+    /// a verdict.
+    pub(crate) fn sample(port: u16) -> Backend {
+        use std::time::Duration;
+
+        let second = Duration::from_secs(1);
+        let settings = crate::health::Settings {
+            rise: 1,
+            fall: 1,
+            base_ejection: second,
+            max_ejection: second,
+            flaps: crate::health::FlapSettings::default(),
+        };
+        let health = Health::new(settings, Duration::ZERO);
+        Backend::new("app".into(), Address::Ip(([127, 0, 0, 1], port).into()), health, 2)
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::health::{FlapSettings, ProbeFailure, Settings};
-
-    fn backend() -> Backend {
-        let settings = Settings {
-            rise: 1,
-            fall: 1,
-            base_ejection: Duration::from_secs(1),
-            max_ejection: Duration::from_secs(1),
-            flaps: FlapSettings::default(),
-        };
-        let address = Address::Ip(([127, 0, 0, 1], 1).into());
-        let health = Health::new(settings, Duration::ZERO);
-        Backend::new("app".into(), address, health, 1)
-    }
+    use crate::health::ProbeFailure;
 
     #[test]
     fn who_is_known_to_be_ill_is_suspected_no_more() {
-        let backend = backend();
+        let backend = Backend::sample(1);
         backend.suspected.store(true, Ordering::Relaxed);
         assert!(backend.is_suspect());
         let _ =
@@ -400,7 +407,7 @@ mod tests {
 
     #[test]
     fn what_waits_on_one_that_is_tried_out_does_not_count() {
-        let backend = Arc::new(backend());
+        let backend = Arc::new(Backend::sample(1));
         let slots: Vec<_> = (0..12).map(|_| backend.take_slot()).collect();
         assert_eq!(backend.load(), 12);
         backend.needs_trials.store(true, Ordering::Relaxed);

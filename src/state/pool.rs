@@ -275,20 +275,10 @@ impl Pool {
 mod tests {
     use super::*;
     use crate::balance::AllDown;
-    use crate::health::{FlapSettings, Health, Settings};
-    use crate::state::{Address, Backend};
+    use crate::state::Backend;
 
     fn version(name: &str, port: u16) -> Arc<Version> {
-        let settings = Settings {
-            rise: 1,
-            fall: 1,
-            base_ejection: Duration::ZERO,
-            max_ejection: Duration::ZERO,
-            flaps: FlapSettings::default(),
-        };
-        let health = Health::new(settings, Duration::ZERO);
-        let address = Address::Ip(([127, 0, 0, 1], port).into());
-        let backend = Arc::new(Backend::new("app".into(), address, health, 1));
+        let backend = Arc::new(Backend::sample(port));
         let members = vec![Member { backend, weight: 1, backup: false }];
         let rules =
             PickRules { policy: Policy::RoundRobin, panic_threshold: 0.0, all_down: AllDown::Try };

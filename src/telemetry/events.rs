@@ -164,29 +164,14 @@ impl Display for After<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::net::SocketAddr;
-    use std::time::Duration;
-
     use super::*;
-    use crate::health::{FlapSettings, Health, Reason, Settings};
-    use crate::state::{Address, Snapshot};
-
-    fn backend() -> Backend {
-        let settings = Settings {
-            rise: 1,
-            fall: 1,
-            base_ejection: Duration::from_secs(1),
-            max_ejection: Duration::from_secs(1),
-            flaps: FlapSettings::default(),
-        };
-        let address = Address::Ip(SocketAddr::from(([127, 0, 0, 1], 3001)));
-        Backend::new("app".into(), address, Health::new(settings, Duration::ZERO), 1)
-    }
+    use crate::health::Reason;
+    use crate::state::Snapshot;
 
     #[test]
     fn transitions_are_counted_by_kind_and_told() {
         let (shared, _ends) = Shared::new(1, "".into(), Snapshot::empty(), u64::MAX);
-        let backend = backend();
+        let backend = Backend::sample(3001);
         let transition = Transition {
             from: State::Checking,
             to: State::Healthy,

@@ -1,27 +1,10 @@
-use std::net::SocketAddr;
-use std::sync::Arc;
-
 use super::*;
-use crate::health::{FlapSettings, Health, Settings};
-use crate::state::Address;
 
 const ONE: usize = 0;
 const OTHER: usize = 1;
 
 fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
-}
-
-fn backend() -> Backend {
-    let settings = Settings {
-        rise: 1,
-        fall: 1,
-        base_ejection: ms(1),
-        max_ejection: ms(1),
-        flaps: FlapSettings::default(),
-    };
-    let address = Address::Ip(SocketAddr::from(([127, 0, 0, 1], 3001)));
-    Backend::new(Arc::from("app"), address, Health::new(settings, Duration::ZERO), 2)
 }
 
 fn head(at: u64, age: u64, status: u16) -> Head {
@@ -43,7 +26,7 @@ fn counts(backend: &Backend) -> Counts {
 
 #[test]
 fn workers_are_summed() {
-    let backend = backend();
+    let backend = Backend::sample(3001);
     for worker in [ONE, ONE, OTHER] {
         let worker = WorkerId::new(worker);
         backend.note_head(worker, head(100, 2, 200), Marks::default());
@@ -64,7 +47,7 @@ fn outcomes_count_for_both_judges() {
         (Outcome::Failure, None, (1, 0, 0), (1, 1)),
         (Outcome::BrokeOff, Some(200), (1, 1, 1), (1, 1)),
     ] {
-        let backend = backend();
+        let backend = Backend::sample(3001);
         end(&backend, outcome, status);
         let seen = backend.totals();
         assert_eq!((seen.failures, seen.bodies, seen.broken_off), totals, "{outcome:?} {status:?}");
@@ -75,7 +58,7 @@ fn outcomes_count_for_both_judges() {
 
 #[test]
 fn error_pages_are_no_sign_of_speed() {
-    let backend = backend();
+    let backend = Backend::sample(3001);
     answer(&backend, ONE, 100, 1, 500);
     assert_eq!(backend.totals().heads.iter().sum::<u64>(), 0);
     answer(&backend, ONE, 100, 1, 404);
@@ -84,7 +67,7 @@ fn error_pages_are_no_sign_of_speed() {
 
 #[test]
 fn a_late_attempt_counts_once_when_it_passes_the_age() {
-    let backend = backend();
+    let backend = Backend::sample(3001);
     backend.yardstick.set_late_after(Some(ms(250)));
     let mut marks = Marks::default();
     let worker = WorkerId::new(ONE);
@@ -98,7 +81,7 @@ fn a_late_attempt_counts_once_when_it_passes_the_age() {
 
 #[test]
 fn slow_attempts_count_once_whether_their_head_comes_or_not() {
-    let backend = backend();
+    let backend = Backend::sample(3001);
     let worker = WorkerId::new(ONE);
     backend.yardstick.count_slow(Some(Slow { limit: ms(100), from: ms(1_000) }));
     // Begun before, in time, late, and so late that it was seen waiting.
@@ -118,7 +101,7 @@ fn slow_attempts_count_once_whether_their_head_comes_or_not() {
 
 #[test]
 fn who_waits_for_long_is_known_until_the_wait_is_over() {
-    let backend = backend();
+    let backend = Backend::sample(3001);
     let worker = WorkerId::new(ONE);
     let mut marks = [Marks::default(); 2];
     for marks in &mut marks {
@@ -136,7 +119,7 @@ fn who_waits_for_long_is_known_until_the_wait_is_over() {
 
 #[test]
 fn only_what_is_new_is_told() {
-    let backend = backend();
+    let backend = Backend::sample(3001);
     let (mut seen, mut latencies) = (Seen::default(), Latencies::default());
     answer(&backend, ONE, 100, 5, 200);
     end(&backend, Outcome::Success { body: false }, Some(200));
@@ -153,7 +136,7 @@ fn only_what_is_new_is_told() {
 
 #[test]
 fn silence_ends_with_a_head_on_any_worker() {
-    let backend = backend();
+    let backend = Backend::sample(3001);
     answer(&backend, ONE, 100, 1, 200);
     answer(&backend, OTHER, 300, 1, 500);
     backend.yardstick.set_cleared(ms(200));
@@ -162,7 +145,7 @@ fn silence_ends_with_a_head_on_any_worker() {
 
 #[test]
 fn activity_shows_without_a_sum() {
-    let backend = backend();
+    let backend = Backend::sample(3001);
     assert_eq!(backend.activity(), 0);
     let mut last = 0;
     for step in 0..3 {
@@ -181,7 +164,7 @@ fn activity_shows_without_a_sum() {
 
 #[test]
 fn alarms_come_at_the_limit() {
-    let backend = backend();
+    let backend = Backend::sample(3001);
     backend.yardstick.set_consecutive_failures(2);
     let worker = WorkerId::new(ONE);
     assert_eq!(backend.note_end(worker, Outcome::Failure, None), None);

@@ -3,24 +3,14 @@ use std::time::Duration;
 
 use super::*;
 use crate::balance::{AllDown, Condition, Policy};
-use crate::health::{FlapSettings, Health, Settings};
 use crate::state::pool::PickRules;
-use crate::state::{Address, Backend, Member, Split};
+use crate::state::{Backend, Member, Split};
 
 /// A pool of so many healthy backends with this limit.
 fn pool(backends: u16, limit: u32, all_down: AllDown) -> Arc<PoolState> {
     let line: Arc<WaitingLine> = Arc::default();
-    let settings = Settings {
-        rise: 1,
-        fall: 1,
-        base_ejection: Duration::ZERO,
-        max_ejection: Duration::ZERO,
-        flaps: FlapSettings::default(),
-    };
     let member = |port| {
-        let health = Health::new(settings, Duration::ZERO);
-        let address = Address::Ip(([127, 0, 0, 1], port).into());
-        let backend = Backend::new("app".into(), address, health, 1).waited_for_in(&line);
+        let backend = Backend::sample(port).waited_for_in(&line);
         backend.set_condition(Condition::Healthy);
         backend.set_limit(limit);
         Member { backend: Arc::new(backend), weight: 1, backup: false }
