@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::HeaderMap;
@@ -13,6 +13,7 @@ use http_body::{Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::core::{Core, FRAME_BYTES, code, note};
+use super::streams::Stream;
 use crate::proxy::body::UploadFailure;
 
 /// The largest piece of a body that is given at once: the backend may take it slowly, and meanwhile
@@ -237,6 +238,18 @@ fn gone() -> io::Error {
     io::ErrorKind::ConnectionReset.into()
 }
 
+/// Ready when all that was to be sent has gone.
+fn poll_sent(stream: &mut Stream, cx: &Context<'_>) -> Poll<io::Result<()>> {
+    if stream.failure.is_some() {
+        return Poll::Ready(Err(gone()));
+    }
+    if stream.pending.is_empty() {
+        return Poll::Ready(Ok(()));
+    }
+    note(&mut stream.sender, cx.waker());
+    Poll::Pending
+}
+
 impl AsyncRead for Socket {
     fn poll_read(
         self: Pin<&mut Self>,
@@ -277,14 +290,7 @@ impl AsyncWrite for Socket {
     ) -> Poll<io::Result<usize>> {
         let key = self.part.key;
         let core = &mut *self.part.core.borrow_mut();
-        let stream = &mut core.streams[key];
-        if stream.failure.is_some() {
-            return Poll::Ready(Err(gone()));
-        }
-        if !stream.pending.is_empty() {
-            note(&mut stream.sender, cx.waker());
-            return Poll::Pending;
-        }
+        ready!(poll_sent(&mut core.streams[key], cx))?;
         let part = &bytes[..bytes.len().min(FRAME_BYTES)];
         core.send_data(key, Bytes::copy_from_slice(part), false);
         Poll::Ready(Ok(part.len()))
@@ -304,13 +310,7 @@ impl AsyncWrite for Socket {
         let key = self.part.key;
         let core = &mut *self.part.core.borrow_mut();
         let stream = &mut core.streams[key];
-        if stream.failure.is_some() {
-            return Poll::Ready(Err(gone()));
-        }
-        if !stream.pending.is_empty() {
-            note(&mut stream.sender, cx.waker());
-            return Poll::Pending;
-        }
+        ready!(poll_sent(stream, cx))?;
         if !stream.send_ended {
             core.send_data(key, Bytes::new(), true);
         }
