@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tempfile::TempDir;
+use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::sync::{Mutex, MutexGuard};
 use tokio::task::JoinSet;
 
@@ -59,6 +60,18 @@ impl Target {
     /// Counts one of what the flood is made of.
     pub fn count(&self) {
         self.done.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Says something, and reads past what is answered, until there is no more of either.
+pub async fn while_heard(from: &mut (impl AsyncRead + Unpin), saying: impl Future<Output = ()>) {
+    let hearing = async {
+        let mut waste = [0; 4096];
+        while from.read(&mut waste).await.is_ok_and(|read| read > 0) {}
+    };
+    tokio::select! {
+        () = saying => {}
+        () = hearing => {}
     }
 }
 

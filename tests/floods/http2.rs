@@ -3,9 +3,9 @@
 
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 
-use crate::flood::{Flood, Target};
+use crate::flood::{Flood, Target, while_heard};
 use crate::support::h2_wire::{
     CONTINUATION, DATA, END_HEADERS, END_STREAM, H2Wire, HEADERS, PING, PREFACE, PRIORITY,
     RST_STREAM, SETTINGS, WHOLE, WINDOW_UPDATE, block, frame, request,
@@ -69,14 +69,7 @@ impl Attack {
                     }
                 }
             };
-            let hearing = async {
-                let mut waste = [0; 4096];
-                while from.read(&mut waste).await.is_ok_and(|read| read > 0) {}
-            };
-            tokio::select! {
-                () = saying => {}
-                () = hearing => {}
-            }
+            while_heard(&mut from, saying).await;
         }
     }
 }

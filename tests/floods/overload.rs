@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::flood::{Flood, Target};
+use crate::flood::{Flood, Target, while_heard};
 
 const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
 
@@ -26,14 +26,7 @@ async fn hold(target: Target, first: &'static [u8], then: &'static [u8]) {
                 std::future::pending::<()>().await;
             }
         };
-        let hearing = async {
-            let mut waste = [0; 4096];
-            while from.read(&mut waste).await.is_ok_and(|read| read > 0) {}
-        };
-        tokio::select! {
-            () = saying => {}
-            () = hearing => {}
-        }
+        while_heard(&mut from, saying).await;
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
