@@ -10,6 +10,7 @@ use tidegate::control::{SwapId, SwapOptions, SwapRefused};
 
 use crate::support::backend::{Backend, Reply, Step};
 use crate::support::proxy::Proxy;
+use crate::support::wire::Wire;
 use crate::support::{eventually, in_time};
 
 /// A pool `shop` of a blue and a green version, blue active, with these keys of its swap.
@@ -32,6 +33,8 @@ pub fn shop(active: &str, blue: &[&Backend], green: &[&Backend], swap: &str) -> 
 pub const SHORT: &str = "watch = \"500ms\"\ndrain_timeout = \"1s\"";
 /// A watch that only a verdict ends.
 pub const LONG: &str = "watch = \"10m\"\ndrain_timeout = \"1s\"";
+/// A drain that lasts as long as what it waits for.
+const DRAINING: &str = "watch = \"100ms\"\ndrain_timeout = \"10m\"";
 
 fn by_hand() -> SwapOptions {
     SwapOptions { replace: false, asked_by: "a test".to_owned() }
@@ -54,6 +57,33 @@ pub async fn over(proxy: &Proxy, id: SwapId) -> Value {
 
 pub async fn in_phase(proxy: &Proxy, id: SwapId, phase: &str) {
     eventually(phase, async || report(proxy, id)["phase"] == phase).await;
+}
+
+/// A swap from blue to green that has come to its drain, which a request holds up.
+struct Drain {
+    blue: Backend,
+    green: Backend,
+    proxy: Proxy,
+    id: SwapId,
+    _never: Wire,
+}
+
+impl Drain {
+    async fn held_up() -> Drain {
+        let blue = Backend::start(|request| match request.request_line().1 {
+            "/never" => Reply::raw("").then(Step::Hold),
+            _ => Reply::ok("blue"),
+        })
+        .await;
+        let green = Backend::named("green").await;
+        let proxy = Proxy::start(&shop("blue", &[&blue], &[&green], DRAINING)).await;
+        let mut never = proxy.connect().await;
+        never.send("GET /never HTTP/1.1\r\nHost: test\r\n\r\n").await;
+        eventually("it is there", async || proxy.in_flight(&blue) == 1).await;
+        let id = swap(&proxy, "green").await.unwrap();
+        in_phase(&proxy, id, "drain").await;
+        Drain { blue, green, proxy, id, _never: never }
+    }
 }
 
 pub fn status(proxy: &Proxy) -> Value {
@@ -386,11 +416,11 @@ async fn a_reload_without_the_new_version_brings_the_old_one_back() {
 #[tokio::test]
 async fn a_reload_that_takes_out_the_serving_version_says_so_first() {
     let (blue, green) = (Backend::named("blue").await, Backend::named("green").await);
-    let keys = "watch = \"100ms\"\ndrain_timeout = \"10m\"";
-    let proxy = Proxy::start(&shop("blue", &[&blue], &[&green], keys)).await;
+    let proxy = Proxy::start(&shop("blue", &[&blue], &[&green], DRAINING)).await;
     let id = swap(&proxy, "green").await.unwrap();
     over(&proxy, id).await;
-    let without = shop("blue", &[&blue], &[&green], keys).replace("versions.green", "versions.red");
+    let without =
+        shop("blue", &[&blue], &[&green], DRAINING).replace("versions.green", "versions.red");
     let answer = proxy.reload(&without).await.unwrap();
     let words = "pool shop: green served and is not in the file any more: blue serves, without a \
                  gate and a watch";
@@ -400,20 +430,9 @@ async fn a_reload_that_takes_out_the_serving_version_says_so_first() {
 
 #[tokio::test]
 async fn the_serving_version_may_leave_while_the_one_before_is_drained() {
-    let blue = Backend::start(|request| match request.request_line().1 {
-        "/never" => Reply::raw("").then(Step::Hold),
-        _ => Reply::ok("blue"),
-    })
-    .await;
-    let green = Backend::named("green").await;
-    let keys = "watch = \"100ms\"\ndrain_timeout = \"10m\"";
-    let proxy = Proxy::start(&shop("blue", &[&blue], &[&green], keys)).await;
-    let mut never = proxy.connect().await;
-    never.send("GET /never HTTP/1.1\r\nHost: test\r\n\r\n").await;
-    eventually("it is there", async || proxy.in_flight(&blue) == 1).await;
-    let id = swap(&proxy, "green").await.unwrap();
-    in_phase(&proxy, id, "drain").await;
-    let without = shop("blue", &[&blue], &[&green], keys).replace("versions.green", "versions.red");
+    let Drain { blue, green, proxy, id, .. } = Drain::held_up().await;
+    let without =
+        shop("blue", &[&blue], &[&green], DRAINING).replace("versions.green", "versions.red");
     let answer = proxy.reload(&without).await.unwrap();
     assert!(answer.changes[0].contains("green served"), "{:?}", answer.changes);
     assert_eq!(who_answers(&proxy).await, "blue");
@@ -474,19 +493,7 @@ async fn requests_that_take_too_long_are_cut_and_the_old_version_is_let_go() {
 
 #[tokio::test]
 async fn who_waits_for_a_drain_that_another_swap_cuts_short_is_told() {
-    let blue = Backend::start(|request| match request.request_line().1 {
-        "/never" => Reply::raw("").then(Step::Hold),
-        _ => Reply::ok("blue"),
-    })
-    .await;
-    let green = Backend::named("green").await;
-    let keys = "watch = \"100ms\"\ndrain_timeout = \"10m\"";
-    let proxy = Proxy::start(&shop("blue", &[&blue], &[&green], keys)).await;
-    let mut never = proxy.connect().await;
-    never.send("GET /never HTTP/1.1\r\nHost: test\r\n\r\n").await;
-    eventually("it is there", async || proxy.in_flight(&blue) == 1).await;
-    let id = swap(&proxy, "green").await.unwrap();
-    in_phase(&proxy, id, "drain").await;
+    let Drain { proxy, id, .. } = Drain::held_up().await;
     proxy.running().handle().rollback("shop", false, "a test").await.unwrap();
     let report = over(&proxy, id).await;
     assert_eq!((&report["outcome"], &report["exit_code"]), (&"undecided".into(), &6.into()));
