@@ -7,14 +7,18 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_tungstenite::client_async;
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::connection::{Connection, Target};
+use crate::support::in_time;
 
-/// Between two messages on a WebSocket.
+/// Between two messages on a WebSocket: its share of the load.
 const PAUSE: Duration = Duration::from_millis(100);
+/// Before one that failed asks again, so that failures do not crowd out who is answered.
+const BACK_OFF: Duration = Duration::from_millis(10);
 /// An echo that takes longer does not come.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -52,6 +56,8 @@ impl Tally {
 pub struct Crowd {
     pub tally: Arc<Tally>,
     clients: JoinSet<()>,
+    /// Ends when everybody has come as far as a first answer, or a failure.
+    first: mpsc::Receiver<()>,
 }
 
 impl Crowd {
@@ -59,13 +65,19 @@ impl Crowd {
     pub fn start(targets: &[Target], connections: usize, websockets: usize) -> Crowd {
         let tally = Arc::new(Tally::default());
         let mut clients = JoinSet::new();
+        let (came, first) = mpsc::channel(1);
         for target in targets.iter().cycle().take(connections) {
-            clients.spawn(ask(target.clone(), Arc::clone(&tally)));
+            clients.spawn(ask(target.clone(), Arc::clone(&tally), came.clone()));
         }
         for target in targets.iter().cycle().take(websockets) {
-            clients.spawn(echo(target.clone(), Arc::clone(&tally)));
+            clients.spawn(echo(target.clone(), Arc::clone(&tally), came.clone()));
         }
-        Crowd { tally, clients }
+        Crowd { tally, clients, first }
+    }
+
+    /// Waits until everybody has had a first answer, or a failure.
+    pub async fn is_under_way(&mut self) {
+        in_time("the first answers", self.first.recv()).await;
     }
 
     /// Waits until everybody has had the last answer.
@@ -78,27 +90,34 @@ impl Crowd {
     }
 }
 
-async fn ask(target: Target, tally: Arc<Tally>) {
+async fn ask(target: Target, tally: Arc<Tally>, came: mpsc::Sender<()>) {
+    let mut came = Some(came);
     let mut connection = Connection::default();
     while !tally.over.load(Ordering::Relaxed) {
         match connection.ask(&target).await {
             Ok(_) => drop(tally.answered.fetch_add(1, Ordering::Relaxed)),
             Err(what) => {
                 tally.fail(what);
-                tokio::time::sleep(Duration::from_millis(10)).await;
+                tokio::time::sleep(BACK_OFF).await;
             }
         }
+        drop(came.take());
     }
 }
 
 /// One WebSocket for the whole time: where it ends before, that is a failure.
-async fn echo(target: Target, tally: Arc<Tally>) {
-    if let Err(error) = echo_until_over(&target, &tally).await {
+async fn echo(target: Target, tally: Arc<Tally>, came: mpsc::Sender<()>) {
+    if let Err(error) = echo_until_over(&target, &tally, came).await {
         tally.fail(format!("WebSocket: {error}"));
     }
 }
 
-async fn echo_until_over(target: &Target, tally: &Tally) -> Result<(), String> {
+async fn echo_until_over(
+    target: &Target,
+    tally: &Tally,
+    came: mpsc::Sender<()>,
+) -> Result<(), String> {
+    let mut came = Some(came);
     let words = |error: &dyn std::fmt::Display| error.to_string();
     let stream = target.stream().await.map_err(|error| words(&error))?;
     let opened = client_async("ws://localhost/ws", stream).await;
@@ -111,6 +130,7 @@ async fn echo_until_over(target: &Target, tally: &Tally) -> Result<(), String> {
             other => return Err(format!("{other:?} in place of the echo")),
         }
         tally.echoed.fetch_add(1, Ordering::Relaxed);
+        drop(came.take());
         tokio::time::sleep(PAUSE).await;
     }
     Ok(())

@@ -79,8 +79,8 @@ impl Story {
 async fn back_and_forth(swaps: usize) -> Row {
     let site = BlueGreen::start("watch = \"200ms\"\ndrain_timeout = \"5s\"").await;
     let starvation = Starvation::of(site.program.id());
-    let crowd = Crowd::start(&site.targets, 64, 30);
-    sleep(SECOND).await;
+    let mut crowd = Crowd::start(&site.targets, 64, 30);
+    crowd.is_under_way().await;
     let mut row = Row::default();
     let mut took = Vec::new();
     for version in ["green", "blue"].into_iter().cycle().take(swaps) {
@@ -94,6 +94,7 @@ async fn back_and_forth(swaps: usize) -> Row {
             break;
         }
     }
+    // What the last swap breaks may show only now.
     sleep(SECOND).await;
     let tally = crowd.end().await;
     let failures = tally.failures();
@@ -158,6 +159,7 @@ async fn one_rollback(site: &mut BlueGreen, bad: Bad) -> Result<(Duration, Vec<S
         return Err(words(&output));
     }
     let switched = Instant::now();
+    // The fault's moment: the new version has served for a while.
     sleep(SECOND).await;
     let from = if bad == Bad::Slower { switched } else { Instant::now() };
     match bad {
@@ -173,6 +175,7 @@ async fn one_rollback(site: &mut BlueGreen, bad: Bad) -> Result<(Duration, Vec<S
         sleep(Duration::from_millis(10)).await;
         time = (site.active().await == "blue").then(|| from.elapsed());
     }
+    // Requests behind the rollback belong to the load too.
     sleep(SECOND / 2).await;
     let samples = load.stop().await;
     let usual = if bad == Bad::Slower { Answers::After(40) } else { Answers::After(0) };
@@ -199,6 +202,7 @@ async fn refused(sick: Behaviour, swap: &str) -> Row {
     load.reaches(SECOND).await;
     let output = site.swap("green", &["--timeout", "30s"]).await;
     let active = site.active().await;
+    // Requests behind the refusal belong to the load too.
     sleep(SECOND / 2).await;
     let samples = load.stop().await;
     let seen: u64 = site.green.iter_mut().map(Replica::requests).sum();
