@@ -16,6 +16,7 @@
 mod answer;
 mod budget;
 mod core;
+mod cut;
 mod ending;
 mod head;
 mod out;

@@ -18,7 +18,7 @@ use super::budget::Budgets;
 use super::ending::Drain;
 use super::out::Out;
 use super::streams::Stream;
-use crate::framing::frames::SETTINGS;
+use crate::framing::frames::{CONTINUATION, FrameHead, HEADERS, SETTINGS};
 use crate::framing::hpack::Decoder;
 use crate::state::H2Abuse;
 use crate::upstream::SpareMaps;
@@ -117,6 +117,8 @@ pub(super) struct Core {
     pub(super) budgets: Budgets,
     /// A frame, or the preface, that has not come in full.
     pub(super) partial: Vec<u8>,
+    /// Content that has begun, with the length of what is still to come of it.
+    pub(super) rest: Option<FrameHead>,
     pub(super) prefaced: bool,
     /// The client has sent its settings.
     pub(super) greeted: bool,
@@ -165,6 +167,7 @@ impl Core {
             limits,
             budgets: Budgets::new(limits.streams, clock),
             partial: Vec::new(),
+            rest: None,
             prefaced: false,
             greeted: false,
             block: None,
@@ -234,12 +237,12 @@ impl Core {
         self.streams.is_empty()
             && self.block.is_none()
             && self.partial.is_empty()
+            && self.rest.is_none()
             && self.out.is_empty()
     }
 
     /// Whether a header block has begun and not ended.
     pub(super) fn is_within_fields(&self) -> bool {
-        use crate::framing::frames::{CONTINUATION, FrameHead, HEADERS};
         let begun = || FrameHead::read(&self.partial);
         self.block.is_some()
             || (self.prefaced

@@ -1,4 +1,4 @@
-//! Frames that a client sends (RFC 9113 section 6).
+//! Frames that a client sends, by their types (RFC 9113 section 6).
 
 use super::core::{Accepted, Block, Broken, Core, FRAME_BYTES, Form, code};
 use super::head::{Fields, Verdict};
@@ -10,8 +10,6 @@ use crate::framing::hpack::Fault;
 use crate::proxy::body::UploadFailure;
 use crate::state::H2Abuse;
 
-/// The client's first bytes (RFC 9113 section 3.4).
-const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// A head may be so many times as large as is taken before the connection ends. One that is a little
 /// too large is answered with 431.
 const TOO_LARGE_BY: usize = 4;
@@ -19,74 +17,9 @@ const TOO_LARGE_BY: usize = 4;
 type Result = std::result::Result<(), Broken>;
 
 impl Core {
-    /// Takes bytes that came. Frames that have not come in full wait.
-    ///
-    /// # Errors
-    /// The connection is to end.
-    pub(super) fn receive(&mut self, mut bytes: &[u8]) -> Result {
-        self.heard = true;
-        if !self.prefaced {
-            let rest = PREFACE.get(self.partial.len()..).unwrap_or_default();
-            let (come, behind) = bytes.split_at(bytes.len().min(rest.len()));
-            if !rest.starts_with(come) {
-                return Err(Broken::error(code::PROTOCOL_ERROR));
-            }
-            self.partial.extend_from_slice(come);
-            if come.len() < rest.len() {
-                return Ok(());
-            }
-            self.partial.clear();
-            self.prefaced = true;
-            bytes = behind;
-        }
-        if !self.partial.is_empty() {
-            bytes = self.complete(bytes)?;
-        }
-        while let Some(head) = head_of(bytes)? {
-            let Some(payload) = bytes.get(FrameHead::BYTES..FrameHead::BYTES + head.length) else {
-                break;
-            };
-            self.frame(head, payload)?;
-            bytes = &bytes[FrameHead::BYTES + head.length..];
-        }
-        self.partial.extend_from_slice(bytes);
-        Ok(())
-    }
-
-    /// Completes the frame that waits, if that is possible; gives what is behind it.
-    fn complete<'a>(&mut self, mut bytes: &'a [u8]) -> std::result::Result<&'a [u8], Broken> {
-        let mut add = |partial: &mut Vec<u8>, wanted: usize| {
-            let missing = wanted.saturating_sub(partial.len()).min(bytes.len());
-            partial.extend_from_slice(&bytes[..missing]);
-            bytes = &bytes[missing..];
-            partial.len() >= wanted
-        };
-        if !add(&mut self.partial, FrameHead::BYTES) {
-            return Ok(bytes);
-        }
-        if let Some(head) = head_of(&self.partial)?
-            && add(&mut self.partial, FrameHead::BYTES + head.length)
-        {
-            let mut whole = std::mem::take(&mut self.partial);
-            self.frame(head, &whole[FrameHead::BYTES..])?;
-            whole.clear();
-            self.partial = whole;
-        }
-        Ok(bytes)
-    }
-
-    fn frame(&mut self, head: FrameHead, payload: &[u8]) -> Result {
-        let FrameHead { kind, stream, .. } = head;
-        // Section 3.4.
-        if !self.greeted && (kind != SETTINGS || head.has(ACK)) {
-            return Err(Broken::error(code::PROTOCOL_ERROR));
-        }
-        // Section 6.10.
-        let awaited = self.block.as_ref().map(|block| block.stream);
-        if awaited.is_some_and(|awaited| kind != CONTINUATION || stream != awaited) {
-            return Err(Broken::error(code::PROTOCOL_ERROR));
-        }
-        match kind {
+    /// Takes a whole frame that may come at this place.
+    pub(super) fn frame(&mut self, head: FrameHead, payload: &[u8]) -> Result {
+        match head.kind {
             DATA => self.data(head, payload),
             HEADERS => self.headers(head, payload),
             CONTINUATION => self.continuation(head, payload),
@@ -107,7 +40,7 @@ impl Core {
         stream > self.last_stream || stream.is_multiple_of(2)
     }
 
-    fn data(&mut self, head: FrameHead, payload: &[u8]) -> Result {
+    pub(super) fn data(&mut self, head: FrameHead, payload: &[u8]) -> Result {
         let content = unpadded(head, payload)?;
         let ends = head.has(END_STREAM);
         if self.is_idle(head.stream) {
@@ -355,16 +288,6 @@ impl Core {
         self.budgets.take(H2Abuse::UnknownFrames, 1.0)?;
         self.client_leaves = true;
         Ok(())
-    }
-}
-
-/// The head of the frame that some bytes begin with.
-fn head_of(bytes: &[u8]) -> std::result::Result<Option<FrameHead>, Broken> {
-    let head = FrameHead::read(bytes);
-    match head {
-        // Section 4.2.
-        Some(head) if head.length > FRAME_BYTES => Err(Broken::error(code::FRAME_SIZE_ERROR)),
-        head => Ok(head),
     }
 }
 

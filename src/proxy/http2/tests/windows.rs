@@ -119,3 +119,16 @@ fn a_client_that_sends_more_than_it_may_is_stopped() {
     assert_eq!(peer.resets(), [(1, code::FLOW_CONTROL_ERROR)]);
     assert_eq!(read(&mut peer.bodies[0]), Some(Err(UploadFailure::Malformed)));
 }
+
+#[test]
+fn content_goes_on_before_its_frame_has_come_in_full() {
+    let mut peer = Peer::new();
+    peer.post(1);
+    let bytes = frame(DATA, END_STREAM, 1, b"content");
+    for (piece, content) in [(&bytes[..5], ""), (&bytes[5..12], "con"), (&bytes[12..], "tent")] {
+        peer.receive(piece).unwrap();
+        let read = read(&mut peer.bodies[0]).map(|read| String::from_utf8(read.unwrap()).unwrap());
+        assert_eq!(read.unwrap_or_default(), content);
+    }
+    assert_eq!(read(&mut peer.bodies[0]), Some(Ok(vec![])));
+}
