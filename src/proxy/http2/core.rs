@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use super::budget::Budgets;
 use super::ending::Drain;
 use super::out::Out;
-use super::streams::Stream;
+use super::streams::{Reset, Stream};
 use crate::framing::frames::{CONTINUATION, FrameHead, HEADERS, SETTINGS};
 use crate::framing::hpack::Decoder;
 use crate::state::H2Abuse;
@@ -132,7 +132,7 @@ pub(super) struct Core {
     pub(super) last_stream: u32,
     /// Where the client passed numbers over, most recently.
     pub(super) passed_over: Range<u32>,
-    pub(super) resets: VecDeque<u32>,
+    pub(super) resets: VecDeque<Reset>,
     /// Requests that nobody serves yet.
     pub(super) accepted: Vec<Accepted>,
     pub(super) out: Out,

@@ -56,9 +56,9 @@ impl Core {
         }
         let Some(key) = self.find(head.stream) else {
             self.credit(payload.len());
-            return match self.was_reset(head.stream) {
-                true => Ok(()),
-                false => self.refuse_unheld(head.stream, code::STREAM_CLOSED),
+            return match self.find_reset(head.stream) {
+                Some(reset) => reset.data(payload.len(), ends),
+                None => self.refuse_unheld(head.stream, code::STREAM_CLOSED),
             };
         };
         let stream = &mut self.streams[key];
@@ -121,7 +121,7 @@ impl Core {
             self.budgets.take(H2Abuse::StreamChurn, 1.0)?;
         } else if self.find(head.stream).is_some() {
             // Trailers.
-        } else if self.was_reset(head.stream) {
+        } else if self.find_reset(head.stream).is_some() {
             // On their way, once; and they have to be decoded.
             self.budgets.take(H2Abuse::StreamChurn, 1.0)?;
         } else {

@@ -12,6 +12,32 @@ use crate::state::H2Abuse;
 
 /// Streams that we reset are remembered, since frames of them may be on their way.
 const RESETS: usize = 256;
+
+/// What may still come on a stream that we reset: what the client sent before it heard of that.
+#[derive(Debug)]
+pub(super) struct Reset {
+    id: u32,
+    /// The client's window. It gets no more.
+    window: i64,
+    /// The client has ended its side.
+    ended: bool,
+}
+
+impl Reset {
+    /// Content has come, which nobody wants.
+    pub(super) fn data(&mut self, bytes: usize, ends: bool) -> Result<(), Broken> {
+        self.window -= bytes as i64;
+        if self.ended {
+            return Err(Broken::error(code::STREAM_CLOSED));
+        }
+        if self.window < 0 {
+            return Err(Broken::error(code::FLOW_CONTROL_ERROR));
+        }
+        self.ended = ends;
+        Ok(())
+    }
+}
+
 /// One stream.
 #[derive(Debug)]
 pub(super) struct Stream {
@@ -73,9 +99,9 @@ impl Core {
         Some(self.open[place].1)
     }
 
-    /// Whether we have reset a stream lately.
-    pub(super) fn was_reset(&self, id: u32) -> bool {
-        self.resets.contains(&id)
+    /// A stream that we have reset lately.
+    pub(super) fn find_reset(&mut self, id: u32) -> Option<&mut Reset> {
+        self.resets.iter_mut().find(|reset| reset.id == id)
     }
 
     /// Opens the client's next stream.
@@ -139,8 +165,8 @@ impl Core {
         if stream.is_closed() {
             return;
         }
-        let id = stream.id;
-        self.reset_unheld(id, code);
+        let (id, window, ended) = (stream.id, stream.receive_window, stream.receive_ended);
+        self.note_reset(Reset { id, window, ended }, code);
         if matches!(code, code::CANCEL | code::INTERNAL_ERROR) {
             self.budgets.ended_stream();
         }
@@ -149,11 +175,15 @@ impl Core {
 
     /// Resets a stream that is kept nowhere.
     pub(super) fn reset_unheld(&mut self, id: u32, code: u32) {
-        self.out.frame(RST_STREAM, 0, id, &code.to_be_bytes());
+        self.note_reset(Reset { id, window: i64::from(STREAM_WINDOW), ended: false }, code);
+    }
+
+    fn note_reset(&mut self, reset: Reset, code: u32) {
+        self.out.frame(RST_STREAM, 0, reset.id, &code.to_be_bytes());
         if self.resets.len() == RESETS {
             self.resets.pop_front();
         }
-        self.resets.push_back(id);
+        self.resets.push_back(reset);
         self.wake();
     }
 

@@ -132,3 +132,28 @@ fn content_goes_on_before_its_frame_has_come_in_full() {
     }
     assert_eq!(read(&mut peer.bodies[0]), Some(Ok(vec![])));
 }
+
+#[test]
+fn content_on_a_stream_that_we_reset_may_fill_its_window_and_no_more() {
+    let mut peer = Peer::new();
+    peer.post(1);
+    peer.streams.clear();
+    peer.bodies.clear();
+    let piece = frame(DATA, 0, 1, &[0; 16 * 1024]);
+    for _ in 0..STREAM_WINDOW as usize / (16 * 1024) {
+        peer.receive(&piece).unwrap();
+    }
+    let broken = peer.receive(&piece).unwrap_err();
+    assert_eq!(broken.code, code::FLOW_CONTROL_ERROR);
+}
+
+#[test]
+fn content_on_a_stream_that_we_reset_has_one_end() {
+    let mut peer = Peer::new();
+    peer.post(1);
+    peer.streams.clear();
+    peer.bodies.clear();
+    let end = frame(DATA, END_STREAM, 1, &[]);
+    peer.receive(&end).unwrap();
+    assert_eq!(peer.receive(&end).unwrap_err().code, code::STREAM_CLOSED);
+}
