@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from statistics import median
 
-from . import idle, machine, reload, report
+from . import held, idle, machine, reload, report
 from .loads import LOADS, Rate, Wrong
 from .machine import Trouble
 from .proxies import Proxy, assemble
@@ -19,7 +19,7 @@ from .stage import Scene
 REPOSITORY = Path(__file__).resolve().parents[3]
 GROUPS = {
     "loads": list(LOADS), "memory": list(idle.KINDS), "handshakes": ["full", "resumed12", "resumed13"],
-    "all": [*LOADS, *idle.KINDS, "p99", "workers", "reload"],
+    "all": [*LOADS, *idle.KINDS, "held", "p99", "workers", "reload"],
 }
 
 
@@ -119,6 +119,8 @@ class Comparison:
     def row(self, row):
         if row in idle.KINDS:
             return self.memory_row(row)
+        if row == "held":
+            return self.held_row()
         if row == "reload":
             return self.reload_row()
         if row == "p99":
@@ -165,6 +167,14 @@ class Comparison:
                               min(self.args.rounds, 3), lambda kib: f"{kib:6.1f} KiB")
         self.figures[row] = figures
         return report.memory_section(row, figures)
+
+    def held_row(self):
+        found = {}
+        for proxy in self.proxies:
+            found[proxy.name] = one = held.measure(proxy)
+            self.say(f"   {proxy.name:9} {one.held_mib:.0f} MiB, echo p99 {one.echo_p99_ms:.2f} ms")
+        self.figures["held"] = found
+        return report.held_section(found), []
 
     def rate_row(self):
         load = Rate()

@@ -17,6 +17,7 @@ TITLES = {
     "mem-h2": "idle HTTP/2 over TLS",
     "mem-ws": "idle WebSocket",
     "mem-wss": "idle WebSocket over TLS",
+    "held": "10,000 idle WebSockets and 10,000 idle keep-alive connections over TLS, at once",
     "p99": "HTTP/1.1 at 60 % of capacity",
     "workers": "two workers against one",
     "reload": "reload of 10,000 backends under load",
@@ -98,6 +99,15 @@ def memory_section(row, figures):
     """The table of a memory row: {proxy: [KiB per connection]}."""
     text = table(["proxy", "KiB per connection"], [[name, spread(values, 1)] for name, values in figures.items()])
     return section(row, text, goal_lines(row, figures, "KiB"))
+
+
+def held_section(found):
+    """The table of what is held at once: {proxy: Held}."""
+    text = table(
+        ["proxy", "processes", "MiB before", "held", "after they closed", "ms of processor time a second", "echo p50 ms", "p99 ms"],
+        [[name, one.processes, *(f"{mib:.0f}" for mib in (one.before_mib, one.held_mib, one.after_mib)),
+          f"{one.idle_ms_per_second:.1f}", f"{one.echo_p50_ms:.2f}", f"{one.echo_p99_ms:.2f}"] for name, one in found.items()])
+    return section("held", text, [])[0]
 
 
 def section(row, text, goals):
