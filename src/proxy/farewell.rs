@@ -20,6 +20,8 @@ use super::timer::Timer;
 
 /// Before a close we read on for so long, or so much, lest a reset overtake the answer.
 const LINGER: Duration = Duration::from_secs(2);
+/// The same where somebody waits for the place.
+const LINGER_IN_THE_WAY: Duration = Duration::from_millis(250);
 const LINGER_BYTES: usize = 16 * 1024 * 1024;
 const LINGER_BROKEN_BYTES: usize = 1024 * 1024;
 
@@ -55,13 +57,14 @@ pub async fn linger_http2(state: &ConnectionState, stream: &mut ClientStream) {
     }
 }
 
-/// As [`linger`], behind a GOAWAY that tells of an error. Of a flood little is read.
+/// As [`linger`], behind a GOAWAY that ends all streams. Of a flood little is read.
 pub async fn linger_broken(state: &ConnectionState, stream: &mut ClientStream) {
     read_on(state, stream, LINGER_BROKEN_BYTES).await;
 }
 
 async fn read_on(state: &ConnectionState, stream: &mut ClientStream, mut left: usize) {
-    let until = Instant::now() + LINGER;
+    let patience = if state.leaving.get().is_some() { LINGER_IN_THE_WAY } else { LINGER };
+    let until = Instant::now() + patience;
     // Answered, and in nobody's way unless room is needed.
     state.spoken.set(true);
     state.io.resting.set(true);

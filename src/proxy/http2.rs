@@ -96,9 +96,6 @@ pub async fn serve(state: &Rc<ConnectionState>, wire: Box<Wire>) {
             end => break end,
         }
     };
-    if matches!(end, Over::SlowHead | Over::Drop) {
-        poll_fn(|cx| connection.say_goodbye(cx)).await;
-    }
     match end {
         Over::Done(End::Finished) => {
             Box::pin(linger_http2(state, connection.wire.stream())).await;
@@ -108,12 +105,14 @@ pub async fn serve(state: &Rc<ConnectionState>, wire: Box<Wire>) {
             if kind == H2Abuse::Protocol {
                 state.note_refusal(error::AGAINST_PROTOCOL, "h2_protocol_error");
             }
-            // Its streams are over now.
-            connection.core.borrow_mut().abandon();
-            Box::pin(linger_broken(state, connection.wire.stream())).await;
+            connection.linger().await;
         }
-        Over::SlowHead => state.note_refusal(error::SLOW_HEAD, "slow_head"),
-        _ => {}
+        Over::SlowHead => {
+            state.note_refusal(error::SLOW_HEAD, "slow_head");
+            connection.part().await;
+        }
+        Over::Drop => connection.part().await,
+        Over::Done(End::Closed) | Over::Idle => {}
     }
 }
 
@@ -122,7 +121,11 @@ impl<'a> Connection<'a> {
         state.park_at.set(Some(Instant::now() + state.worker.park_after));
         let limits = {
             let limits = &state.listener.borrow().limits;
-            Limits { streams: limits.h2_streams, max_header_bytes: limits.max_header_bytes }
+            Limits {
+                streams: limits.h2_streams,
+                max_header_bytes: limits.max_header_bytes,
+                max_headers: limits.max_headers,
+            }
         };
         let spare = Rc::clone(&state.worker.upstreams.spare);
         Connection {
@@ -255,11 +258,23 @@ impl<'a> Connection<'a> {
     }
 
     /// Tells a client whose time is up which of its requests were looked at (RFC 9113 section 6.8), if
-    /// it takes that at once.
-    fn say_goodbye(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let core = Rc::clone(&self.core);
-        self.go_away(cx, &mut core.borrow_mut(), code::NO_ERROR);
-        Poll::Ready(())
+    /// it takes that at once. A request may cross that on its way.
+    async fn part(mut self) {
+        poll_fn(|cx| {
+            let core = Rc::clone(&self.core);
+            self.go_away(cx, &mut core.borrow_mut(), code::NO_ERROR);
+            Poll::Ready(())
+        })
+        .await;
+        if self.core.borrow().has_begun() && !self.state.is_untaken() {
+            self.linger().await;
+        }
+    }
+
+    /// Reads on a little behind a GOAWAY that ends all streams, lest a reset overtake it.
+    async fn linger(mut self) {
+        self.core.borrow_mut().abandon();
+        Box::pin(linger_broken(self.state, self.wire.stream())).await;
     }
 
     fn go_away(&mut self, cx: &mut Context<'_>, core: &mut Core, code: u32) {

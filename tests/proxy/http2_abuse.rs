@@ -258,6 +258,23 @@ async fn a_client_that_never_asks_is_told_that_nothing_was_lost() {
     assert_eq!(goodbye(&mut client).await, Some(vec![0; 8]));
 }
 
+/// Were the connection closed for good, it would be answered with a reset, which could overtake the
+/// word that it was not looked at.
+#[tokio::test]
+async fn a_request_that_crosses_the_goodbye_meets_no_reset() {
+    let backend = backend().await;
+    let proxy = proxy_before(&backend, "header_timeout = \"300ms\"").await;
+    for begun in [vec![], ask(1, "/")[..20].to_vec()] {
+        let mut client = H2Wire::connect(proxy.address("https")).await;
+        client.send(&begun).await;
+        assert_eq!(goodbye(&mut client).await, Some(vec![0; 8]));
+        for stream in [3, 5, 7] {
+            client.try_send(ask(stream, "/")).await.unwrap();
+        }
+    }
+    assert!(backend.requests().is_empty());
+}
+
 #[tokio::test]
 async fn a_header_block_that_does_not_end_is_timed() {
     let backend = backend().await;
