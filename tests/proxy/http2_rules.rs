@@ -766,6 +766,10 @@ async fn trailers() {
         let fields = [&block(&get("/")[..2])[..], b"\x41\x09localhost\x04\x01/"].concat();
         [frame(HEADERS, END_HEADERS, 1, fields), frame(DATA, 0, 1, b"abc")].concat()
     };
+    // A field of 4,000 bytes, remembered, and eight times the same.
+    let mut large = vec![0x40, 1, b'x', 0x7f, 0xa1, 0x1e];
+    large.extend([b'6'; 4000]);
+    large.extend([0xbe; 8]);
     let passed = run(vec![
         ("announced", "8.1", trailers(WHOLE, &[(b"x-sum", b"6")]), Passed),
         ("a pseudo-header field", "8.1", trailers(WHOLE, &[(b":path", b"/b")]), {
@@ -794,6 +798,12 @@ async fn trailers() {
             trailers(WHOLE, &[(b"x-forwarded-for", b"127.0.0.1")]),
             Refused(400),
         ),
+        ("101 fields", "5 of RFC 6585", trailers(WHOLE, &[(&b"x-sum"[..], &b"6"[..]); 101]), {
+            Refused(431)
+        }),
+        ("36 KiB", "5 of RFC 6585", [&begun[..], &frame(HEADERS, WHOLE, 1, large)].concat(), {
+            Refused(431)
+        }),
     ])
     .await;
     let sums: Vec<_> = passed.iter().map(|(_, message)| message.trailers.len()).collect();

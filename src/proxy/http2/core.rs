@@ -55,6 +55,8 @@ pub(super) struct Limits {
     pub(super) streams: u32,
     /// Size of a request head, in bytes.
     pub(super) max_header_bytes: u32,
+    /// Fields of trailers. Those of a head are counted later.
+    pub(super) max_headers: u16,
 }
 
 /// Why a connection has to end.

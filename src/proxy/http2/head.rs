@@ -13,6 +13,7 @@ use super::core::Form;
 use crate::framing::Violation;
 use crate::framing::hpack::{Field, Name, Pseudo};
 use crate::framing::length::parse_length;
+use crate::proxy::body::UploadFailure;
 
 /// Why a well-formed request is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -147,13 +148,18 @@ impl Fields {
         Ok(Verdict { request, form, length: self.length, expects: self.expects })
     }
 
-    /// The trailers that they are (section 8.1).
-    pub(super) fn into_trailers(self) -> Result<HeaderMap, Malformed> {
-        let pseudo = self.pseudo.iter().any(Option::is_some);
-        if self.malformed || pseudo || self.size > self.max_bytes {
+    /// The trailers that they are (section 8.1), or why those are not to be passed on.
+    pub(super) fn into_trailers(
+        self,
+        max_fields: usize,
+    ) -> Result<Result<HeaderMap, UploadFailure>, Malformed> {
+        if self.malformed || self.pseudo.iter().any(Option::is_some) {
             return Err(Malformed);
         }
-        Ok(self.headers)
+        Ok(match self.size > self.max_bytes || self.headers.len() > max_fields {
+            true => Err(UploadFailure::TrailersTooLarge),
+            false => Ok(self.headers),
+        })
     }
 }
 
@@ -287,9 +293,12 @@ mod tests {
 
     #[test]
     fn trailers_have_no_pseudo_fields() {
-        assert_eq!(fields(&[("x", "1")]).into_trailers().unwrap().len(), 1);
+        let counts = [1, 0].map(|max| {
+            fields(&[("x", "1")]).into_trailers(max).unwrap().map(|trailers| trailers.len())
+        });
+        assert_eq!(counts, [Ok(1), Err(UploadFailure::TrailersTooLarge)]);
         for pair in [(":path", "/"), ("connection", "close"), ("X", "1"), ("x", "a\nb")] {
-            assert!(fields(&[pair]).into_trailers().is_err(), "{pair:?}");
+            assert!(fields(&[pair]).into_trailers(9).is_err(), "{pair:?}");
         }
     }
 }

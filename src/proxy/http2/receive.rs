@@ -216,7 +216,7 @@ impl Core {
             // Section 5.1.
             return Err(Broken::error(code::STREAM_CLOSED));
         }
-        let trailers = fields.into_trailers();
+        let trailers = fields.into_trailers(usize::from(self.limits.max_headers));
         let (Ok(trailers), true, false) = (trailers, ends, circular) else {
             return self.refuse(key, code::PROTOCOL_ERROR);
         };
@@ -224,7 +224,10 @@ impl Core {
             return self.refuse(key, code::PROTOCOL_ERROR);
         }
         stream.receive_ended = true;
-        stream.trailers = (!trailers.is_empty()).then(|| Box::new(trailers));
+        match trailers {
+            Ok(trailers) => stream.trailers = (!trailers.is_empty()).then(|| Box::new(trailers)),
+            Err(failure) => stream.unfit = Some(failure),
+        }
         if let Some(receiver) = stream.receiver.take() {
             receiver.wake();
         }

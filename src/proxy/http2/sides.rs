@@ -168,6 +168,9 @@ impl http_body::Body for Body {
             core.take(key, data.len());
             return Poll::Ready(Some(Ok(Frame::data(data))));
         }
+        if let Some(failure) = stream.unfit {
+            return Poll::Ready(Some(Err(failure)));
+        }
         if let Some(trailers) = stream.trailers.take() {
             return Poll::Ready(Some(Ok(Frame::trailers(*trailers))));
         }
@@ -186,6 +189,7 @@ impl http_body::Body for Body {
         stream.receive_ended
             && stream.received.is_empty()
             && stream.trailers.is_none()
+            && stream.unfit.is_none()
             && stream.failure.is_none()
     }
 

@@ -63,6 +63,8 @@ pub(super) struct Stream {
     /// What is still to come of the length that was announced.
     pub(super) length_left: Option<u64>,
     pub(super) trailers: Option<Box<HeaderMap>>,
+    /// Why what came last is not to be passed on, although the client may have an answer.
+    pub(super) unfit: Option<UploadFailure>,
     pub(super) receive_ended: bool,
     /// Whoever receives, and waits.
     pub(super) receiver: Option<Waker>,
@@ -121,6 +123,7 @@ impl Core {
             received: Vec::new(),
             length_left: None,
             trailers: None,
+            unfit: None,
             receive_ended: false,
             receiver: None,
             discards: false,
