@@ -1,20 +1,22 @@
 //! Fields that are passed on as they came, since nobody on the way looks at them.
 //!
-//! Between a backend and a client that both speak HTTP/1.1 most fields of an answer end up as the bytes
-//! that they came in. So they stay that: a [`Sieve`] says of each whether anybody looks at it, and what
-//! nobody looks at is not read into a map and written out of it again.
+//! Between a client and a backend that both speak HTTP/1.1 most fields of a message end up as the bytes
+//! that they came in. So they stay that: a sieve says of each whether anybody looks at it, and what
+//! nobody looks at is not read into a map and written out of it again. Who comes to need one of them
+//! after all, which is rare, searches the lines.
 
 use std::ops::Range;
 
 use bytes::Bytes;
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName, HeaderValue};
+use memchr::memchr;
 use smallvec::SmallVec;
 
 use super::bytes::trim;
 use super::fields::{self, Span};
 
-/// Says of a field, by its name and its trimmed value, what is to be done with it. The flag says
-/// whether the body's length is known from the framing.
+/// Says of a field of an answer, by its name and its trimmed value, what is to be done with it. The flag
+/// says whether the body's length is known from the framing.
 pub type Sieve = fn(name: &[u8], value: &[u8], length_is_known: bool) -> Fate;
 
 /// What is to be done with a field.
@@ -47,6 +49,37 @@ impl PlainLines {
         self.has_date
     }
 
+    /// The values of those with this name.
+    pub fn values<'a>(&'a self, name: &'a HeaderName) -> impl Iterator<Item = &'a [u8]> {
+        let name = name.as_str().as_bytes();
+        let named = move |line: &&[u8]| {
+            line.get(name.len()) == Some(&b':') && line[..name.len()].eq_ignore_ascii_case(name)
+        };
+        self.lines().filter(named).map(|line| trim(&line[name.len() + 1..]))
+    }
+
+    /// Adds them to a map.
+    pub(crate) fn read_into(&self, headers: &mut HeaderMap) {
+        let whole = |line: &[u8]| {
+            let colon = memchr(b':', line)?;
+            let name = HeaderName::from_bytes(&line[..colon]).ok()?;
+            let value = self.head.slice_ref(trim(&line[colon + 1..]));
+            Some((name, HeaderValue::from_maybe_shared(value).ok()?))
+        };
+        for (name, value) in self.lines().filter_map(whole) {
+            headers.append(name, value);
+        }
+    }
+
+    /// Each without its CRLF.
+    fn lines(&self) -> impl Iterator<Item = &[u8]> {
+        let stretches = self.stretches.iter();
+        let bytes = stretches.map(|at| &self.head[at.start as usize..at.end as usize]);
+        bytes
+            .flat_map(|lines| lines.split(|&byte| byte == b'\n'))
+            .filter_map(|line| line.strip_suffix(b"\r"))
+    }
+
     /// Writes them.
     pub(crate) fn write(&self, out: &mut Vec<u8>) {
         for stretch in &self.stretches {
@@ -64,21 +97,30 @@ impl PlainLines {
     }
 }
 
+/// All values of a name, whether they stand in a map or among plain lines.
+pub(crate) fn values<'a>(
+    known: &'a HeaderMap,
+    plain: &'a PlainLines,
+    name: &'a HeaderName,
+) -> impl Iterator<Item = &'a [u8]> {
+    known.get_all(name).iter().map(HeaderValue::as_bytes).chain(plain.values(name))
+}
+
 /// Reads the fields of a head that a scanner has found, as [`fields::read`] does, but for those that
-/// the sieve lets stay as they are.
+/// the sieve lets stay as they are. It is shown every field.
 pub(crate) fn sift(
     head: &Bytes,
     spans: &[Span],
     empty: HeaderMap,
-    sieve: Sieve,
-    length_is_known: bool,
+    mut sieve: impl FnMut(&[u8], &[u8]) -> Fate,
 ) -> Option<(HeaderMap, PlainLines)> {
     let mut plain = PlainLines { head: head.clone(), ..PlainLines::default() };
     let mut known: SmallVec<[Span; 8]> = SmallVec::new();
+    let mut telling = false;
     for span in spans {
         let [start, colon, end] = [span.start, span.colon, span.end].map(|at| at as usize);
         let (name, value) = (head.get(start..colon)?, trim(head.get(colon + 1..end)?));
-        match sieve(name, value, length_is_known) {
+        match sieve(name, value) {
             Fate::Plain => plain.add(span),
             Fate::Date => {
                 plain.add(span);
@@ -86,10 +128,11 @@ pub(crate) fn sift(
             }
             Fate::Drop => {}
             Fate::Known => known.push(*span),
-            Fate::Telling => {
-                return Some((fields::read(head, spans, empty)?, PlainLines::default()));
-            }
+            Fate::Telling => telling = true,
         }
+    }
+    if telling {
+        return Some((fields::read(head, spans, empty)?, PlainLines::default()));
     }
     Some((fields::read(head, &known, empty)?, plain))
 }
@@ -98,7 +141,7 @@ pub(crate) fn sift(
 mod tests {
     use super::*;
 
-    fn by_first_letter(name: &[u8], _: &[u8], length_is_known: bool) -> Fate {
+    fn by_first_letter(name: &[u8], length_is_known: bool) -> Fate {
         match name[0] {
             b'p' => Fate::Plain,
             b'd' => Fate::Date,
@@ -108,7 +151,7 @@ mod tests {
         }
     }
 
-    fn sifted(lines: &[&str], length_is_known: bool) -> (Vec<String>, String, bool) {
+    fn sift_lines(lines: &[&str], length_is_known: bool) -> (HeaderMap, PlainLines) {
         let mut head = b"HTTP/1.1 200 OK\r\n".to_vec();
         let mut spans = Vec::new();
         for line in lines {
@@ -119,8 +162,12 @@ mod tests {
             head.extend_from_slice(b"\r\n");
         }
         head.extend_from_slice(b"\r\n");
-        let (map, plain) =
-            sift(&head.into(), &spans, HeaderMap::new(), by_first_letter, length_is_known).unwrap();
+        let sieve = |name: &[u8], _: &[u8]| by_first_letter(name, length_is_known);
+        sift(&head.into(), &spans, HeaderMap::new(), sieve).unwrap()
+    }
+
+    fn sifted(lines: &[&str], length_is_known: bool) -> (Vec<String>, String, bool) {
+        let (map, plain) = sift_lines(lines, length_is_known);
         let mut out = Vec::new();
         plain.write(&mut out);
         let names = map.keys().map(|name| name.as_str().to_owned()).collect();
@@ -139,5 +186,26 @@ mod tests {
     fn behind_a_field_that_tells_of_others_all_are_looked_at() {
         let (names, plain, has_date) = sifted(&["p: a", "d: now", "t: p"], true);
         assert_eq!((names.len(), &*plain, has_date), (3, "", false));
+    }
+
+    #[test]
+    fn plain_lines_can_be_searched() {
+        let (known, plain) = sift_lines(&["p-a: 1", "k-A: 2", "p-A:  3 ", "p-ab: 4", "p-b:"], true);
+        let of = |name| -> Vec<_> {
+            let name = HeaderName::from_static(name);
+            let values = values(&known, &plain, &name);
+            values.map(|value| String::from_utf8(value.to_vec()).unwrap()).collect()
+        };
+        assert_eq!(of("p-a"), ["1", "3"]);
+        assert_eq!(of("p-b"), [""]);
+        assert_eq!(of("k-a"), ["2"]);
+    }
+
+    #[test]
+    fn plain_lines_can_be_read_after_all() {
+        let (mut known, plain) = sift_lines(&["p-a: 1", "k: 2", "p-A:  3 "], true);
+        plain.read_into(&mut known);
+        assert!(known.get_all("p-a").iter().eq(["1", "3"]));
+        assert_eq!(known["k"], "2");
     }
 }

@@ -1,4 +1,5 @@
-//! What changes in the fields of a message on its way through: pure functions on [`HeaderMap`].
+//! What changes in the fields of a message on its way through: pure functions on [`HeaderMap`], and
+//! what need not be in one, since nobody looks at it ([`sieve`]).
 //!
 //! Three things go on here. Fields that speak about one connection end with it ([`hop`]). Fields
 //! that tell a backend who asks are ours to set, and a client's are not believed unless it is
@@ -13,10 +14,11 @@ pub mod accept;
 pub mod forwarded;
 pub mod hop;
 pub mod identity;
+pub mod kind;
 pub mod sieve;
 pub mod survey;
 
-use http::{HeaderMap, HeaderName, header};
+use http::{HeaderMap, HeaderName};
 use smallvec::SmallVec;
 
 /// Where the request began, nearest last (no standard; everybody's).
@@ -46,50 +48,17 @@ fn split(value: &[u8]) -> impl Iterator<Item = &[u8]> {
 
 /// Takes fields out by name, in one pass: nearly always there are few or none, and a pass over the
 /// names is cheaper than a look-up for each that might be there.
-fn remove(headers: &mut HeaderMap, unwanted: impl Fn(&str) -> bool) {
+fn remove(headers: &mut HeaderMap, unwanted: impl Fn(&[u8]) -> bool) {
     let names: SmallVec<[HeaderName; 4]> =
-        headers.keys().filter(|name| unwanted(name.as_str())).cloned().collect();
+        headers.keys().filter(|name| unwanted(name.as_str().as_bytes())).cloned().collect();
     for name in names {
         headers.remove(name);
     }
 }
 
-/// True for fields that tell where a request comes from, in any spelling that a backend might
-/// take for one: CGI-like interfaces read `_` as `-`. Of the request's name and trace only the other
-/// spellings: the plain ones are looked at elsewhere.
-fn is_forwarding(name: &str) -> bool {
-    const FAMILY: &str = "x-forwarded-";
-    match name.as_bytes().first() {
-        Some(b'f') => name == header::FORWARDED.as_str(),
-        Some(b'x') => {
-            same_but_underscores(name, "x-real-ip")
-                || is_misspelt(name, X_REQUEST_ID.as_str())
-                || name.get(..FAMILY.len()).is_some_and(|start| same_but_underscores(start, FAMILY))
-        }
-        Some(b't') => {
-            is_misspelt(name, HOPS.as_str()) || same_but_underscores(name, SHADOW.as_str())
-        }
-        _ => false,
-    }
-}
-
-fn is_misspelt(name: &str, listed: &str) -> bool {
-    same_but_underscores(name, listed) && name != listed
-}
-
-fn same_but_underscores(name: &str, listed: &str) -> bool {
-    name.len() == listed.len()
-        && name
-            .bytes()
-            .zip(listed.bytes())
-            .all(|(byte, wanted)| byte == wanted || (byte == b'_' && wanted == b'-'))
-}
-
 #[cfg(test)]
 mod tests {
     use http::{HeaderMap, HeaderName, HeaderValue};
-
-    use super::*;
 
     /// Fields as written.
     pub(super) fn map(lines: &[(&str, &str)]) -> HeaderMap {
@@ -107,34 +76,5 @@ mod tests {
         let mut names: Vec<_> = headers.keys().map(|name| name.as_str().to_owned()).collect();
         names.sort_unstable();
         names
-    }
-
-    #[test]
-    fn forwarding_fields_in_every_spelling() {
-        for name in [
-            "forwarded",
-            "x-forwarded-for",
-            "x_forwarded_for",
-            "x-forwarded_ssl",
-            "x_real-ip",
-            "x_request_id",
-            "tidegate_hops",
-            "tidegate-shadow",
-            "tidegate_shadow",
-        ] {
-            assert!(is_forwarding(name), "{name}");
-        }
-        for name in [
-            "from",
-            "x-forwarde",
-            "x-forward-for",
-            "x-real-ipx",
-            "x-request-id",
-            "tidegate-hops",
-            "te",
-            "host",
-        ] {
-            assert!(!is_forwarding(name), "{name}");
-        }
     }
 }

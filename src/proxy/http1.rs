@@ -20,7 +20,7 @@ use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use http::{Method, Request, Response};
+use http::{Method, Response};
 
 use self::answer::Answer;
 pub use self::body::Body;
@@ -31,6 +31,7 @@ use super::body::{Incoming, ResponseBody};
 use super::connection::ConnectionState;
 use super::drive::{Over, Parked, drive};
 use super::farewell::{linger, refuse};
+use super::received::Received;
 use super::tunnel::{self, Tunnel};
 use super::{error, service};
 use crate::framing::{Limits, Violation};
@@ -141,11 +142,11 @@ async fn goodbye(link: &RefCell<Link>) -> Next {
 
 /// One request and its answer.
 async fn exchange(state: &Rc<ConnectionState>, link: &SharedLink) -> Next {
-    let (request, asked) = match take_request(state, link) {
+    let (received, asked) = match take_request(state, link) {
         Ok(taken) => taken,
         Err(violation) => return Next::Refuse(violation),
     };
-    let serving = pin!(service::handle(Rc::clone(state), request));
+    let serving = pin!(service::handle(Rc::clone(state), received));
     let Some(response) = answer(state, link, serving).await else { return Next::Drop };
     let last = state.is_closing() || !state.keeps_alive();
     let worker = &state.worker;
@@ -165,23 +166,23 @@ async fn exchange(state: &Rc<ConnectionState>, link: &SharedLink) -> Next {
 fn take_request(
     state: &ConnectionState,
     link: &SharedLink,
-) -> Result<(Request<Incoming>, Asked), Violation> {
+) -> Result<(Received, Asked), Violation> {
     let mut link_now = link.borrow_mut();
     let (bytes, scanner) = link_now.take_head();
     let head = *scanner.head();
-    let request = head::parse(&bytes, &head, scanner.spans(), state.worker.upstreams.spare.take())?;
-    let body = match link_now.is_in_body() {
-        true => Incoming::Http1(Body(Rc::clone(link))),
-        false => Incoming::None,
-    };
+    let empty = state.worker.upstreams.spare.take();
+    let mut received = head::parse(&bytes, &head, scanner.spans(), empty)?;
+    if link_now.is_in_body() {
+        *received.request.body_mut() = Incoming::Http1(Body(Rc::clone(link)));
+    }
     state.io.for_server.set(head.for_server);
     let asked = Asked {
-        head_only: *request.method() == Method::HEAD,
+        head_only: *received.request.method() == Method::HEAD,
         http10: head.http10,
         trailers: head.te_trailers,
         keeps_open: head.keeps_open(),
     };
-    Ok((request.map(|()| body), asked))
+    Ok((received, asked))
 }
 
 /// The answer to a request, if the client waits for it.

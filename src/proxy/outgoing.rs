@@ -16,8 +16,6 @@ pub struct Outgoing {
     pub head: RequestHead,
     /// The body, if there is one.
     pub upload: Option<Rc<Upload>>,
-    /// Whether there are any cookies.
-    pub has_cookies: bool,
     /// Whether the method may be sent twice.
     pub idempotent: bool,
     /// Another protocol that the client asks for.

@@ -20,6 +20,7 @@ use super::record::RequestRecord;
 use super::retry;
 use super::upgrade::Wish;
 use crate::balance::{self, Policy};
+use crate::framing::plain::PlainLines;
 use crate::state::pool::Protocol;
 use crate::state::{Pool, Snapshot};
 use crate::upstream::RequestHead;
@@ -31,7 +32,7 @@ use crate::upstream::RequestHead;
 pub(super) fn prepare(
     snapshot: &Snapshot,
     pool: &Pool,
-    mut parts: request::Parts,
+    (mut parts, plain): (request::Parts, PlainLines),
     (survey, wish): (Survey, Option<Wish>),
     record: &mut RequestRecord,
 ) -> Result<Outgoing, Failure> {
@@ -73,11 +74,11 @@ pub(super) fn prepare(
             target: target_of(&parts, &connection.io),
             host,
             headers,
+            plain,
             of_connection: of_connection.fields(),
             added,
             sieve: sieve::for_answer_to(parts.version, wish.is_some()),
         },
-        has_cookies: survey.cookies > 0,
         upload: record.upload.clone(),
         idempotent,
         wish,

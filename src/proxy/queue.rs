@@ -3,14 +3,13 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use http::HeaderValue;
 use http::header::COOKIE;
-
 use tokio::time::Instant;
 
 use super::error::Failure;
 use super::outgoing::Outgoing;
 use super::record::RequestRecord;
+use crate::framing::plain::values;
 use crate::state::waiting::Waiter;
 use crate::state::{BackendId, NotPicked, Picked, Pool};
 
@@ -25,7 +24,7 @@ pub async fn pick(
     record: &mut RequestRecord,
 ) -> Result<Picked, Failure> {
     let worker = &record.connection.worker;
-    let cookies = || cookies(outgoing).map(HeaderValue::as_bytes);
+    let cookies = || cookies(outgoing);
     let picked = worker.with_rng(|rng| pool.pick(cookies, outgoing.client_hash, tried, rng));
     match picked {
         Ok(picked) => Ok(picked),
@@ -37,9 +36,8 @@ pub async fn pick(
     }
 }
 
-fn cookies(outgoing: &Outgoing) -> impl Iterator<Item = &HeaderValue> {
-    let cookies = outgoing.has_cookies.then(|| outgoing.head.headers.get_all(COOKIE).iter());
-    cookies.into_iter().flatten()
+fn cookies(outgoing: &Outgoing) -> impl Iterator<Item = &[u8]> {
+    values(&outgoing.head.headers, &outgoing.head.plain, &COOKIE)
 }
 
 /// Waits in line. If the client leaves, this is dropped, and with it the place in line and the slot
@@ -53,7 +51,7 @@ async fn wait(
     let worker = Rc::clone(&record.connection.worker);
     let cells = pool.state.cells.cell(worker.id);
     let (mut waiter, answer) = Waiter::new(&pool.state, worker.with_rng(fastrand::Rng::fork));
-    waiter.cookies = cookies(outgoing).cloned().collect();
+    waiter.cookies = cookies(outgoing).map(<[u8]>::to_vec).collect();
     waiter.hash = outgoing.client_hash;
     waiter.tried = tried.into();
     let place = pool.state.line.join(pool.queue.size, waiter).map_err(|_full| {

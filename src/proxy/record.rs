@@ -8,14 +8,14 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
 use http::header::{HOST, REFERER, USER_AGENT};
-use http::{HeaderValue, Method, Request, StatusCode, Uri, Version};
-use http_body::Body;
+use http::{HeaderName, HeaderValue, Method, StatusCode, Uri, Version};
 use tokio::time::Instant;
 
 use super::body::Upload;
 use super::breaker;
 use super::connection::ConnectionState;
 use super::error;
+use super::received::Received;
 use crate::state::{Backend, Listener, Pool, Route};
 use crate::telemetry::access::Entry;
 
@@ -113,15 +113,19 @@ struct Line {
 
 impl RequestRecord {
     /// Begins the record of a request whose head has arrived. Boxed, since it goes from hand to hand.
-    pub fn begin<B: Body>(
+    pub fn begin(
         connection: &Rc<ConnectionState>,
         listener: Arc<Listener>,
-        request: &Request<B>,
+        received: &Received,
     ) -> Box<Self> {
         let worker = &connection.worker;
         worker.shared.requests.fetch_add(1, Ordering::Relaxed);
         connection.request_began();
-        let field = |name| request.headers().get(name).cloned();
+        let request = &received.request;
+        let field = |name: HeaderName| {
+            let value = received.values(&name).next();
+            value.and_then(|value| HeaderValue::from_bytes(value).ok())
+        };
         let line = worker.access_log.is_on().then(|| {
             Box::new(Line {
                 time: SystemTime::now(),

@@ -12,12 +12,12 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use http::header::{CONTENT_LENGTH, LOCATION};
+use http::header::{ACCEPT, CONTENT_LENGTH, LOCATION};
 use http::uri::Scheme;
-use http::{HeaderValue, Method, Request, Response, Version, request};
+use http::{HeaderValue, Method, Response, Version, request};
 use http_body::Body;
 
-use super::body::{Incoming, ResponseBody, Upload};
+use super::body::{ResponseBody, Upload};
 use super::breaker;
 use super::connection::ConnectionState;
 use super::error::{self, Failure};
@@ -30,6 +30,7 @@ use super::headers::{HOPS, X_REQUEST_ID, identity};
 use super::host;
 use super::outgoing::Outgoing;
 use super::prepare::prepare;
+use super::received::Received;
 use super::record::RequestRecord;
 use super::{http2, upgrade};
 use crate::state::{Pool, Redirect, Route, Snapshot, Target};
@@ -37,21 +38,21 @@ use crate::state::{Pool, Redirect, Route, Snapshot, Target};
 /// Answers one request. Whatever happens, the record tells of it once, and a failure is an answer.
 pub async fn handle(
     connection: Rc<ConnectionState>,
-    mut request: Request<Incoming>,
+    mut received: Received,
 ) -> Response<ResponseBody> {
     let worker = &connection.worker;
     let snapshot = worker.snapshot();
     let listener = connection.listener(&snapshot);
-    let mut record = RequestRecord::begin(&connection, listener, &request);
-    let headers = request.headers_mut();
-    let survey = Survey::of(headers);
+    let mut record = RequestRecord::begin(&connection, listener, &received);
+    let survey = received.survey;
+    let headers = received.request.headers_mut();
     let given = if survey.request_id { identity::take_request_id(headers) } else { None };
     let request_id = given.unwrap_or_else(|| worker.new_request_id());
     record.request_id = Some(request_id);
-    let json = survey.json && wants_json(headers);
-    let version = request.version();
-    let is_head = *request.method() == Method::HEAD;
-    let outcome = match set_out(&snapshot, request, survey, &mut record) {
+    let json = survey.json && wants_json(received.values(&ACCEPT));
+    let version = received.request.version();
+    let is_head = *received.request.method() == Method::HEAD;
+    let outcome = match set_out(&snapshot, received, &mut record) {
         Ok(Begun::Going { route, pool, mut outgoing }) => {
             pin!(send(route, pool, &mut outgoing, &mut record)).await
         }
@@ -124,10 +125,10 @@ enum Begun<'a> {
 /// would have room for all of it.
 fn set_out<'a>(
     snapshot: &'a Snapshot,
-    request: Request<Incoming>,
-    survey: Survey,
+    received: Received,
     record: &mut RequestRecord,
 ) -> Result<Begun<'a>, Failure> {
+    let Received { request, plain, survey } = received;
     let (mut parts, body) = request.into_parts();
     let connection = Rc::clone(&record.connection);
     let mut body = Some(body);
@@ -175,7 +176,7 @@ fn set_out<'a>(
     }
 
     // Prepare.
-    let outgoing = prepare(snapshot, pool, parts, (survey, wish), record)?;
+    let outgoing = prepare(snapshot, pool, (parts, plain), (survey, wish), record)?;
     Ok(Begun::Going { route, pool, outgoing })
 }
 

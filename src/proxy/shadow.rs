@@ -20,6 +20,7 @@ use super::headers::SHADOW;
 use super::headers::survey::Survey;
 use super::outgoing::Outgoing;
 use super::worker::Worker;
+use crate::framing::plain::values;
 use crate::state::pool::PickWish;
 use crate::state::shadow::{Answered, Copying, Shadow, ShadowCells, ShadowRun};
 use crate::state::{NotPicked, Picked, Pool, Slot};
@@ -123,11 +124,11 @@ pub fn answered(outgoing: &mut Outgoing, status: StatusCode, after: Duration) {
 
 /// Whether it is a plain GET, whose answer has an end.
 fn may_be_copied(outgoing: &Outgoing) -> bool {
-    let accepts = outgoing.head.headers.get_all(ACCEPT);
+    let mut accepts = values(&outgoing.head.headers, &outgoing.head.plain, &ACCEPT);
     outgoing.head.method == Method::GET
         && outgoing.upload.is_none()
         && outgoing.wish.is_none()
-        && !accepts.iter().any(|accept| accept.as_bytes().starts_with(b"text/event-stream"))
+        && !accepts.any(|accept| accept.starts_with(b"text/event-stream"))
 }
 
 impl Pair {

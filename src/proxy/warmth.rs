@@ -12,6 +12,7 @@ use http_body_util::BodyExt;
 use super::body::RequestBody;
 use super::worker::Worker;
 use crate::balance::Condition;
+use crate::framing::plain::PlainLines;
 use crate::state::{Address, Backend, Pool, WarmUp, WarmedUp};
 use crate::upstream::{Connection, RequestHead};
 
@@ -106,6 +107,7 @@ fn head(request: &PathAndQuery, backend: &Backend) -> RequestHead {
         target: request.clone(),
         host: host.unwrap_or(HeaderValue::from_static("localhost")),
         headers,
+        plain: PlainLines::default(),
         of_connection: Rc::default(),
         sieve: None,
         added: smallvec::SmallVec::new(),

@@ -6,7 +6,6 @@
 
 use std::sync::Arc;
 
-use http::HeaderValue;
 use smallvec::SmallVec;
 use tokio::sync::oneshot;
 
@@ -28,7 +27,7 @@ pub struct Waiter {
     /// The pool whose line it is.
     pub pool: Arc<PoolState>,
     /// The values of its `Cookie` fields, where affinity reads them.
-    pub cookies: Vec<HeaderValue>,
+    pub cookies: Vec<Vec<u8>>,
     /// Of the client's address, for `ip_hash`.
     pub hash: u64,
     /// Backends that have failed this request.
@@ -65,7 +64,7 @@ impl Waiter {
         let chosen = self.version.take();
         let kept = chosen
             .filter(|version| serving.clone().any(|share| Arc::ptr_eq(&share.version, version)));
-        let cookies = || self.cookies.iter().map(HeaderValue::as_bytes);
+        let cookies = || self.cookies.iter().map(Vec::as_slice);
         let choose = || split.choose(self.hash, cookies, &mut self.rng).cloned();
         let Some(version) = kept.or_else(choose) else {
             return Try::Slot(Err(NotPicked::Nobody));

@@ -9,7 +9,7 @@ use smallvec::SmallVec;
 
 use super::Error;
 use crate::framing::fields::field;
-use crate::framing::plain::Sieve;
+use crate::framing::plain::{PlainLines, Sieve};
 
 /// The head of a request, as often as it is sent.
 #[derive(Clone, Debug)]
@@ -22,6 +22,8 @@ pub struct RequestHead {
     pub host: HeaderValue,
     /// The client's fields, but for Transfer-Encoding. Host is not used, and `TE` only in HTTP/2.
     pub headers: HeaderMap,
+    /// Further fields of the client's, which are passed on as they came.
+    pub plain: PlainLines,
     /// Fields that we add, the same for all requests of a client's connection.
     pub of_connection: Rc<SharedFields>,
     /// Fields that we add to this request.
@@ -95,6 +97,7 @@ impl RequestHead {
         *request.method_mut() = self.method.clone();
         let headers = request.headers_mut();
         *headers = self.headers.clone();
+        self.plain.read_into(headers);
         headers.remove(HOST);
         for (name, value) in self.of_connection.iter().chain(&self.added) {
             headers.append(name, value.clone());

@@ -1,7 +1,8 @@
 //! Which fields arrive: what ends at the proxy, what it adds, and whom it believes.
 
 use crate::support::backend::{Backend, Reply};
-use crate::support::proxy::{Proxy, pool_of};
+use crate::support::eventually;
+use crate::support::proxy::{BASE, Proxy, pool_of};
 use crate::support::wire::{Message, Wire};
 
 /// What the backend gets to see of this request.
@@ -291,4 +292,20 @@ async fn over_tls_the_backend_hears_of_it() {
     let request = backend.requests().pop().unwrap();
     assert_eq!(request.all("x-forwarded-proto"), ["https"]);
     assert_eq!(request.all("x-forwarded-port"), [address.port().to_string()]);
+}
+
+#[tokio::test]
+async fn the_access_log_has_fields_that_nobody_else_looks_at() {
+    let backend = Backend::named("one").await;
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("access.log");
+    let log = format!("[log]\naccess = \"json\"\naccess_path = \"{}\"\n", path.display());
+    let proxy = Proxy::start_whole(&(log + BASE + &pool_of(&[&backend]))).await;
+    let fields = [("User-Agent", "a machine"), ("Referer", "http://test/before")];
+    proxy.connect().await.ask("GET", "/", &fields, "").await;
+    eventually("it is logged", async || {
+        let log = std::fs::read_to_string(&path).unwrap();
+        log.contains("\"user_agent\":\"a machine\"") && log.contains("http://test/before")
+    })
+    .await;
 }

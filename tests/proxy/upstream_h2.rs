@@ -36,9 +36,12 @@ async fn client_of(proxy: &Proxy) -> H2Client {
 async fn a_client_of_http_1_reaches_a_backend_of_http_2() {
     let backend = H2Backend::saying("two").await;
     let proxy = proxy_before(&backend).await;
-    assert_eq!(proxy.connect().await.get("/a?b").await.text(), "two");
+    let fields = [("Cookie", "a=b"), ("X-Public", "open")];
+    assert_eq!(proxy.connect().await.ask("GET", "/a?b", &fields, "").await.text(), "two");
     let request = &backend.requests()[0];
     assert_eq!(request.uri().to_string(), "http://test/a?b");
+    assert_eq!(request.headers()["cookie"], "a=b");
+    assert_eq!(request.headers()["x-public"], "open");
     assert_eq!(request.headers().get("host"), None);
     assert_eq!(request.headers().get("connection"), None);
 }

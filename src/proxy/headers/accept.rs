@@ -1,16 +1,14 @@
 //! Which kind of body a client wants to read an error in.
 
-use http::HeaderMap;
-use http::header::ACCEPT;
-
-use super::members;
+use super::split;
 
 /// True if the client names JSON and likes it at least as much as text (RFC 9110 section 12.5.1);
-/// of equals the first named counts. Wildcards are for text: they come from people's tools.
-pub fn wants_json(headers: &HeaderMap) -> bool {
+/// of equals the first named counts. Wildcards are for text: they come from people's tools. `accept`
+/// are the values of Accept.
+pub fn wants_json<'a>(accept: impl Iterator<Item = &'a [u8]>) -> bool {
     let (mut json, mut text) = (0, 0);
     let mut json_first = false;
-    for range in members(headers, &ACCEPT) {
+    for range in accept.flat_map(split) {
         let mut parameters = range.split(|&byte| byte == b';').map(<[u8]>::trim_ascii);
         let media = parameters.next().unwrap_or_default();
         let weight = parameters.find_map(weight).unwrap_or(1000);
@@ -45,7 +43,6 @@ fn weight(parameter: &[u8]) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::map;
     use super::*;
 
     #[test]
@@ -69,9 +66,9 @@ mod tests {
             ("json", false),
         ];
         for (accept, wanted) in table {
-            assert_eq!(wants_json(&map(&[("accept", accept)])), wanted, "{accept}");
+            assert_eq!(wants_json([accept.as_bytes()].into_iter()), wanted, "{accept}");
         }
-        assert!(!wants_json(&HeaderMap::new()));
-        assert!(wants_json(&map(&[("accept", "text/html;q=0.1"), ("accept", "application/json")])));
+        assert!(!wants_json([].into_iter()));
+        assert!(wants_json([&b"text/html;q=0.1"[..], b"application/json"].into_iter()));
     }
 }

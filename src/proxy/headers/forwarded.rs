@@ -8,10 +8,8 @@ use http::header::FORWARDED;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use smallvec::SmallVec;
 
-use super::{
-    HOPS, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PORT, X_FORWARDED_PROTO, is_forwarding,
-    remove,
-};
+use super::kind::is_forwarding;
+use super::{HOPS, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PORT, X_FORWARDED_PROTO, remove};
 use crate::state::trust::TrustedProxies;
 use crate::upstream::{Field, SharedFields};
 
@@ -141,8 +139,8 @@ fn visible(address: &str) -> HeaderValue {
     HeaderValue::from_str(address).expect("an address is a valid field value")
 }
 
-fn is_plain(name: &str) -> bool {
-    !name.contains('_')
+fn is_plain(name: &[u8]) -> bool {
+    !name.contains(&b'_')
 }
 
 /// Adds a member at the end of a list field, on one line.

@@ -4,7 +4,8 @@ use http::header::{CONNECTION, CONTENT_LENGTH, HOST, MAX_FORWARDS, TE, UPGRADE};
 use http::{HeaderMap, HeaderName, HeaderValue, Version, request};
 use smallvec::SmallVec;
 
-use super::{HOPS, X_REQUEST_ID, is_forwarding, members, remove, split};
+use super::kind::{is_forwarding, is_hop_by_hop};
+use super::{HOPS, X_REQUEST_ID, members, remove, split};
 use crate::framing::field::may_be_trailer;
 use crate::proxy::framing::is_upgradable;
 
@@ -39,22 +40,7 @@ pub fn strip_hop_by_hop(headers: &mut HeaderMap, keep: Keep) {
 
 /// Takes out of trailers what must stand in a head (RFC 9110 section 6.5.1).
 pub fn strip_forbidden_trailers(trailers: &mut HeaderMap) {
-    remove(trailers, |name| !may_be_trailer(name.as_bytes()));
-}
-
-pub(super) fn is_hop_by_hop(name: &str) -> bool {
-    matches!(
-        name,
-        "connection"
-            | "http2-settings"
-            | "keep-alive"
-            | "proxy-authenticate"
-            | "proxy-authorization"
-            | "proxy-connection"
-            | "te"
-            | "transfer-encoding"
-            | "upgrade"
-    )
+    remove(trailers, |name| !may_be_trailer(name));
 }
 
 fn remove_listed(headers: &mut HeaderMap) {
@@ -89,7 +75,7 @@ fn is_protected(name: &HeaderName) -> bool {
         || *name == CONTENT_LENGTH
         || *name == X_REQUEST_ID
         || *name == HOPS
-        || is_forwarding(name.as_str())
+        || is_forwarding(name.as_str().as_bytes())
 }
 
 /// Counts a hop of an OPTIONS request down (RFC 9110 section 7.6.2). False if it may go no further.

@@ -1,12 +1,29 @@
-//! Which fields of an answer nobody here looks at, so that they can go from backend to client as they
+//! Which fields nobody here looks at, so that they can go from client to backend, or back, as they
 //! came.
 
 use http::Version;
 
-use super::hop::is_hop_by_hop;
-use super::survey::is_stream;
-use super::{HOPS, X_REQUEST_ID, split};
+use super::kind::Kind;
+use super::split;
+use super::survey::{Survey, is_stream};
 use crate::framing::plain::{Fate, Sieve};
+
+/// What is to be done with a field of a request. What kinds of fields there are, those that nobody
+/// looks at among them, is noted in `found`.
+pub fn of_request(found: &mut Survey, name: &[u8], value: &[u8]) -> Fate {
+    let kind = Kind::of(name);
+    found.note(kind, value);
+    match kind {
+        Kind::Connection if is_about_connection(value) => Fate::Drop,
+        Kind::Connection => Fate::Telling,
+        // Several become one.
+        Kind::Cookie if found.cookies > 1 => Fate::Telling,
+        // Looked for among the plain ones by the few who want them.
+        Kind::Accept | Kind::Cookie | Kind::ContentType => Fate::Plain,
+        Kind::Date | Kind::GrpcStatus | Kind::Other => Fate::Plain,
+        _ => Fate::Known,
+    }
+}
 
 /// The sieve for the answer to a request of this version; `switches` is whether it asks for another
 /// protocol.
@@ -15,43 +32,32 @@ pub fn for_answer_to(version: Version, switches: bool) -> Option<Sieve> {
 }
 
 /// What is to be done with a field of an answer.
-///
-/// By length first, since most names end there. Whoever comes to look at a field of an answer lets it
-/// be known here.
 fn of_answer(name: &[u8], value: &[u8], length_is_known: bool) -> Fate {
-    let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
-    match name.len() {
-        4 if is("date") => Fate::Date,
-        10 if is("connection") => match split(value).all(is_about_connection) {
-            true => Fate::Drop,
-            false => Fate::Telling,
-        },
+    match Kind::of(name) {
+        Kind::Date => Fate::Date,
+        Kind::Connection if is_about_connection(value) => Fate::Drop,
+        Kind::Connection => Fate::Telling,
         // What frames the body says it again.
-        14 if is("content-length") && length_is_known => Fate::Drop,
-        14 if is("content-length") => Fate::Known,
-        12 if is("content-type") && !is_stream(value) => Fate::Plain,
-        12 if is("content-type") => Fate::Known,
-        7 if is("trailer") => Fate::Known,
-        11 if is("grpc-status") => Fate::Known,
-        12 if is(X_REQUEST_ID.as_str()) => Fate::Known,
-        13 if is(HOPS.as_str()) => Fate::Known,
-        2 | 7 | 10 | 14 | 16..=19 if ends_here(name) => Fate::Known,
+        Kind::ContentLength if length_is_known => Fate::Drop,
+        Kind::ContentType if is_stream(value) => Fate::Known,
+        Kind::ContentLength
+        | Kind::GrpcStatus
+        | Kind::HopByHop
+        | Kind::Hops
+        | Kind::RequestId
+        | Kind::Trailer
+        | Kind::Upgrade => Fate::Known,
         _ => Fate::Plain,
     }
 }
 
-/// What says only whether the connection is kept, which is said anew to the client.
-fn is_about_connection(option: &[u8]) -> bool {
-    option.eq_ignore_ascii_case(b"keep-alive") || option.eq_ignore_ascii_case(b"close")
-}
-
-/// Whether it speaks of one connection only; for names that are short enough.
-fn ends_here(name: &[u8]) -> bool {
-    let mut lower = [0; 19];
-    let Some(lower) = lower.get_mut(..name.len()) else { return false };
-    lower.copy_from_slice(name);
-    lower.make_ascii_lowercase();
-    std::str::from_utf8(lower).is_ok_and(is_hop_by_hop)
+/// Whether `Connection` says only whether the connection is kept, which is said anew to whoever is
+/// next.
+fn is_about_connection(value: &[u8]) -> bool {
+    let is_plain = |option: &[u8]| {
+        option.eq_ignore_ascii_case(b"keep-alive") || option.eq_ignore_ascii_case(b"close")
+    };
+    split(value).all(is_plain)
 }
 
 #[cfg(test)]
@@ -117,6 +123,62 @@ mod tests {
         ];
         for (value, fate) in table {
             assert_eq!(of_answer(b"Connection", value.as_bytes(), true), fate, "{value}");
+        }
+    }
+
+    fn fates(fields: &[(&str, &str)]) -> (Vec<Fate>, Survey) {
+        let mut found = Survey::default();
+        let fate = |(name, value): &(&str, &str)| {
+            of_request(&mut found, name.as_bytes(), value.as_bytes())
+        };
+        let fates = fields.iter().map(fate).collect();
+        (fates, found)
+    }
+
+    #[test]
+    fn whatever_a_request_is_judged_by_is_known() {
+        let judged = [
+            "Host",
+            "Content-Length",
+            "expect",
+            "TE",
+            "Transfer-Encoding",
+            "upgrade",
+            "Keep-Alive",
+            "HTTP2-Settings",
+            "Proxy-Authorization",
+            "Max-Forwards",
+            "Trailer",
+            "Forwarded",
+            "X-Forwarded-For",
+            "x_forwarded_proto",
+            "X-Real_IP",
+            "X-Request-ID",
+            "X_Request_Id",
+            "Tidegate-Hops",
+            "Tidegate_Hops",
+            "tidegate-shadow",
+        ];
+        for name in judged {
+            assert_eq!(fates(&[(name, "1")]).0, [Fate::Known], "{name}");
+        }
+    }
+
+    #[test]
+    fn what_nobody_looks_at_is_plain_and_noted() {
+        let browser = [("User-Agent", "x"), ("Accept", "application/json"), ("Cookie", "a=b")];
+        let (fates, found) = fates(&browser);
+        assert_eq!(fates, [Fate::Plain; 3]);
+        assert_eq!(found, Survey { json: true, cookies: 1, ..Survey::default() });
+    }
+
+    #[test]
+    fn what_becomes_of_a_request_may_hang_on_several_fields() {
+        let plain = [Fate::Plain, Fate::Telling];
+        assert_eq!(fates(&[("cookie", "a=b"), ("Cookie", "c=d")]).0, plain, "they are joined");
+        for (value, fate) in [("close", Fate::Drop), ("x-secret, close", Fate::Telling)] {
+            let (fates, found) = fates(&[("connection", value)]);
+            assert_eq!((fates, found.hop_by_hop), (vec![fate], true), "{value}");
         }
     }
 }

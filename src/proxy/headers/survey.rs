@@ -1,10 +1,9 @@
 //! What kinds of fields a head has, found in one pass, so that nothing is looked up, or taken out,
 //! that is not there.
 
-use http::{HeaderMap, header};
+use http::HeaderMap;
 
-use super::hop::is_hop_by_hop;
-use super::{HOPS, X_REQUEST_ID, is_forwarding};
+use super::kind::Kind;
 
 /// The kinds of fields that decide what is to be done about a head.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -39,26 +38,34 @@ impl Survey {
     pub fn of(headers: &HeaderMap) -> Survey {
         let mut found = Survey::default();
         for (name, value) in headers {
-            match *name {
-                header::ACCEPT => found.json |= mentions_json(value.as_bytes()),
-                header::COOKIE => found.cookies += 1,
-                header::CONTENT_LENGTH => found.content_length = true,
-                header::CONTENT_TYPE => {
-                    found.grpc = is_grpc(value.as_bytes());
-                    found.event_stream = is_stream(value.as_bytes());
-                }
-                header::EXPECT => found.expect = true,
-                header::UPGRADE => (found.upgrade, found.hop_by_hop) = (true, true),
-                _ => match name.as_str() {
-                    text if is_hop_by_hop(text) => found.hop_by_hop = true,
-                    text if is_forwarding(text) => found.forwarding = true,
-                    text if text == X_REQUEST_ID.as_str() => found.request_id = true,
-                    text if text == HOPS.as_str() => found.hops = true,
-                    _ => {}
-                },
-            }
+            found.note(Kind::of(name.as_str().as_bytes()), value.as_bytes());
         }
         found
+    }
+
+    /// Takes in one field.
+    pub(super) fn note(&mut self, kind: Kind, value: &[u8]) {
+        match kind {
+            Kind::Accept => self.json |= mentions_json(value),
+            Kind::Connection | Kind::HopByHop => self.hop_by_hop = true,
+            Kind::ContentLength => self.content_length = true,
+            Kind::ContentType => {
+                self.grpc = is_grpc(value);
+                self.event_stream = is_stream(value);
+            }
+            Kind::Cookie => self.cookies += 1,
+            Kind::Expect => self.expect = true,
+            Kind::Forwarding => self.forwarding = true,
+            Kind::Hops => self.hops = true,
+            Kind::RequestId => self.request_id = true,
+            Kind::Upgrade => (self.upgrade, self.hop_by_hop) = (true, true),
+            Kind::Date
+            | Kind::GrpcStatus
+            | Kind::Host
+            | Kind::MaxForwards
+            | Kind::Trailer
+            | Kind::Other => {}
+        }
     }
 }
 

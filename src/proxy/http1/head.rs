@@ -6,10 +6,14 @@ use http::header::{CONNECTION, CONTENT_LENGTH, DATE, TRAILER, TRANSFER_ENCODING}
 use http::{HeaderMap, Method, Request, StatusCode, Uri, Version, response};
 use hyper::ext::ReasonPhrase;
 
-use crate::framing::fields::{self, field, line};
-use crate::framing::plain::PlainLines;
+use crate::framing::fields::{field, line};
+use crate::framing::plain::{PlainLines, sift};
 use crate::framing::{Span, Violation};
+use crate::proxy::body::Incoming;
 use crate::proxy::framing::Head;
+use crate::proxy::headers::sieve::of_request;
+use crate::proxy::headers::survey::Survey;
+use crate::proxy::received::Received;
 
 /// What the client has asked, as far as its answer's form hangs on it.
 #[derive(Clone, Copy, Debug)]
@@ -39,8 +43,8 @@ pub(super) enum Form {
 /// Room for a head of common size.
 const COMMON_BYTES: usize = 1024;
 
-/// Reads a request head that the scanner has passed, with its parts where it found them; its fields
-/// go into a map that is `empty`.
+/// Reads a request head that the scanner has passed, with its parts where it found them. The fields
+/// that somebody looks at go into a map that is `empty`.
 ///
 /// # Errors
 /// A target that cannot be read: what is of no form, or longer than we can name.
@@ -49,19 +53,22 @@ pub(super) fn parse(
     head: &Head,
     spans: &[Span],
     empty: HeaderMap,
-) -> Result<Request<()>, Violation> {
+) -> Result<Received, Violation> {
     let (method_end, target_start) = (head.method_bytes as usize, head.method_bytes as usize + 1);
     let target = bytes.slice(target_start..target_start + head.target_bytes as usize);
     if target.len() > usize::from(u16::MAX) - 1 {
         return Err(Violation::RequestLineTooLong);
     }
-    let mut request = Request::new(());
+    let mut request = Request::new(Incoming::None);
     *request.method_mut() =
         Method::from_bytes(&bytes[..method_end]).map_err(|_| Violation::InvalidMethod)?;
     *request.uri_mut() = Uri::from_maybe_shared(target).map_err(|_| Violation::InvalidTarget)?;
     *request.version_mut() = if head.http10 { Version::HTTP_10 } else { Version::HTTP_11 };
-    *request.headers_mut() = fields::read(bytes, spans, empty).ok_or(Violation::InvalidName)?;
-    Ok(request)
+    let mut survey = Survey::default();
+    let sieve = |name: &[u8], value: &[u8]| of_request(&mut survey, name, value);
+    let (known, plain) = sift(bytes, spans, empty, sieve).ok_or(Violation::InvalidName)?;
+    *request.headers_mut() = known;
+    Ok(Received { request, plain, survey })
 }
 
 /// Whether an answer with this status to such a request may have a body (RFC 9110 section 6.4.1).
@@ -149,7 +156,7 @@ mod tests {
     const PLAIN: Asked =
         Asked { head_only: false, http10: false, trailers: false, keeps_open: true };
 
-    fn parsed(text: &'static str) -> Result<Request<()>, Violation> {
+    fn parsed(text: &'static str) -> Result<Received, Violation> {
         let mut scanner = Scanner::new(Limits { max_header_bytes: 100_000, max_headers: 20 });
         let mut at = 0;
         loop {
@@ -166,13 +173,15 @@ mod tests {
     #[test]
     fn a_request_is_read_where_the_scanner_found_its_parts() {
         let request = parsed("BREW /a?b=c HTTP/1.1\r\nHost: a\r\nX-One:  1 \r\nx-one: 2\r\n\r\n");
-        let request = request.unwrap();
+        let received = request.unwrap();
+        let request = &received.request;
         assert_eq!(request.method().as_str(), "BREW");
         assert_eq!(request.uri(), "/a?b=c");
         assert_eq!(request.version(), Version::HTTP_11);
-        let values: Vec<_> = request.headers().get_all("x-one").iter().collect();
-        assert_eq!(values, ["1", "2"]);
-        let old = parsed("GET http://a:80/b HTTP/1.0\r\n\r\n").unwrap();
+        assert_eq!(request.headers()["host"], "a");
+        let name = HeaderName::from_static("x-one");
+        assert_eq!(received.values(&name).collect::<Vec<_>>(), [b"1", b"2"]);
+        let old = parsed("GET http://a:80/b HTTP/1.0\r\n\r\n").unwrap().request;
         assert_eq!((old.version(), old.uri().path()), (Version::HTTP_10, "/b"));
     }
 

@@ -21,6 +21,7 @@ use super::sides::{Progress, Sender};
 use crate::framing::hpack::encode;
 use crate::proxy::body::{Incoming, ResponseBody};
 use crate::proxy::connection::ConnectionState;
+use crate::proxy::received::Received;
 use crate::proxy::service;
 use crate::proxy::timer::Timer;
 use crate::state::H2Abuse;
@@ -38,7 +39,7 @@ async fn answer(
     sender: &Sender,
     request: Request<Incoming>,
 ) -> Option<Response<ResponseBody>> {
-    let mut serving = pin!(service::handle(Rc::clone(state), request));
+    let mut serving = pin!(service::handle(Rc::clone(state), Received::mapped(request)));
     let mut begun = false;
     poll_fn(|cx| {
         let gone = sender.poll_gone(cx).is_ready();

@@ -41,6 +41,8 @@ pub(super) fn encode(head: &RequestHead, framing: Framing, out: &mut Vec<u8>) {
     out.extend_from_slice(head.target.as_str().as_bytes());
     out.extend_from_slice(b" HTTP/1.1\r\nhost: ");
     line(out, &[head.host.as_bytes()]);
+    // First: what we add to a list of theirs comes behind it.
+    head.plain.write(out);
     for (name, value) in &head.headers {
         // Without a body, what the client announced can only be a zero.
         let ours = match *name {
@@ -83,7 +85,7 @@ pub(super) fn parse(
     let first_field = spans.first().map_or(head.len() - 2, |span| span.start as usize);
     let reason = reason(status, head.get(AT_REASON..first_field - 2)?);
     let (headers, plain) = match sieve {
-        Some(sieve) => sift(head, spans, empty, sieve, length_is_known)?,
+        Some(sieve) => sift(head, spans, empty, |name, value| sieve(name, value, length_is_known))?,
         None => (fields::read(head, spans, empty)?, PlainLines::default()),
     };
     Some(ResponseHead { status, reason, headers, plain })
@@ -123,6 +125,7 @@ mod tests {
             target: PathAndQuery::from_static(target),
             host: HeaderValue::from_static("a.example"),
             headers,
+            plain: PlainLines::default(),
             of_connection: Rc::default(),
             added: SmallVec::new(),
             sieve: None,
