@@ -108,11 +108,11 @@ pub(crate) fn values<'a>(
 
 /// Reads the fields of a head that a scanner has found, as [`fields::read`] does, but for those that
 /// the sieve lets stay as they are. It is shown every field.
-pub(crate) fn sift(
-    head: &Bytes,
+pub(crate) fn sift<'a>(
+    head: &'a Bytes,
     spans: &[Span],
     empty: HeaderMap,
-    mut sieve: impl FnMut(&[u8], &[u8]) -> Fate,
+    mut sieve: impl FnMut(&'a [u8], &'a [u8]) -> Fate,
 ) -> Option<(HeaderMap, PlainLines)> {
     let mut plain = PlainLines { head: head.clone(), ..PlainLines::default() };
     let mut known: SmallVec<[Span; 8]> = SmallVec::new();

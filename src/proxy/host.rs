@@ -8,7 +8,7 @@
 use std::net::Ipv6Addr;
 
 use http::header::HOST;
-use http::{Version, request};
+use http::{HeaderValue, Version, request};
 
 use crate::framing::bytes::{HOST as HOST_BYTES, outside};
 
@@ -61,11 +61,18 @@ pub enum BadHost {
 }
 
 /// The `host[:port]` that a request is for: the target's authority (absolute form, or `:authority`
-/// of HTTP/2) or else its Host. Empty only under HTTP/1.0, which need not say.
+/// of HTTP/2) or else its Host. Empty only under HTTP/1.0, which need not say. `checked` is a Host that
+/// the scanner has found to be in order, and that the map may not have.
 ///
 /// # Errors
 /// If it cannot be known for sure (RFC 9112 section 3.2, RFC 9113 section 8.3.1).
-pub fn of(parts: &request::Parts) -> Result<&str, BadHost> {
+pub fn of<'a>(
+    parts: &'a request::Parts,
+    checked: Option<&'a HeaderValue>,
+) -> Result<&'a str, BadHost> {
+    if let (Some(host), None) = (checked, parts.uri.authority()) {
+        return host.to_str().map_err(|_| BadHost::Invalid);
+    }
     let mut fields = parts.headers.get_all(HOST).iter();
     let (field, next) = (fields.next(), fields.next());
     if next.is_some() {
@@ -175,7 +182,7 @@ mod tests {
             request = request.header(HOST, *field);
         }
         let (parts, ()) = request.body(()).unwrap().into_parts();
-        of(&parts).map(str::to_owned)
+        of(&parts, None).map(str::to_owned)
     }
 
     #[test]

@@ -173,11 +173,11 @@ fn take_request(
     let empty = state.worker.upstreams.spare.take();
     let mut received = head::parse(&bytes, &head, scanner.spans(), empty)?;
     if link_now.is_in_body() {
-        *received.request.body_mut() = Incoming::Http1(Body(Rc::clone(link)));
+        received.body = Incoming::Http1(Body(Rc::clone(link)));
     }
     state.io.for_server.set(head.for_server);
     let asked = Asked {
-        head_only: *received.request.method() == Method::HEAD,
+        head_only: received.parts.method == Method::HEAD,
         http10: head.http10,
         trailers: head.te_trailers,
         keeps_open: head.keeps_open(),

@@ -16,11 +16,11 @@ use super::headers::survey::Survey;
 use super::headers::{X_REQUEST_ID, identity, sieve};
 use super::io::IoState;
 use super::outgoing::Outgoing;
+use super::received::Received;
 use super::record::RequestRecord;
 use super::retry;
 use super::upgrade::Wish;
 use crate::balance::{self, Policy};
-use crate::framing::plain::PlainLines;
 use crate::state::pool::Protocol;
 use crate::state::{Pool, Snapshot};
 use crate::upstream::RequestHead;
@@ -32,16 +32,17 @@ use crate::upstream::RequestHead;
 pub(super) fn prepare(
     snapshot: &Snapshot,
     pool: &Pool,
-    (mut parts, plain): (request::Parts, PlainLines),
-    (survey, wish): (Survey, Option<Wish>),
+    received: Received,
+    wish: Option<Wish>,
     record: &mut RequestRecord,
 ) -> Result<Outgoing, Failure> {
+    let Received { mut parts, host, plain, survey, .. } = received;
     let connection = Rc::clone(&record.connection);
     let worker = &connection.worker;
     if survey.hops && identity::is_loop(&parts.headers, &worker.instance) {
         return Err(Failure::Loop);
     }
-    let host = host_field(&parts);
+    let host = host_field(&parts, host);
     let client_hash = client_hash(snapshot, pool, connection.peer.ip(), &parts.headers);
     let mut headers = std::mem::take(&mut parts.headers);
     tidy(&mut headers, survey, wish.as_ref());
@@ -118,10 +119,10 @@ fn client_hash(snapshot: &Snapshot, pool: &Pool, peer: Option<IpAddr>, headers: 
 }
 
 /// The Host that backends get: the client's, from wherever its version puts it.
-fn host_field(parts: &request::Parts) -> Option<HeaderValue> {
+fn host_field(parts: &request::Parts, host: Option<HeaderValue>) -> Option<HeaderValue> {
     match parts.uri.authority() {
         Some(authority) => HeaderValue::from_str(authority.as_str()).ok(),
-        None => parts.headers.get(HOST).cloned(),
+        None => host.or_else(|| parts.headers.get(HOST).cloned()),
     }
 }
 

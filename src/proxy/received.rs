@@ -1,31 +1,36 @@
 //! A request as it came, before anything is done about it.
 
-use http::{HeaderName, Request};
+use http::{HeaderName, HeaderValue, Request, request};
 
 use super::body::Incoming;
 use super::headers::survey::Survey;
 use crate::framing::plain::{self, PlainLines};
 
-/// A request as its client sent it, checked.
+/// A request as its client sent it.
 #[derive(Debug)]
 pub struct Received {
-    /// With the fields that somebody looks at.
-    pub request: Request<Incoming>,
+    /// Its head, with the fields that somebody looks at.
+    pub parts: request::Parts,
+    /// What the scanner has found in Host, and is in order. Under HTTP/2 it may stand in the map.
+    pub host: Option<HeaderValue>,
     /// Further fields, to be passed on as they came; under HTTP/2 there are none.
     pub plain: PlainLines,
     /// The kinds of all its fields.
     pub survey: Survey,
+    /// Its body.
+    pub body: Incoming,
 }
 
 impl Received {
     /// With all its fields in the map.
     pub fn mapped(request: Request<Incoming>) -> Self {
-        let survey = Survey::of(request.headers());
-        Received { request, plain: PlainLines::default(), survey }
+        let (parts, body) = request.into_parts();
+        let survey = Survey::of(&parts.headers);
+        Received { parts, host: None, plain: PlainLines::default(), survey, body }
     }
 
-    /// The values of a field.
+    /// The values of a field other than Host.
     pub fn values<'a>(&'a self, name: &'a HeaderName) -> impl Iterator<Item = &'a [u8]> {
-        plain::values(self.request.headers(), &self.plain, name)
+        plain::values(&self.parts.headers, &self.plain, name)
     }
 }

@@ -121,7 +121,7 @@ impl RequestRecord {
         let worker = &connection.worker;
         worker.shared.requests.fetch_add(1, Ordering::Relaxed);
         connection.request_began();
-        let request = &received.request;
+        let parts = &received.parts;
         let field = |name: HeaderName| {
             let value = received.values(&name).next();
             value.and_then(|value| HeaderValue::from_bytes(value).ok())
@@ -129,10 +129,10 @@ impl RequestRecord {
         let line = worker.access_log.is_on().then(|| {
             Box::new(Line {
                 time: SystemTime::now(),
-                method: request.method().clone(),
-                uri: request.uri().clone(),
-                version: request.version(),
-                host: field(HOST),
+                method: parts.method.clone(),
+                uri: parts.uri.clone(),
+                version: parts.version,
+                host: received.host.clone().or_else(|| field(HOST)),
                 referer: field(REFERER),
                 user_agent: field(USER_AGENT),
             })
@@ -155,7 +155,7 @@ impl RequestRecord {
             head_after: None,
             upload: None,
             admitted: false,
-            http10: request.version() == Version::HTTP_10,
+            http10: parts.version == Version::HTTP_10,
             status: None,
             from_backend: false,
             sent: 0,

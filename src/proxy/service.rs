@@ -17,7 +17,7 @@ use http::uri::Scheme;
 use http::{HeaderValue, Method, Response, Version, request};
 use http_body::Body;
 
-use super::body::{ResponseBody, Upload};
+use super::body::{Incoming, ResponseBody, Upload};
 use super::breaker;
 use super::connection::ConnectionState;
 use super::error::{self, Failure};
@@ -45,13 +45,13 @@ pub async fn handle(
     let listener = connection.listener(&snapshot);
     let mut record = RequestRecord::begin(&connection, listener, &received);
     let survey = received.survey;
-    let headers = received.request.headers_mut();
+    let headers = &mut received.parts.headers;
     let given = if survey.request_id { identity::take_request_id(headers) } else { None };
     let request_id = given.unwrap_or_else(|| worker.new_request_id());
     record.request_id = Some(request_id);
     let json = survey.json && wants_json(received.values(&ACCEPT));
-    let version = received.request.version();
-    let is_head = *received.request.method() == Method::HEAD;
+    let version = received.parts.version;
+    let is_head = received.parts.method == Method::HEAD;
     let outcome = match set_out(&snapshot, received, &mut record) {
         Ok(Begun::Going { route, pool, mut outgoing }) => {
             pin!(send(route, pool, &mut outgoing, &mut record)).await
@@ -125,31 +125,30 @@ enum Begun<'a> {
 /// would have room for all of it.
 fn set_out<'a>(
     snapshot: &'a Snapshot,
-    received: Received,
+    mut received: Received,
     record: &mut RequestRecord,
 ) -> Result<Begun<'a>, Failure> {
-    let Received { request, plain, survey } = received;
-    let (mut parts, body) = request.into_parts();
     let connection = Rc::clone(&record.connection);
-    let mut body = Some(body);
+    let mut body = Some(std::mem::replace(&mut received.body, Incoming::None));
     if let Some(body) = body.take_if(|body| !body.is_end_stream()) {
         let pause = record.listener.limits.body_timeout;
         record.upload = Some(Upload::new(body, pause, &connection.worker.wheel));
     }
+    let parts = &mut received.parts;
     if parts.method == Method::TRACE {
         return Err(Failure::Trace);
     }
-    let wish = match survey.upgrade || parts.method == Method::CONNECT {
-        true => upgrade::wish_of(&parts, body, record.upload.is_some())?,
+    let wish = match received.survey.upgrade || parts.method == Method::CONNECT {
+        true => upgrade::wish_of(parts, body, record.upload.is_some())?,
         false => None,
     };
     // HTTP/1.1 was checked in its raw form.
     if parts.version == Version::HTTP_2 {
-        http2::check(&parts, record.listener.limits.max_headers).map_err(Failure::Head)?;
+        http2::check(parts, record.listener.limits.max_headers).map_err(Failure::Head)?;
     }
 
     // Route.
-    let route = find_route(snapshot, &parts, record)?;
+    let route = find_route(snapshot, (parts, received.host.as_ref()), record)?;
     if parts.method == Method::OPTIONS && !hop::count_down(&mut parts.headers) {
         return Ok(Begun::Answered(Answer::Ours(error::options(), "max_forwards")));
     }
@@ -157,7 +156,8 @@ fn set_out<'a>(
         Target::Pool(pool) => pool,
         Target::Redirect(redirect) => {
             let secure = connection.tls.get().is_some();
-            let answer = Answer::Ours(redirect_response(redirect, &parts, secure)?, "redirect");
+            let head = (&*parts, received.host.as_ref());
+            let answer = Answer::Ours(redirect_response(redirect, head, secure)?, "redirect");
             return Ok(Begun::Answered(answer));
         }
     };
@@ -170,13 +170,13 @@ fn set_out<'a>(
         return Err(Failure::Overload);
     }
     if let Some(max) = route.max_body
-        && announced_length(&parts).is_some_and(|length| length > max)
+        && announced_length(parts).is_some_and(|length| length > max)
     {
         return Err(Failure::TooLarge);
     }
 
     // Prepare.
-    let outgoing = prepare(snapshot, pool, (parts, plain), (survey, wish), record)?;
+    let outgoing = prepare(snapshot, pool, received, wish, record)?;
     Ok(Begun::Going { route, pool, outgoing })
 }
 
@@ -206,10 +206,10 @@ async fn send(
 
 fn find_route<'a>(
     snapshot: &'a Snapshot,
-    parts: &request::Parts,
+    (parts, host): (&request::Parts, Option<&HeaderValue>),
     record: &mut RequestRecord,
 ) -> Result<&'a Route, Failure> {
-    let host = host::of(parts)?;
+    let host = host::of(parts, host)?;
     if let Some(tls) = record.connection.tls.get()
         && !tls.certificates.same_certificate(tls.server_name.as_deref(), host::name(host))
     {
@@ -228,10 +228,10 @@ fn announced_length(parts: &request::Parts) -> Option<u64> {
 
 fn redirect_response(
     redirect: &Redirect,
-    parts: &request::Parts,
+    (parts, host): (&request::Parts, Option<&HeaderValue>),
     secure: bool,
 ) -> Result<Response<ResponseBody>, Failure> {
-    let asked = host::of(parts)?;
+    let asked = host::of(parts, host)?;
     let own_scheme = if secure { Scheme::HTTPS } else { Scheme::HTTP };
     let scheme = redirect.scheme.as_ref().unwrap_or(&own_scheme);
     let host = redirect.host.as_deref().unwrap_or(host::name(asked));

@@ -8,20 +8,34 @@ use super::split;
 use super::survey::{Survey, is_stream};
 use crate::framing::plain::{Fate, Sieve};
 
-/// What is to be done with a field of a request. What kinds of fields there are, those that nobody
-/// looks at among them, is noted in `found`.
-pub fn of_request(found: &mut Survey, name: &[u8], value: &[u8]) -> Fate {
-    let kind = Kind::of(name);
-    found.note(kind, value);
-    match kind {
-        Kind::Connection if is_about_connection(value) => Fate::Drop,
-        Kind::Connection => Fate::Telling,
-        // Several become one.
-        Kind::Cookie if found.cookies > 1 => Fate::Telling,
-        // Looked for among the plain ones by the few who want them.
-        Kind::Accept | Kind::Cookie | Kind::ContentType => Fate::Plain,
-        Kind::Date | Kind::GrpcStatus | Kind::Other => Fate::Plain,
-        _ => Fate::Known,
+/// The sieve for the fields of one request.
+#[derive(Debug, Default)]
+pub struct RequestSieve<'a> {
+    /// What kinds of fields there are, those that nobody looks at among them.
+    pub found: Survey,
+    /// The value of Host, which goes its own way.
+    pub host: Option<&'a [u8]>,
+}
+
+impl<'a> RequestSieve<'a> {
+    /// What is to be done with a field.
+    pub fn fate(&mut self, name: &[u8], value: &'a [u8]) -> Fate {
+        let kind = Kind::of(name);
+        self.found.note(kind, value);
+        match kind {
+            Kind::Host => {
+                self.host = Some(value);
+                Fate::Drop
+            }
+            Kind::Connection if is_about_connection(value) => Fate::Drop,
+            Kind::Connection => Fate::Telling,
+            // Several become one.
+            Kind::Cookie if self.found.cookies > 1 => Fate::Telling,
+            // Looked for among the plain ones by the few who want them.
+            Kind::Accept | Kind::Cookie | Kind::ContentType => Fate::Plain,
+            Kind::Date | Kind::GrpcStatus | Kind::Other => Fate::Plain,
+            _ => Fate::Known,
+        }
     }
 }
 
@@ -126,19 +140,17 @@ mod tests {
         }
     }
 
-    fn fates(fields: &[(&str, &str)]) -> (Vec<Fate>, Survey) {
-        let mut found = Survey::default();
-        let fate = |(name, value): &(&str, &str)| {
-            of_request(&mut found, name.as_bytes(), value.as_bytes())
-        };
-        let fates = fields.iter().map(fate).collect();
-        (fates, found)
+    fn fates(fields: &[(&str, &'static str)]) -> (Vec<Fate>, Survey) {
+        let mut sieve = RequestSieve::default();
+        let mut fate =
+            |&(name, value): &(&str, &'static str)| sieve.fate(name.as_bytes(), value.as_bytes());
+        let fates = fields.iter().map(&mut fate).collect();
+        (fates, sieve.found)
     }
 
     #[test]
     fn whatever_a_request_is_judged_by_is_known() {
         let judged = [
-            "Host",
             "Content-Length",
             "expect",
             "TE",
@@ -162,6 +174,13 @@ mod tests {
         for name in judged {
             assert_eq!(fates(&[(name, "1")]).0, [Fate::Known], "{name}");
         }
+    }
+
+    #[test]
+    fn host_goes_its_own_way() {
+        let mut sieve = RequestSieve::default();
+        assert_eq!(sieve.fate(b"HOST", b"a.example"), Fate::Drop);
+        assert_eq!(sieve.host, Some(&b"a.example"[..]));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_LENGTH, DATE, TRAILER, TRANSFER_ENCODING};
-use http::{HeaderMap, Method, Request, StatusCode, Uri, Version, response};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, Version, response};
 use hyper::ext::ReasonPhrase;
 
 use crate::framing::fields::{field, line};
@@ -11,8 +11,7 @@ use crate::framing::plain::{PlainLines, sift};
 use crate::framing::{Span, Violation};
 use crate::proxy::body::Incoming;
 use crate::proxy::framing::Head;
-use crate::proxy::headers::sieve::of_request;
-use crate::proxy::headers::survey::Survey;
+use crate::proxy::headers::sieve::RequestSieve;
 use crate::proxy::received::Received;
 
 /// What the client has asked, as far as its answer's form hangs on it.
@@ -59,16 +58,18 @@ pub(super) fn parse(
     if target.len() > usize::from(u16::MAX) - 1 {
         return Err(Violation::RequestLineTooLong);
     }
-    let mut request = Request::new(Incoming::None);
-    *request.method_mut() =
+    let (mut parts, ()) = Request::new(()).into_parts();
+    parts.method =
         Method::from_bytes(&bytes[..method_end]).map_err(|_| Violation::InvalidMethod)?;
-    *request.uri_mut() = Uri::from_maybe_shared(target).map_err(|_| Violation::InvalidTarget)?;
-    *request.version_mut() = if head.http10 { Version::HTTP_10 } else { Version::HTTP_11 };
-    let mut survey = Survey::default();
-    let sieve = |name: &[u8], value: &[u8]| of_request(&mut survey, name, value);
-    let (known, plain) = sift(bytes, spans, empty, sieve).ok_or(Violation::InvalidName)?;
-    *request.headers_mut() = known;
-    Ok(Received { request, plain, survey })
+    parts.uri = Uri::from_maybe_shared(target).map_err(|_| Violation::InvalidTarget)?;
+    parts.version = if head.http10 { Version::HTTP_10 } else { Version::HTTP_11 };
+    let mut sieve = RequestSieve::default();
+    let (known, plain) = sift(bytes, spans, empty, |name, value| sieve.fate(name, value))
+        .ok_or(Violation::InvalidName)?;
+    parts.headers = known;
+    let host = sieve.host.map(|host| HeaderValue::from_maybe_shared(bytes.slice_ref(host)));
+    let host = host.transpose().map_err(|_| Violation::InvalidHost)?;
+    Ok(Received { parts, host, plain, survey: sieve.found, body: Incoming::None })
 }
 
 /// Whether an answer with this status to such a request may have a body (RFC 9110 section 6.4.1).
@@ -147,7 +148,7 @@ fn status_line(head: &response::Parts, http10: bool, out: &mut Vec<u8>) {
 
 #[cfg(test)]
 mod tests {
-    use http::{HeaderName, HeaderValue, Response};
+    use http::{HeaderName, Response};
 
     use super::*;
     use crate::framing::Limits;
@@ -174,15 +175,15 @@ mod tests {
     fn a_request_is_read_where_the_scanner_found_its_parts() {
         let request = parsed("BREW /a?b=c HTTP/1.1\r\nHost: a\r\nX-One:  1 \r\nx-one: 2\r\n\r\n");
         let received = request.unwrap();
-        let request = &received.request;
-        assert_eq!(request.method().as_str(), "BREW");
-        assert_eq!(request.uri(), "/a?b=c");
-        assert_eq!(request.version(), Version::HTTP_11);
-        assert_eq!(request.headers()["host"], "a");
+        let request = &received.parts;
+        assert_eq!(request.method.as_str(), "BREW");
+        assert_eq!(request.uri, "/a?b=c");
+        assert_eq!(request.version, Version::HTTP_11);
+        assert_eq!(received.host.as_ref().unwrap(), "a");
         let name = HeaderName::from_static("x-one");
         assert_eq!(received.values(&name).collect::<Vec<_>>(), [b"1", b"2"]);
-        let old = parsed("GET http://a:80/b HTTP/1.0\r\n\r\n").unwrap().request;
-        assert_eq!((old.version(), old.uri().path()), (Version::HTTP_10, "/b"));
+        let old = parsed("GET http://a:80/b HTTP/1.0\r\n\r\n").unwrap().parts;
+        assert_eq!((old.version, old.uri.path()), (Version::HTTP_10, "/b"));
     }
 
     #[test]
