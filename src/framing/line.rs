@@ -43,6 +43,27 @@ pub(crate) trait Lines {
         }
     }
 
+    /// Takes in lines for as long as they are `more` of the same, by what `part` says of the latest.
+    /// Gives the number of bytes taken, and what the last line is.
+    fn lines<P: PartialEq>(
+        &mut self,
+        bytes: &[u8],
+        more: &P,
+        part: impl Fn(&Self) -> P,
+    ) -> (usize, Result<P, Violation>) {
+        let mut passed = 0;
+        loop {
+            match self.line(&bytes[passed..]) {
+                Ok(line) => passed += line,
+                Err(violation) => return (passed, Err(violation)),
+            }
+            let part = part(self);
+            if part != *more || passed == bytes.len() {
+                return (passed, Ok(part));
+            }
+        }
+    }
+
     /// Goes on with a line that an earlier read began.
     #[cold]
     fn rest_of_line(&mut self, bytes: &[u8]) -> Result<usize, Violation> {

@@ -18,6 +18,7 @@ pub(crate) mod line;
 pub(crate) mod mutations;
 pub(crate) mod plain;
 pub(crate) mod read_size;
+pub(crate) mod section;
 mod violation;
 
 pub use self::fields::Span;

@@ -20,6 +20,7 @@ pub(crate) use self::head::{Head, is_upgradable};
 pub(crate) use self::request_line::check_path;
 use crate::framing::chunked::{Chunked, Outcome};
 use crate::framing::line::Lines;
+use crate::framing::section::Section;
 use crate::framing::{Limits, Span, Violation, field};
 
 /// Empty lines that may stand before a request line: some old clients send one after a POST
@@ -65,13 +66,10 @@ pub enum Part {
 #[derive(Debug)]
 pub struct Scanner {
     state: State,
-    limits: Limits,
-    head_bytes: u32,
-    fields: u16,
+    /// The latest head, or trailers.
+    section: Section,
     /// What the latest head says.
     head: Head,
-    /// Where the fields of the latest head, or trailers, stand in it.
-    spans: Vec<Span>,
     scratch: Option<Box<Scratch>>,
 }
 
@@ -100,11 +98,8 @@ impl Scanner {
     pub fn new(limits: Limits) -> Scanner {
         Scanner {
             state: State::Start { empty_lines: 0 },
-            limits,
-            head_bytes: 0,
-            fields: 0,
+            section: Section::new(limits),
             head: Head::default(),
-            spans: Vec::new(),
             scratch: None,
         }
     }
@@ -165,14 +160,14 @@ impl Scanner {
 
     /// Where the fields stand of the head, or of the trailers, that were read last.
     pub fn spans(&self) -> &[Span] {
-        &self.spans
+        self.section.spans()
     }
 
     /// Gives back what a connection can do without between requests. In the middle of one that is
     /// nothing.
     pub fn release(&mut self) {
         if matches!(self.state, State::Start { .. }) {
-            self.spans = Vec::new();
+            self.section.release();
         }
     }
 
@@ -187,7 +182,7 @@ impl Scanner {
     /// Takes in what belongs to the current state. Gives the bytes passed and what they are.
     fn step(&mut self, bytes: &[u8]) -> (usize, Result<Part, Violation>) {
         match &mut self.state {
-            State::Start { .. } | State::Head => self.head_lines(bytes),
+            State::Start { .. } | State::Head => self.lines(bytes, &Part::Head, Self::head_part),
             State::Trailers => match self.line(bytes) {
                 Ok(passed) => (passed, Ok(Part::Trailers)),
                 Err(violation) => (0, Err(violation)),
@@ -204,28 +199,14 @@ impl Scanner {
                 (passed, Outcome::Data) => (passed, Ok(Part::Data)),
                 (passed, Outcome::Framing) => (passed, Ok(Part::Framing)),
                 (passed, Outcome::LastChunk) => {
-                    self.begin_fields(State::Trailers);
+                    self.state = State::Trailers;
+                    self.section.begin(0);
                     (passed, Ok(Part::Framing))
                 }
                 (passed, Outcome::Refused(violation)) => (passed, Err(violation)),
             },
             State::Upgrade => (0, Ok(Part::Undecided)),
             State::Refused(violation) => (0, Err(*violation)),
-        }
-    }
-
-    /// Takes in lines as long as they are of one head.
-    fn head_lines(&mut self, bytes: &[u8]) -> (usize, Result<Part, Violation>) {
-        let mut passed = 0;
-        loop {
-            match self.line(&bytes[passed..]) {
-                Ok(line) => passed += line,
-                Err(violation) => return (passed, Err(violation)),
-            }
-            let part = self.head_part();
-            if part != Part::Head || passed == bytes.len() {
-                return (passed, Ok(part));
-            }
         }
     }
 
@@ -253,8 +234,8 @@ impl Scanner {
             request_line::Line::Request(line) => {
                 self.within_limit(line.len)?;
                 self.head = Head::new(&line);
-                self.begin_fields(State::Head);
-                self.head_bytes = line.len as u32;
+                self.state = State::Head;
+                self.section.begin(line.len);
                 if let Some((authority, port)) = line.authority {
                     let scratch = self.scratch.get_or_insert_default();
                     scratch.authority = Some((authority.into(), port));
@@ -275,7 +256,7 @@ impl Scanner {
             field::Line::Field(field) => field,
         };
         self.within_limit(field.len)?;
-        if self.fields == self.limits.max_headers {
+        if self.section.is_full() {
             return Err(Violation::TooManyFields);
         }
         match &mut self.state {
@@ -289,28 +270,17 @@ impl Scanner {
             _ if field::may_be_trailer(field.name) => {}
             _ => return Err(Violation::ForbiddenTrailer),
         }
-        self.fields += 1;
-        let (start, name) = (self.head_bytes, field.name.len() as u32);
-        self.head_bytes += field.len as u32;
-        let end = self.head_bytes - 2;
-        self.spans.push(Span { start, colon: start + name, end });
+        self.section.push(&field);
         Ok(Some(field.len))
     }
 
     fn within_limit(&self, line_bytes: usize) -> Result<(), Violation> {
-        let at_start = matches!(self.state, State::Start { .. });
-        let before = if at_start { 0 } else { self.head_bytes as usize };
-        if before + line_bytes <= self.limits.max_header_bytes as usize {
-            return Ok(());
+        match self.state {
+            State::Start { .. } if self.section.may_begin(line_bytes) => Ok(()),
+            State::Start { .. } => Err(Violation::RequestLineTooLong),
+            _ if self.section.may_grow(line_bytes) => Ok(()),
+            _ => Err(Violation::HeadTooLarge),
         }
-        Err(if at_start { Violation::RequestLineTooLong } else { Violation::HeadTooLarge })
-    }
-
-    fn begin_fields(&mut self, state: State) {
-        self.state = state;
-        self.spans.clear();
-        self.head_bytes = 0;
-        self.fields = 0;
     }
 
     /// The empty line after fields was read.

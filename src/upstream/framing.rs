@@ -18,6 +18,7 @@ use crate::framing::bytes::trim;
 use crate::framing::chunked::{Chunked, Outcome};
 use crate::framing::length::Length;
 use crate::framing::line::Lines;
+use crate::framing::section::Section;
 use crate::framing::{Limits, Span, Violation, field};
 
 /// Interim answers that may come before the answer. Some backends send one every few seconds to say
@@ -56,15 +57,12 @@ pub enum Part {
 #[derive(Clone, Debug)]
 pub struct Scanner {
     state: State,
-    limits: Limits,
     asked: Asked,
-    head_bytes: u32,
-    fields: u16,
     interim: u8,
     spent: bool,
     keeps_open: bool,
-    /// Where the fields of the latest head, or trailers, stand in it.
-    spans: Vec<Span>,
+    /// The latest head, or trailers.
+    section: Section,
     /// A line without its end.
     partial: Vec<u8>,
 }
@@ -99,14 +97,11 @@ impl Scanner {
     pub fn new(limits: Limits) -> Scanner {
         Scanner {
             state: State::Idle,
-            limits,
             asked: Asked::Plain,
-            head_bytes: 0,
-            fields: 0,
             interim: 0,
             spent: false,
             keeps_open: true,
-            spans: Vec::new(),
+            section: Section::new(limits),
             partial: Vec::new(),
         }
     }
@@ -162,12 +157,12 @@ impl Scanner {
 
     /// Where the fields stand of the head, or of the trailers, that were read last.
     pub fn take_spans(&mut self) -> Vec<Span> {
-        std::mem::take(&mut self.spans)
+        self.section.take_spans()
     }
 
     /// Gives their place back, for those of the next.
     pub fn keep_spans(&mut self, spans: Vec<Span>) {
-        self.spans = spans;
+        self.section.keep_spans(spans);
     }
 
     /// Whether the backend keeps the connection open behind its latest answer.
@@ -177,7 +172,7 @@ impl Scanner {
 
     /// Gives back what an unused connection can do without.
     pub fn release(&mut self) {
-        self.spans = Vec::new();
+        self.section.release();
     }
 
     /// Whether the connection is not to be used again although nothing was refused: the backend
@@ -189,7 +184,7 @@ impl Scanner {
     fn step(&mut self, bytes: &[u8]) -> (usize, Result<Part, Violation>) {
         match &mut self.state {
             State::Idle => (0, Err(Violation::Unsolicited)),
-            State::Start | State::Head(_) => self.head_lines(bytes),
+            State::Start | State::Head(_) => self.lines(bytes, &Part::Head, Self::head_part),
             State::Trailers => match self.line(bytes) {
                 Ok(passed) => (passed, Ok(Part::Trailers)),
                 Err(violation) => (0, Err(violation)),
@@ -206,28 +201,14 @@ impl Scanner {
                 (passed, Outcome::Data) => (passed, Ok(Part::Data)),
                 (passed, Outcome::Framing) => (passed, Ok(Part::Framing)),
                 (passed, Outcome::LastChunk) => {
-                    self.begin_fields(State::Trailers);
+                    self.state = State::Trailers;
+                    self.section.begin(0);
                     (passed, Ok(Part::Framing))
                 }
                 (passed, Outcome::Refused(violation)) => (passed, Err(violation)),
             },
             State::UntilClose | State::Tunnel => (bytes.len(), Ok(Part::Data)),
             State::Refused(violation) => (0, Err(*violation)),
-        }
-    }
-
-    /// Takes in lines as long as they are of one head.
-    fn head_lines(&mut self, bytes: &[u8]) -> (usize, Result<Part, Violation>) {
-        let mut passed = 0;
-        loop {
-            match self.line(&bytes[passed..]) {
-                Ok(line) => passed += line,
-                Err(violation) => return (passed, Err(violation)),
-            }
-            let part = self.head_part();
-            if part != Part::Head || passed == bytes.len() {
-                return (passed, Ok(part));
-            }
         }
     }
 
@@ -251,8 +232,8 @@ impl Scanner {
         let (status, http10) = (line.status, line.http10);
         let length = Length::default();
         let head = Head { status, http10, length, close: false, keep_alive: false };
-        self.begin_fields(State::Head(head));
-        self.head_bytes = line.len as u32;
+        self.state = State::Head(head);
+        self.section.begin(line.len);
         Ok(Some(line.len))
     }
 
@@ -267,7 +248,7 @@ impl Scanner {
             field::Line::Field(field) => field,
         };
         self.within_limit(field.len)?;
-        if self.fields == self.limits.max_headers {
+        if self.section.is_full() {
             return Err(Violation::TooManyFields);
         }
         // Trailers that may not be there are harmless behind a body that has ended; they are left
@@ -275,27 +256,16 @@ impl Scanner {
         if let State::Head(head) = &mut self.state {
             head.field(field.name, field.value)?;
         }
-        self.fields += 1;
-        let (start, name) = (self.head_bytes, field.name.len() as u32);
-        self.head_bytes += field.len as u32;
-        let end = self.head_bytes - 2;
-        self.spans.push(Span { start, colon: start + name, end });
+        self.section.push(&field);
         Ok(Some(field.len))
     }
 
     fn within_limit(&self, line_bytes: usize) -> Result<(), Violation> {
-        let before = if matches!(self.state, State::Start) { 0 } else { self.head_bytes };
-        if before as usize + line_bytes <= self.limits.max_header_bytes as usize {
-            return Ok(());
-        }
-        Err(Violation::HeadTooLarge)
-    }
-
-    fn begin_fields(&mut self, state: State) {
-        self.state = state;
-        self.spans.clear();
-        self.head_bytes = 0;
-        self.fields = 0;
+        let may_be = match self.state {
+            State::Start => self.section.may_begin(line_bytes),
+            _ => self.section.may_grow(line_bytes),
+        };
+        if may_be { Ok(()) } else { Err(Violation::HeadTooLarge) }
     }
 
     /// The empty line after fields was read: what follows it (RFC 9112 section 6.3)?
