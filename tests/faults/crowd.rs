@@ -76,7 +76,7 @@ impl Crowd {
     }
 
     /// Waits until everybody has had a first answer, or a failure.
-    pub async fn is_under_way(&mut self) {
+    pub async fn gets_under_way(&mut self) {
         in_time("the first answers", self.first.recv()).await;
     }
 

@@ -80,7 +80,7 @@ async fn back_and_forth(swaps: usize) -> Row {
     let site = BlueGreen::start("watch = \"200ms\"\ndrain_timeout = \"5s\"").await;
     let starvation = Starvation::of(site.program.id());
     let mut crowd = Crowd::start(&site.targets, 64, 30);
-    crowd.is_under_way().await;
+    crowd.gets_under_way().await;
     let mut row = Row::default();
     let mut took = Vec::new();
     for version in ["green", "blue"].into_iter().cycle().take(swaps) {
