@@ -193,9 +193,9 @@ impl Governor {
         let warnings = prepared.warnings();
         let Prepared { parsed, compiled, .. } = prepared;
         let old = self.handle.generation();
-        let opened = access::open(&parsed, &old.config.log).map_err(|error| vec![error]);
-        let (access, opening) = match opened.and_then(|it| Ok((it, self.open(&compiled)?))) {
-            Ok(opened) => opened,
+        let access = access::Change::prepare(&parsed, &old.config.log).map_err(|error| vec![error]);
+        let (access, opening) = match access.and_then(|it| Ok((it, self.open(&compiled)?))) {
+            Ok(ready) => ready,
             Err(errors) => return Err(Errors { source: parsed.source, errors, read: None }.into()),
         };
         let number = old.snapshot.generation + 1;
@@ -205,9 +205,7 @@ impl Governor {
         let sockets = self.sockets.commit(opening, &wanted);
         let changes = changes(&old, &generation);
         self.swap(generation, effects, sockets);
-        if let Some(to) = access {
-            self.setting.access_log.switch(to);
-        }
+        access.put_in_force(&self.setting.access_log);
         let warnings: Vec<String> =
             warnings.iter().map(|warning| warning.render(&parsed.source, false)).collect();
         warnings.iter().for_each(|warning| tracing::warn!("{}", warning.trim_end()));
