@@ -1,5 +1,7 @@
 //! Guarded swaps of a pool with two versions, as clients and backends see them.
 
+mod gate;
+mod reloads;
 mod shadow;
 
 use std::sync::Arc;
@@ -115,53 +117,6 @@ async fn a_swap_by_hand_moves_all_requests_and_lets_the_old_version_go() {
 }
 
 #[tokio::test]
-async fn a_version_that_does_not_pass_the_gate_gets_no_request() {
-    let sick = Arc::new(AtomicU16::new(503));
-    let blue = Backend::named("blue").await;
-    let green = Backend::with_health("green", sick).await;
-    let config = shop("blue", &[&blue], &[&green], "gate_timeout = \"500ms\"");
-    let proxy = Proxy::start(&config).await;
-    let id = swap(&proxy, "green").await.unwrap();
-    while report(&proxy, id)["phase"] != "done" {
-        assert_eq!(who_answers(&proxy).await, "blue");
-    }
-    let report = report(&proxy, id);
-    assert_eq!((&report["outcome"], &report["exit_code"]), (&"refused".into(), &4.into()));
-    assert_eq!(report["gate"][0]["passed"], false);
-    assert!(report["gate"][0]["last_error"].as_str().unwrap().contains("503"));
-    assert!(green.requests().is_empty());
-}
-
-#[tokio::test]
-async fn smoke_requests_and_the_version_are_asked_before_the_switch() {
-    let blue = Backend::named("blue").await;
-    let green = Backend::start(|request| match request.request_line() {
-        ("POST", "/smoke") => Reply::status(201, "made it"),
-        ("GET", "/version") => Reply::ok("{\"build\": {\"version\": 7}}"),
-        _ => Reply::ok("green"),
-    })
-    .await;
-    let smoke = "smoke = [{ path = \"/smoke\", method = \"POST\", expect_status = [\"201\"], \
-                 expect_body = \"made\" }]\nwarm_up = { connections = 2, requests = 3 }";
-    let version = |keys: &str| {
-        let expect = format!("expect_version = {{ path = \"/version\", {keys} }}");
-        shop("blue", &[&blue], &[&green], &format!("{smoke}\n{expect}\n{SHORT}"))
-    };
-    let proxy = Proxy::start(&version("json = \"build.version\", equals = \"8\"")).await;
-    let id = swap(&proxy, "green").await.unwrap();
-    let refused = over(&proxy, id).await;
-    assert_eq!(refused["outcome"], "refused");
-    let words = refused["reason"].as_str().unwrap();
-    assert!(words.contains("it tells version \"7\", \"8\" is expected"), "{words}");
-    proxy.reload(&version("json = \"build.version\", equals = \"7\"")).await.unwrap();
-    let id = swap(&proxy, "green").await.unwrap();
-    let report = over(&proxy, id).await;
-    assert_eq!(report["outcome"], "undecided", "{}", report["text"]);
-    let warmed = green.requests().iter().filter(|r| r.request_line() == ("GET", "/")).count();
-    assert_eq!(warmed, 3);
-}
-
-#[tokio::test]
 async fn a_bad_version_is_rolled_back_and_the_old_one_serves_again() {
     let blue = Backend::named("blue").await;
     let green = Backend::start(|request| match request.request_line().1 {
@@ -184,74 +139,6 @@ async fn a_bad_version_is_rolled_back_and_the_old_one_serves_again() {
     assert_eq!(report["outcome"], "rolled_back", "{}", report["text"]);
     assert_eq!(report["drained"]["version"], "green");
     assert_eq!(proxy.metric("tidegate_swaps_total", &["result=\"rolled_back\""]), 1.0);
-}
-
-/// A backend that passes its checks, and answers everything else with this status.
-async fn answering(status: &Arc<AtomicU16>, name: &'static str) -> Backend {
-    let status = Arc::clone(status);
-    Backend::start(move |request| match request.request_line().1 {
-        "/health" => Reply::ok(""),
-        _ => Reply::status(status.load(Ordering::SeqCst), name),
-    })
-    .await
-}
-
-/// A pool whose ejections outlast the test, and gates do not.
-fn strict(active: &str, blue: &[&Backend], green: &[&Backend], watch: &str) -> String {
-    let swap = format!("{watch}\ngate_timeout = \"10s\"");
-    let outliers = "[pools.shop.outliers]\nbase_ejection = \"5m\"\nmax_ejected = \"50%\"\n";
-    format!("{}{outliers}", shop(active, blue, green, &swap))
-}
-
-fn state_in(proxy: &Proxy, version: &str, backend: &Backend) -> Value {
-    status(proxy)["versions"][version]["backends"][backend.address.to_string()]["state"].clone()
-}
-
-async fn ask_until_ejected(proxy: &Proxy, version: &str, backend: &Backend) {
-    eventually("ejected", async || {
-        who_answers(proxy).await;
-        state_in(proxy, version, backend) == "ejected"
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn a_version_that_was_mended_passes_its_gate_though_its_backends_were_ejected_before() {
-    let health = Arc::new(AtomicU16::new(503));
-    let blue = Backend::named("blue").await;
-    let green = [answering(&health, "green").await, Backend::named("green").await];
-    let proxy = Proxy::start(&strict("blue", &[&blue], &[&green[0], &green[1]], LONG)).await;
-    let bad = swap(&proxy, "green").await.unwrap();
-    in_phase(&proxy, bad, "watch").await;
-    ask_until_ejected(&proxy, "green", &green[0]).await;
-    proxy.running().handle().rollback("shop", false, "a test").await.unwrap();
-    over(&proxy, bad).await;
-    assert_eq!(state_in(&proxy, "green", &green[0]), "ejected", "nobody swaps to it");
-
-    health.store(200, Ordering::SeqCst);
-    let mended = swap(&proxy, "green").await.unwrap();
-    assert_eq!(state_in(&proxy, "green", &green[0]), "healthy");
-    in_phase(&proxy, mended, "watch").await;
-    let gate = report(&proxy, mended)["gate"].clone();
-    let failed = |row: &&Value| !row["last_error"].is_null();
-    assert_eq!(gate.as_array().unwrap().iter().find(failed), None, "at once");
-}
-
-#[tokio::test]
-async fn going_back_forgets_ejections_only_where_checks_are_made() {
-    let health = Arc::new(AtomicU16::new(503));
-    let blue = Backend::named("blue").await;
-    let green = [answering(&health, "green").await, Backend::named("green").await];
-    let proxy = Proxy::start(&strict("green", &[&blue], &[&green[0], &green[1]], SHORT)).await;
-    ask_until_ejected(&proxy, "green", &green[0]).await;
-    let handle = proxy.running().handle();
-    for (force, state) in [(true, "ejected"), (false, "healthy")] {
-        let away = swap(&proxy, "blue").await.unwrap();
-        over(&proxy, away).await;
-        let back = handle.rollback("shop", force, "a test").await.unwrap();
-        over(&proxy, back).await;
-        assert_eq!(state_in(&proxy, "green", &green[0]), state);
-    }
 }
 
 #[tokio::test]
@@ -313,58 +200,6 @@ async fn rolled_back_by_hand_in_the_watch_it_is_at_once_and_later_by_a_swap() {
 }
 
 #[tokio::test]
-async fn a_reload_that_changes_active_starts_a_swap_and_another_starts_none() {
-    let (blue, green) = (Backend::named("blue").await, Backend::named("green").await);
-    let proxy = Proxy::start(&shop("blue", &[&blue], &[&green], LONG)).await;
-    let other = proxy.reload(&shop("blue", &[&blue], &[&green], SHORT)).await.unwrap();
-    assert!(other.swaps.is_empty() && other.overrides.is_empty());
-    let config = shop("green", &[&blue], &[&green], SHORT);
-    let started = proxy.reload(&config).await.unwrap().swaps;
-    let [started] = started.as_slice() else { panic!("{started:?}") };
-    assert_eq!((&*started.pool, &*started.from, &*started.to), ("shop", "blue", "green"));
-    over(&proxy, started.id).await;
-    assert_eq!(who_answers(&proxy).await, "green");
-    assert_eq!(status(&proxy)["swaps"]["override"], Value::Null);
-    let again = proxy.reload(&config).await.unwrap();
-    assert!(again.swaps.is_empty() && again.overrides.is_empty());
-}
-
-#[tokio::test]
-async fn a_reload_after_a_rollback_says_what_to_type_and_changes_nothing() {
-    let (blue, green) = (Backend::named("blue").await, Backend::named("green").await);
-    let proxy = Proxy::start(&shop("blue", &[&blue], &[&green], LONG)).await;
-    let config = shop("green", &[&blue], &[&green], LONG);
-    let id = proxy.reload(&config).await.unwrap().swaps[0].id;
-    in_phase(&proxy, id, "watch").await;
-    proxy.running().handle().rollback("shop", false, "a test").await.unwrap();
-    over(&proxy, id).await;
-    let again = proxy.reload(&config).await.unwrap();
-    assert!(again.swaps.is_empty());
-    let words = &again.overrides[0];
-    assert!(words.contains("file wants green, blue serves since the rollback"), "{words}");
-    assert!(words.contains("`tidegate swap shop green` tries again"), "{words}");
-    assert_eq!(who_answers(&proxy).await, "blue");
-}
-
-#[tokio::test]
-async fn a_reload_that_changes_its_mind_ends_the_swap() {
-    let (blue, green) = (Backend::named("blue").await, Backend::named("green").await);
-    let proxy = Proxy::start(&shop("blue", &[&blue], &[&green], LONG)).await;
-    let to_green = shop("green", &[&blue], &[&green], LONG);
-    let id = proxy.reload(&to_green).await.unwrap().swaps[0].id;
-    in_phase(&proxy, id, "watch").await;
-    let same = proxy.reload(&to_green).await.unwrap();
-    assert!(same.swaps.is_empty());
-    assert_eq!(report(&proxy, id)["phase"], "watch", "it goes on");
-    let back = proxy.reload(&shop("blue", &[&blue], &[&green], LONG)).await.unwrap();
-    assert!(back.swaps.is_empty());
-    assert_eq!(who_answers(&proxy).await, "blue");
-    let report = over(&proxy, id).await;
-    assert_eq!(report["outcome"], "cancelled", "{}", report["text"]);
-    assert_eq!(status(&proxy)["swaps"]["override"], Value::Null);
-}
-
-#[tokio::test]
 async fn in_a_ramp_every_client_stays_on_its_side() {
     let (blue, green) = (Backend::named("blue").await, Backend::named("green").await);
     let ramp = format!("ramp = [\"40%\"]\nramp_step = \"10m\"\n{LONG}");
@@ -382,90 +217,6 @@ async fn in_a_ramp_every_client_stays_on_its_side() {
     assert!((10..=40).contains(&on_green), "{on_green} of 60");
     let share = ["pool=\"shop\"", "version=\"green\""];
     assert_eq!(proxy.metric("tidegate_pool_version_share_ratio", &share), 0.4);
-}
-
-#[tokio::test]
-async fn the_gate_begins_again_when_the_candidate_s_backends_change() {
-    let sick = Arc::new(AtomicU16::new(503));
-    let blue = Backend::named("blue").await;
-    let green = Backend::with_health("green", sick).await;
-    let other = Backend::named("other green").await;
-    let proxy = Proxy::start(&shop("blue", &[&blue], &[&green], LONG)).await;
-    let id = swap(&proxy, "green").await.unwrap();
-    eventually("it was asked", async || report(&proxy, id)["gate"][0]["tries"] != 0).await;
-    let reloaded = proxy.reload(&shop("blue", &[&blue], &[&other], LONG)).await.unwrap();
-    assert!(reloaded.swaps.is_empty(), "the same swap goes on");
-    in_phase(&proxy, id, "watch").await;
-    assert_eq!(who_answers(&proxy).await, "other green");
-    let notes = report(&proxy, id)["notes"].to_string();
-    assert!(notes.contains("the gate begins again"), "{notes}");
-}
-
-#[tokio::test]
-async fn a_reload_without_the_new_version_brings_the_old_one_back() {
-    let (blue, green) = (Backend::named("blue").await, Backend::named("green").await);
-    let proxy = Proxy::start(&shop("blue", &[&blue], &[&green], LONG)).await;
-    let id = swap(&proxy, "green").await.unwrap();
-    in_phase(&proxy, id, "watch").await;
-    let without = shop("blue", &[&blue], &[&green], LONG).replace("versions.green", "versions.red");
-    proxy.reload(&without).await.unwrap();
-    assert_eq!(who_answers(&proxy).await, "blue");
-    assert_eq!(over(&proxy, id).await["outcome"], "cancelled");
-}
-
-#[tokio::test]
-async fn a_reload_that_takes_out_the_serving_version_says_so_first() {
-    let (blue, green) = (Backend::named("blue").await, Backend::named("green").await);
-    let proxy = Proxy::start(&shop("blue", &[&blue], &[&green], DRAINING)).await;
-    let id = swap(&proxy, "green").await.unwrap();
-    over(&proxy, id).await;
-    let without =
-        shop("blue", &[&blue], &[&green], DRAINING).replace("versions.green", "versions.red");
-    let answer = proxy.reload(&without).await.unwrap();
-    let words = "pool shop: green served and is not in the file any more: blue serves, without a \
-                 gate and a watch";
-    assert_eq!(answer.changes[0], words);
-    assert_eq!(who_answers(&proxy).await, "blue");
-}
-
-#[tokio::test]
-async fn the_serving_version_may_leave_while_the_one_before_is_drained() {
-    let Drain { blue, green, proxy, id, .. } = Drain::held_up().await;
-    let without =
-        shop("blue", &[&blue], &[&green], DRAINING).replace("versions.green", "versions.red");
-    let answer = proxy.reload(&without).await.unwrap();
-    assert!(answer.changes[0].contains("green served"), "{:?}", answer.changes);
-    assert_eq!(who_answers(&proxy).await, "blue");
-    assert_eq!(over(&proxy, id).await["exit_code"], 6);
-    assert_eq!(status(&proxy)["swaps"]["serving"], "blue");
-}
-
-#[tokio::test]
-async fn a_reload_says_what_a_swap_that_runs_makes_of_it() {
-    let (blue, green) = (Backend::named("blue").await, Backend::named("green").await);
-    let proxy = Proxy::start(&shop("blue", &[&blue], &[&green], LONG)).await;
-    let id = swap(&proxy, "green").await.unwrap();
-    in_phase(&proxy, id, "watch").await;
-    let changed = LONG.replace("10m", "9m");
-    let answer = proxy.reload(&shop("blue", &[&blue], &[&green], &changed)).await.unwrap();
-    let words = "pool shop: swap 1: [swap] changed; this one goes on as it began";
-    assert!(answer.changes.iter().any(|told| told == words), "{:?}", answer.changes);
-    let answer = proxy.reload(&shop("green", &[&blue], &[&green], &changed)).await.unwrap();
-    let words = "pool shop: swap 1 is on its way there";
-    assert!(answer.changes.iter().any(|told| told == words), "{:?}", answer.changes);
-    assert!(answer.swaps.is_empty());
-}
-
-#[tokio::test]
-async fn a_file_that_wants_what_serves_already_begins_nothing() {
-    let (blue, green) = (Backend::named("blue").await, Backend::named("green").await);
-    let proxy = Proxy::start(&shop("blue", &[&blue], &[&green], SHORT)).await;
-    let id = swap(&proxy, "green").await.unwrap();
-    over(&proxy, id).await;
-    let answer = proxy.reload(&shop("green", &[&blue], &[&green], SHORT)).await.unwrap();
-    assert!(answer.swaps.is_empty() && answer.overrides.is_empty());
-    let words = "pool shop: green serves already";
-    assert!(answer.changes.iter().any(|told| told == words), "{:?}", answer.changes);
 }
 
 #[tokio::test]

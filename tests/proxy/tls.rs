@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::upstream_h2::http1_over_tls;
+use super::upstream_h2::by_tls::http1_over_tls;
 use crate::support::backend::{Backend, Reply, Step};
 use crate::support::proxy::{BASE, HTTPS, Proxy, pool_at, pool_of, write_pair};
 use crate::support::wire::Wire;

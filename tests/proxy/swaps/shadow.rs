@@ -1,6 +1,12 @@
 //! Copies of live requests to a new version at its gate.
 
-use super::*;
+use tidegate::control::SwapId;
+
+use super::{SHORT, in_phase, over, report, shop, swap, who_answers};
+use crate::support::backend::{Backend, Reply, Step};
+use crate::support::proxy::Proxy;
+use crate::support::wire::Message;
+use crate::support::{eventually, in_time};
 
 /// Copies every GET to green for so long.
 fn copying(lasts: &str, blue: &Backend, green: &Backend) -> String {
@@ -38,7 +44,7 @@ async fn green_with(reply: Reply) -> Backend {
 fn asked(backend: &Backend) -> Vec<(String, Option<String>, Option<String>)> {
     let requests = backend.requests();
     let others = requests.iter().filter(|request| request.request_line().1 != "/health");
-    let field = |request: &crate::support::wire::Message, name: &str| {
+    let field = |request: &Message, name: &str| {
         request.field(name).map(str::to_owned)
     };
     others
