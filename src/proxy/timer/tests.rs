@@ -1,0 +1,143 @@
+use super::*;
+
+async fn expired(timer: &Timer) {
+    std::future::poll_fn(|cx| timer.poll_expired(cx)).await;
+}
+
+/// A paused clock and a turning wheel.
+fn turning(test: impl AsyncFnOnce(Rc<Wheel>)) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build_local(Default::default())
+        .unwrap();
+    runtime.block_on(async {
+        let wheel = Wheel::new();
+        tokio::task::spawn_local(Rc::clone(&wheel).run());
+        test(wheel).await;
+    });
+}
+
+#[test]
+fn expires_within_a_tick_of_its_deadline() {
+    turning(async |wheel| {
+        let start = Instant::now();
+        let timer = wheel.timer();
+        timer.arm(start + Duration::from_millis(333));
+        expired(&timer).await;
+        let late = start.elapsed() - Duration::from_millis(333);
+        assert!(late <= TICK, "{late:?} late");
+    });
+}
+
+#[test]
+fn counts_as_armed_until_its_expiry_is_taken_note_of() {
+    turning(async |wheel| {
+        let timer = wheel.timer();
+        timer.arm(Instant::now() + Duration::from_millis(20));
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert!(timer.is_armed());
+        expired(&timer).await;
+        assert!(!timer.is_armed());
+    });
+}
+
+#[test]
+fn a_deadline_beyond_the_wheel_is_kept() {
+    turning(async |wheel| {
+        let start = Instant::now();
+        let timer = wheel.timer();
+        timer.arm(start + Duration::from_secs(75));
+        expired(&timer).await;
+        let late = start.elapsed() - Duration::from_secs(75);
+        assert!(late <= TICK, "{late:?} late");
+    });
+}
+
+#[test]
+fn a_deadline_moved_away_expires_at_its_new_time() {
+    turning(async |wheel| {
+        let start = Instant::now();
+        let timer = wheel.timer();
+        timer.arm(start + Duration::from_millis(50));
+        timer.arm(start + Duration::from_millis(500));
+        expired(&timer).await;
+        assert!(start.elapsed() >= Duration::from_millis(500));
+    });
+}
+
+#[test]
+fn a_deadline_moved_nearer_expires_at_its_new_time() {
+    turning(async |wheel| {
+        let start = Instant::now();
+        let timer = wheel.timer();
+        timer.arm(start + Duration::from_secs(5));
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        timer.arm(start + Duration::from_millis(100));
+        expired(&timer).await;
+        assert!(start.elapsed() <= Duration::from_millis(111));
+    });
+}
+
+#[test]
+fn a_disarmed_timer_stays_silent() {
+    turning(async |wheel| {
+        let (timer, other) = (wheel.timer(), wheel.timer());
+        timer.arm(Instant::now() + Duration::from_millis(50));
+        other.arm(Instant::now() + Duration::from_millis(500));
+        timer.disarm();
+        let first = std::future::poll_fn(|cx| match timer.poll_expired(cx) {
+            Poll::Ready(()) => Poll::Ready("disarmed"),
+            Poll::Pending => other.poll_expired(cx).map(|()| "other"),
+        });
+        assert_eq!(first.await, "other");
+    });
+}
+
+#[test]
+fn a_timer_can_be_made_to_expire() {
+    turning(async |wheel| {
+        let start = Instant::now();
+        let timer = wheel.timer();
+        timer.arm(start + Duration::from_secs(60));
+        let expire = async {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            wheel.expire(timer.key().unwrap());
+        };
+        tokio::join!(expired(&timer), expire);
+        assert!(start.elapsed() < Duration::from_secs(1));
+    });
+}
+
+#[test]
+fn the_next_timer_gets_what_a_dropped_one_left() {
+    turning(async |wheel| {
+        let other = wheel.timer();
+        for _ in 0..100 {
+            wheel.timer().arm(Instant::now() + Duration::from_millis(20));
+        }
+        other.arm(Instant::now() + Duration::from_millis(200));
+        expired(&other).await;
+        assert_eq!(wheel.inner.borrow().entries.len(), 1);
+    });
+}
+
+#[test]
+fn a_tick_comes_in_its_time_after_years_too() {
+    turning(async |wheel| {
+        let years = wheel.origin + Duration::from_secs(3 * 365 * 86_400);
+        assert_eq!(wheel.due(wheel.tick_after(years)), years);
+    });
+}
+
+#[test]
+fn armed_after_a_long_quiet_time_it_still_expires_on_time() {
+    turning(async |wheel| {
+        tokio::time::sleep(Duration::from_secs(1000)).await;
+        let start = Instant::now();
+        let timer = wheel.timer();
+        timer.arm(start + Duration::from_millis(70));
+        expired(&timer).await;
+        assert!(start.elapsed() <= Duration::from_millis(81), "{:?}", start.elapsed());
+    });
+}
