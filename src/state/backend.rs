@@ -287,15 +287,7 @@ impl Backend {
     pub fn publish_health(&self) -> Condition {
         // Under the lock, so that of two at once the one with the older view is not the last.
         let health = self.health();
-        let condition = match health.state() {
-            State::Checking => Condition::Checking,
-            State::Healthy => Condition::Healthy,
-            State::Unhealthy => Condition::Unhealthy,
-            State::Ejected { .. } => Condition::Ejected,
-            State::Leaving => Condition::Leaving,
-            State::Draining => Condition::Draining,
-            State::Disabled => Condition::Disabled,
-        };
+        let condition = Condition::from(health.state());
         self.set_condition(condition);
         condition
     }
@@ -345,6 +337,21 @@ impl Backend {
             self.in_flight.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_more).ok()?;
         }
         Some(Slot { backend: Arc::clone(self) })
+    }
+}
+
+/// What picks make of a verdict.
+impl From<State> for Condition {
+    fn from(state: State) -> Self {
+        match state {
+            State::Checking => Condition::Checking,
+            State::Healthy => Condition::Healthy,
+            State::Unhealthy => Condition::Unhealthy,
+            State::Ejected { .. } => Condition::Ejected,
+            State::Leaving => Condition::Leaving,
+            State::Draining => Condition::Draining,
+            State::Disabled => Condition::Disabled,
+        }
     }
 }
 

@@ -4,9 +4,7 @@ use std::time::Duration;
 
 use super::super::plan::Illness;
 use super::{Backend, Event, LOOK, SLOW_START, STALL, Sickness, World, ms};
-use crate::balance::{
-    AllDown, Candidates, Condition, Member, MemberView, Policy, slow_start, usable,
-};
+use crate::balance::{AllDown, Candidates, Member, MemberView, Policy, slow_start, usable};
 use crate::health::outliers::{Action, Finding, Peer, Settings as Outliers, judge};
 use crate::health::suspicion::patience;
 use crate::health::{ProbeFailure, Reason, State, Transition};
@@ -156,15 +154,7 @@ impl World {
 
     pub(super) fn rebuild(&mut self) {
         let view = |backend: &Backend| MemberView {
-            condition: match backend.health.state() {
-                State::Checking => Condition::Checking,
-                State::Healthy => Condition::Healthy,
-                State::Unhealthy => Condition::Unhealthy,
-                State::Ejected { .. } => Condition::Ejected,
-                State::Leaving => Condition::Leaving,
-                State::Draining => Condition::Draining,
-                State::Disabled => Condition::Disabled,
-            },
+            condition: backend.health.state().into(),
             backup: false,
         };
         let views: Vec<MemberView> = self.backends.iter().map(view).collect();
