@@ -11,6 +11,7 @@ mod restarts;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::sync::oneshot;
@@ -256,6 +257,7 @@ impl Governor {
         }
         self.shared.broadcast(|| Mail::SnapshotChanged);
         for backend in gone {
+            backend.gone.store(true, Ordering::Relaxed);
             self.shared.broadcast(|| Mail::BackendGone(backend.id));
         }
         for id in sockets.stop {

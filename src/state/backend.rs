@@ -62,6 +62,9 @@ pub struct Backend {
     /// The time of its requests is over: what is left of them is cut. Set and taken back by the
     /// governor only.
     pub cut: AtomicBool,
+    /// It has left the configuration; only what began before may still come to it. Set by the governor,
+    /// before it tells the workers.
+    pub gone: AtomicBool,
     /// What happened to it last.
     pub history: History,
     /// What speaks against it and led to nothing.
@@ -188,6 +191,7 @@ impl Backend {
             needs_trials: AtomicBool::new(false),
             forget_traffic: AtomicBool::new(false),
             cut: AtomicBool::new(false),
+            gone: AtomicBool::new(false),
             history: History::default(),
             findings: Findings::default(),
             keep_alive: LearnedKeepAlive::default(),

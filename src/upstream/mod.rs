@@ -22,6 +22,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 pub use body::{Http2Body, Incoming};
@@ -60,14 +61,23 @@ where
     /// again.
     pub fn lane(&self, backend: &Arc<Backend>, settings: &Arc<UpstreamSettings>) -> Rc<Lane<B>> {
         let mut lanes = self.lanes.borrow_mut();
-        let lane = lanes.entry(backend.id).or_insert_with(|| {
-            let (backend, settings) = (Arc::clone(backend), Arc::clone(settings));
-            let files = Arc::clone(&self.files);
-            let spare = Rc::clone(&self.spare);
-            Rc::new(Lane::new(backend, settings, spare, (self.worker, self.workers), files))
-        });
-        lane.adopt(settings);
-        Rc::clone(lane)
+        if let Some(lane) = lanes.get(&backend.id) {
+            lane.adopt(settings);
+            return Rc::clone(lane);
+        }
+        let lane = Rc::new(self.new_lane(backend, settings));
+        // Of one that is gone nobody will say so again: its lane lives as long as it is used.
+        if !backend.gone.load(Ordering::Relaxed) {
+            lanes.insert(backend.id, Rc::clone(&lane));
+        }
+        lane
+    }
+
+    #[cold]
+    fn new_lane(&self, backend: &Arc<Backend>, settings: &Arc<UpstreamSettings>) -> Lane<B> {
+        let (backend, settings) = (Arc::clone(backend), Arc::clone(settings));
+        let (spare, files) = (Rc::clone(&self.spare), Arc::clone(&self.files));
+        Lane::new(backend, settings, spare, (self.worker, self.workers), files)
     }
 
     /// Closes the unused connections to a backend; those in use are closed when they come back.

@@ -171,6 +171,36 @@ async fn a_request_in_flight_ends_where_it_began() {
 }
 
 #[tokio::test]
+async fn a_request_that_began_before_keeps_no_backend_that_is_gone() {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let backend = || {
+        let asked = Arc::clone(&asked);
+        Backend::start(move |_| match asked.fetch_add(1, Ordering::Relaxed) {
+            0 => Reply(vec![Step::Hold, Step::Reset]),
+            _ => Reply::ok("the other"),
+        })
+    };
+    let (one, two, new) = (backend().await, backend().await, Backend::named("new").await);
+    let proxy = Proxy::before(&[&one, &two]).await;
+    let mut client = proxy.connect().await;
+    client.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n").await;
+    eventually("in flight", async || asked.load(Ordering::Relaxed) == 1).await;
+    let gone: Vec<_> = {
+        let snapshot = proxy.running().shared().snapshot.load();
+        let split = snapshot.pools["app"].state.split.load();
+        let members = split.shares.iter().flat_map(|share| &share.version.members);
+        members.map(|member| Arc::downgrade(&member.backend)).collect()
+    };
+    proxy.reload(&other_pool_of(&new)).await.unwrap();
+    assert_eq!(proxy.connect().await.get("/").await.text(), "new");
+    one.release();
+    two.release();
+    // Tried again in the pool that it was picked for.
+    assert_eq!(client.response().await.unwrap().text(), "the other");
+    eventually("let go", async || gone.iter().all(|backend| backend.strong_count() == 0)).await;
+}
+
+#[tokio::test]
 async fn a_tunnel_outlives_the_backend_the_pool_and_the_route_that_it_came_by() {
     let (old, new) = (echo("old").await, Backend::named("new").await);
     let proxy = Proxy::before(&[&old]).await;
