@@ -20,6 +20,10 @@ use serde::{Deserialize, Serialize};
 use super::files::reason;
 use super::state_dir::{StateDir, StateDirError};
 
+/// The governor does not wait longer than this for something to be on the disk: a disk that hangs must
+/// not keep a bad version in service.
+pub(super) const PATIENCE: Duration = Duration::from_secs(2);
+
 /// Of the envelope; a document of another one is not understood.
 const FORMAT: u32 = 1;
 
