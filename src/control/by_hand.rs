@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::health_memory;
 use super::probers::Probers;
-use super::store::Store;
+use super::store::{PATIENCE, Store};
 use super::transition::publish;
 use crate::balance::Tier;
 use crate::health::{ByHand, Hand};
@@ -142,7 +142,7 @@ impl Hands {
     /// # Errors
     /// If there is no such backend, or another decision stands.
     pub async fn apply(
-        &self,
+        self: &Arc<Self>,
         pool: &str,
         backend: &str,
         action: Action,
@@ -172,7 +172,7 @@ impl Hands {
                     .to_owned()
             }));
         }
-        if let Err(problem) = self.keep().await {
+        if let Err(problem) = self.keep_in_time().await {
             notes.push(format!("a restart will not know of it: {problem}"));
         }
         Ok(HandReport {
@@ -184,9 +184,19 @@ impl Hands {
         })
     }
 
-    /// Keeps what is decided now, if that is not on the disk already: a reload may have taken backends
-    /// away.
-    pub(super) async fn keep(&self) -> Result<(), String> {
+    /// Keeps what is decided now: a reload may have taken backends away. What takes too long goes on
+    /// beside, and is told as a failure.
+    pub(super) async fn keep_in_time(self: &Arc<Self>) -> Result<(), String> {
+        let hands = Arc::clone(self);
+        let keeping = tokio::spawn(async move { hands.keep().await });
+        match tokio::time::timeout(PATIENCE, keeping).await {
+            Ok(kept) => kept.map_err(|error| error.to_string())?,
+            Err(_) => Err(format!("it is not on the disk after {} s", PATIENCE.as_secs())),
+        }
+    }
+
+    /// Keeps what is decided now, if that is not on the disk already.
+    async fn keep(&self) -> Result<(), String> {
         let mut kept = self.kept.lock().await;
         let decisions = decisions(&self.shared.snapshot.load());
         if *kept == decisions {

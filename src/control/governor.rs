@@ -147,9 +147,9 @@ impl Governor {
                 // What went without a gate and a watch first of all.
                 report.changes.splice(0..0, followed.lost);
                 report.changes.extend(followed.changes);
-                // Backends that are gone take what was decided about them along. A failure is in
-                // the log.
-                drop(self.handle.hands().keep().await);
+                // Backends that are gone take what was decided about them along. If that cannot be
+                // kept, decisions are left over that speak of nobody.
+                drop(self.handle.hands().keep_in_time().await);
                 Ok(report)
             }
             Err(error) => Err(Arc::new(error)),

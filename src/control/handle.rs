@@ -127,7 +127,7 @@ struct Inner {
     generation: ArcSwap<Generation>,
     swaps: Board,
     was_ready: AtomicBool,
-    hands: Hands,
+    hands: Arc<Hands>,
 }
 
 impl Handle {
@@ -138,7 +138,8 @@ impl Handle {
         let (commands, received) = mpsc::unbounded_channel();
         let generation = ArcSwap::from_pointee(Generation::none());
         let (swaps, was_ready) = (Board::default(), AtomicBool::new(false));
-        let inner = Inner { commands, shared, generation, swaps, was_ready, hands };
+        let inner =
+            Inner { commands, shared, generation, swaps, was_ready, hands: Arc::new(hands) };
         (Handle(Arc::new(inner)), received)
     }
 
@@ -307,7 +308,7 @@ impl Handle {
         self.0.generation.load().webhook.clone()
     }
 
-    pub(super) fn hands(&self) -> &Hands {
+    pub(super) fn hands(&self) -> &Arc<Hands> {
         &self.0.hands
     }
 

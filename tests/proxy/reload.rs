@@ -7,12 +7,13 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::SystemTime;
 
 use tidegate::certs::generate::{Authority, Validity};
+use tidegate::control::by_hand::Action;
 use tidegate::state::tls::{ClientTls, Trust, authorities};
 
 use crate::support::backend::{Backend, Reply, Step};
-use crate::support::eventually;
 use crate::support::proxy::{BASE, HTTPS, Proxy, app, pool_of};
 use crate::support::wire::Wire;
+use crate::support::{eventually, in_time};
 
 /// A backend that agrees to every upgrade and echoes, and answers the rest with its name.
 async fn echo(name: &'static str) -> Backend {
@@ -224,6 +225,32 @@ async fn what_needs_a_restart_is_refused_by_name() {
         assert!(error.contains(&format!("`{key}` cannot change while tidegate runs")), "{error}");
     }
     assert_eq!(proxy.connect().await.get("/").await.text(), "old");
+}
+
+#[tokio::test]
+async fn a_disk_that_hangs_holds_up_neither_decisions_nor_reloads() {
+    let (one, two) = (Backend::named("one").await, Backend::named("two").await);
+    let state = tempfile::TempDir::new().unwrap();
+    let server = format!("state_dir = \"{}\"", state.path().display());
+    let proxy = Proxy::start_with(&server, &pool_of(&[&one, &two])).await;
+    // Whoever opens it to write waits for a reader.
+    let pipe = state.path().join("by_hand.json.new");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let handle = proxy.running().handle();
+    let address = one.address.to_string();
+    let drained = handle.by_hand("app", &address, Action::Drain { close_tunnels: false }).await;
+    let drained = drained.unwrap();
+    assert_eq!(drained.state, "draining");
+    let notes = drained.notes.join("\n");
+    assert!(notes.contains("it is not on the disk after 2 s"), "{notes}");
+    let config = std::fs::read_to_string(proxy.config_path()).unwrap();
+    let other = config.replace(&format!("\"{address}\", "), "");
+    std::fs::write(proxy.config_path(), other).unwrap();
+    in_time("a reload", handle.reload()).await.unwrap();
+    // Whoever still waits is let go.
+    let reader = std::fs::File::open(&pipe).unwrap();
+    std::fs::remove_file(&pipe).unwrap();
+    std::io::read_to_string(reader).unwrap();
 }
 
 #[tokio::test]
