@@ -49,7 +49,7 @@ pub use report::{Blamed, Note, Phase, PhaseRecord, Report, VersionFigures};
 pub use resume::Resume;
 pub use rules::Rules;
 pub use sample::{BackendSample, Counts, Measure, Tally};
-pub use shadow::{Answered, Likeness, ShadowFigures, ShadowTally};
+pub use shadow::{Answered, Likeness, NoAnswer, ShadowFigures, ShadowTally};
 pub use standing::{Cause, Override, Standing, Wish};
 pub use swap::Swap;
 pub use table::Table;

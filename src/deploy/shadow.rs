@@ -32,6 +32,15 @@ pub struct Answered {
     pub after: Duration,
 }
 
+/// Why a copy has no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoAnswer {
+    /// There was nobody to ask, or the answer broke off.
+    Failed,
+    /// It did not come in this time, and was waited for no longer.
+    NotWithin(Duration),
+}
+
 /// How the answer to a copy stands beside that to its original.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Likeness {
@@ -45,13 +54,19 @@ pub enum Likeness {
 
 impl Likeness {
     /// Holds the answer to a copy, if there was one, beside that to its original. `None`: the old
-    /// version failed itself, and that is no measure.
+    /// version failed itself, or was no faster than a copy is waited for, and that is no measure.
     #[must_use]
-    pub fn of(original: Answered, copy: Option<Answered>, rules: &Rules) -> Option<Self> {
+    pub fn of(original: Answered, copy: Result<Answered, NoAnswer>, rules: &Rules) -> Option<Self> {
         if class(original.status) == 5 {
             return None;
         }
-        let Some(copy) = copy.filter(|copy| class(copy.status) == class(original.status)) else {
+        if let Err(NoAnswer::NotWithin(patience)) = copy
+            && original.after > patience / 2
+        {
+            return None;
+        }
+        let Some(copy) = copy.ok().filter(|copy| class(copy.status) == class(original.status))
+        else {
             return Some(Self::Different);
         };
         let limit = rules.latency_factor.map(|factor| {
@@ -81,7 +96,8 @@ pub struct ShadowTally {
     pub timed: u64,
     /// Those where the new one took longer than `latency_floor` and `latency_factor` times as long.
     pub slower: u64,
-    /// Copies without an answer to compare theirs with: the original failed, or its client left.
+    /// Copies without an answer to compare theirs with: the original failed, its client left, or it
+    /// took about as long as a copy is waited for.
     pub alone: u64,
     /// Requests that were not copied although they were drawn: as many as may be were under way.
     pub skipped: u64,
@@ -206,29 +222,35 @@ mod tests {
     #[test]
     fn answers_are_held_side_by_side_by_their_class_and_their_time() {
         use Likeness::{Different, Same, Slower};
+        use NoAnswer::{Failed, NotWithin};
+        const TEN_SECONDS: Duration = Duration::from_secs(10);
         let answered = |status, millis| Answered { status, after: Duration::from_millis(millis) };
         // RULES: a floor of 100 ms, three times as long.
         for (original, copy, likeness) in [
-            ((200, 10), Some((204, 10)), Some(Same)),
-            ((200, 10), Some((500, 10)), Some(Different)),
-            ((200, 10), Some((404, 10)), Some(Different)),
-            ((200, 10), None, Some(Different)),
-            ((404, 10), Some((410, 10)), Some(Same)),
-            ((304, 10), Some((200, 10)), Some(Same)),
-            ((302, 10), Some((304, 10)), Some(Different)),
-            ((500, 10), Some((200, 10)), None),
-            ((503, 10), None, None),
-            ((200, 10), Some((200, 99)), Some(Same)),
-            ((200, 10), Some((200, 101)), Some(Slower)),
-            ((200, 100), Some((200, 299)), Some(Same)),
-            ((200, 100), Some((200, 301)), Some(Slower)),
+            ((200, 10), Ok((204, 10)), Some(Same)),
+            ((200, 10), Ok((500, 10)), Some(Different)),
+            ((200, 10), Ok((404, 10)), Some(Different)),
+            ((200, 10), Err(Failed), Some(Different)),
+            ((200, 9_999), Err(Failed), Some(Different)),
+            ((200, 5_000), Err(NotWithin(TEN_SECONDS)), Some(Different)),
+            ((200, 5_001), Err(NotWithin(TEN_SECONDS)), None),
+            ((200, 30_000), Err(NotWithin(TEN_SECONDS)), None),
+            ((404, 10), Ok((410, 10)), Some(Same)),
+            ((304, 10), Ok((200, 10)), Some(Same)),
+            ((302, 10), Ok((304, 10)), Some(Different)),
+            ((500, 10), Ok((200, 10)), None),
+            ((503, 10), Err(Failed), None),
+            ((200, 10), Ok((200, 99)), Some(Same)),
+            ((200, 10), Ok((200, 101)), Some(Slower)),
+            ((200, 100), Ok((200, 299)), Some(Same)),
+            ((200, 100), Ok((200, 301)), Some(Slower)),
         ] {
             let (original, copy) =
                 (answered(original.0, original.1), copy.map(|(status, ms)| answered(status, ms)));
             assert_eq!(Likeness::of(original, copy, &RULES), likeness, "{original:?} {copy:?}");
         }
         let any = Rules { latency_factor: None, ..RULES };
-        let slow = Likeness::of(answered(200, 1), Some(answered(200, 60_000)), &any);
+        let slow = Likeness::of(answered(200, 1), Ok(answered(200, 60_000)), &any);
         assert_eq!(slow, Some(Same));
     }
 

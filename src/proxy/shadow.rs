@@ -22,7 +22,7 @@ use super::outgoing::Outgoing;
 use super::worker::Worker;
 use crate::framing::plain::values;
 use crate::state::pool::PickWish;
-use crate::state::shadow::{Answered, Copying, Shadow, ShadowCells, ShadowRun};
+use crate::state::shadow::{Answered, Copying, NoAnswer, Shadow, ShadowCells, ShadowRun};
 use crate::state::{NotPicked, Picked, Pool, Slot};
 use crate::upstream::{Error, Failed, Lease, RequestHead};
 
@@ -48,10 +48,8 @@ pub struct Pair {
 /// What became of a copy.
 #[derive(Clone, Copy, Debug)]
 enum Copied {
-    /// It was answered.
-    Answered(Answered),
-    /// It was not, or the answer broke off.
-    Failed,
+    /// It was sent, or should have been.
+    Asked(Result<Answered, NoAnswer>),
     /// It was not sent, for want of room or of files of our own, or given up by us.
     Unasked,
 }
@@ -106,7 +104,7 @@ fn send(
                 tracing::debug!(backend, %target, ?outcome, "a copy ended");
                 outcome
             }
-            Err(NotPicked::Nobody) => Copied::Failed,
+            Err(NotPicked::Nobody) => Copied::Asked(Err(NoAnswer::Failed)),
             Err(NotPicked::Full | NotPicked::BoundIsFull) => Copied::Unasked,
         };
         copied.copy_ended(outcome, place);
@@ -149,15 +147,11 @@ impl Pair {
 
     fn compare(&self) {
         let (Some(original), Some(copy)) = (self.original.get(), self.copy.get()) else { return };
-        let copy = match copy {
-            Copied::Answered(answered) => Some(*answered),
-            Copied::Failed => None,
-            Copied::Unasked => return,
-        };
-        if self.run.is_over() {
-            return;
+        if let Copied::Asked(copy) = copy
+            && !self.run.is_over()
+        {
+            self.cells().compared(&self.run, original, *copy, self.timed);
         }
-        self.cells().compared(&self.run, original, copy, self.timed);
     }
 
     /// Sends the copy, and reads the answer to its end, or as far as there is patience.
@@ -173,8 +167,8 @@ impl Pair {
         };
         match (ended, heard.get()) {
             (Ok(Err(copied)), _) => copied,
-            (_, Some(answered)) => Copied::Answered(answered),
-            (_, None) => Copied::Failed,
+            (_, Some(answered)) => Copied::Asked(Ok(answered)),
+            (_, None) => Copied::Asked(Err(NoAnswer::NotWithin(PATIENCE))),
         }
     }
 
@@ -212,13 +206,15 @@ impl Pair {
         if Survey::of(response.headers()).event_stream {
             return Ok(());
         }
-        read(response.into_body(), lease).await.map_err(|_broken_off| Copied::Failed)
+        read(response.into_body(), lease)
+            .await
+            .map_err(|_broken_off| Copied::Asked(Err(NoAnswer::Failed)))
     }
 }
 
 impl Drop for Pair {
     fn drop(&mut self) {
-        let asked = matches!(self.copy.get(), Some(Copied::Answered(_) | Copied::Failed));
+        let asked = matches!(self.copy.get(), Some(Copied::Asked(_)));
         if asked && self.original.get().is_none() && !self.run.is_over() {
             self.cells().alone();
         }
@@ -231,7 +227,7 @@ fn ended_by(error: &Error) -> Copied {
     match error {
         // Without files of our own nobody was asked.
         Error::OutOfFiles => Copied::Unasked,
-        _ => Copied::Failed,
+        _ => Copied::Asked(Err(NoAnswer::Failed)),
     }
 }
 

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use super::counters::{Counter, PerWorker};
 use super::pool::PoolCells;
 use super::version::Version;
-pub use crate::deploy::Answered;
+pub use crate::deploy::{Answered, NoAnswer};
 use crate::deploy::{Likeness, Rules, ShadowTally};
 
 /// Copies under way at a time, over all workers: enough for thousands a second while the new version
@@ -121,7 +121,7 @@ impl ShadowCells {
         &self,
         run: &ShadowRun,
         original: Answered,
-        copy: Option<Answered>,
+        copy: Result<Answered, NoAnswer>,
         timed: bool,
     ) {
         let likeness = Likeness::of(original, copy, &run.rules);
@@ -211,17 +211,17 @@ mod tests {
         let answered = |status, ms| Answered { status, after: Duration::from_millis(ms) };
         let same = answered(200, 10);
         let slow = answered(200, 1_000);
-        of(0).compared(&run, same, Some(same), true);
-        of(0).compared(&run, same, Some(slow), true);
-        of(1).compared(&run, same, Some(slow), false);
-        of(1).compared(&run, same, None, true);
-        of(1).compared(&run, answered(500, 10), None, true);
+        of(0).compared(&run, same, Ok(same), true);
+        of(0).compared(&run, same, Ok(slow), true);
+        of(1).compared(&run, same, Ok(slow), false);
+        of(1).compared(&run, same, Err(NoAnswer::Failed), true);
+        of(1).compared(&run, answered(500, 10), Err(NoAnswer::Failed), true);
         of(0).skipped();
         let tally = cells.shadow_tally();
         let wanted =
             ShadowTally { compared: 4, differing: 1, timed: 2, slower: 1, alone: 1, skipped: 1 };
         assert_eq!(tally, wanted);
-        of(0).compared(&run, same, Some(same), true);
+        of(0).compared(&run, same, Ok(same), true);
         let more = ShadowTally { compared: 1, timed: 1, ..ShadowTally::default() };
         assert_eq!(cells.shadow_tally().since(tally), more);
     }

@@ -1,5 +1,7 @@
 //! Copies of live requests to a new version at its gate.
 
+use std::time::{Duration, Instant};
+
 use tidegate::control::SwapId;
 
 use super::{SHORT, in_phase, over, report, shop, swap, who_answers};
@@ -44,9 +46,7 @@ async fn green_with(reply: Reply) -> Backend {
 fn asked(backend: &Backend) -> Vec<(String, Option<String>, Option<String>)> {
     let requests = backend.requests();
     let others = requests.iter().filter(|request| request.request_line().1 != "/health");
-    let field = |request: &Message, name: &str| {
-        request.field(name).map(str::to_owned)
-    };
+    let field = |request: &Message, name: &str| request.field(name).map(str::to_owned);
     others
         .map(|request| {
             let (method, target) = request.request_line();
@@ -124,7 +124,8 @@ async fn a_version_that_answers_otherwise_is_refused_and_told_by_how_much() {
 #[tokio::test]
 async fn a_version_that_answers_alike_goes_on_and_holds_nothing() {
     let (blue, green) = (Backend::named("blue").await, Backend::named("green").await);
-    let proxy = Proxy::start(&copying("300ms", &blue, &green)).await;
+    let proxy = Proxy::start(&copying("1s", &blue, &green)).await;
+    let began = Instant::now();
     let id = begin(&proxy).await;
     let mut client = proxy.connect().await;
     while report(&proxy, id)["phase"] == "gate" {
@@ -132,6 +133,10 @@ async fn a_version_that_answers_alike_goes_on_and_holds_nothing() {
     }
     eventually("idle", async || proxy.in_flight(&green) == 0).await;
     let report = report(&proxy, id);
+    // On a machine that sleeps for longer than a copy is waited for, even answers that are alike fail.
+    if began.elapsed() < Duration::from_secs(10) {
+        assert_eq!(report["shadow"]["differing"], 0, "{}", report["text"]);
+    }
     assert!(report["shadow"]["compared"].as_u64().unwrap() > 0, "{}", report["text"]);
     assert_eq!(report["new"]["requests"], 0, "copies are no requests of the new version");
     assert_eq!(who_answers(&proxy).await, "green");
