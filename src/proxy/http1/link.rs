@@ -52,7 +52,7 @@ pub struct Link {
     inbox: Inbox,
     /// It begins with a whole head.
     whole_head: bool,
-    trailers: Option<HeaderMap>,
+    trailers: Option<Box<HeaderMap>>,
     /// The client has closed its sending side.
     ended: bool,
     /// The client waits for a word before it sends its body.
@@ -172,7 +172,7 @@ impl Link {
         loop {
             if let Some(trailers) = self.trailers.take() {
                 self.note_end();
-                return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
+                return Poll::Ready(Some(Ok(Frame::trailers(*trailers))));
             }
             match self.scanner.phase() {
                 Phase::Body => {}
@@ -219,7 +219,8 @@ impl Link {
         } else if self.scanner.phase() != Phase::Body {
             let lines = self.inbox.take();
             if !self.scanner.spans().is_empty() {
-                self.trailers = fields::read(&lines, self.scanner.spans(), HeaderMap::new());
+                self.trailers =
+                    fields::read(&lines, self.scanner.spans(), HeaderMap::new()).map(Box::new);
             }
             self.note_end();
         }

@@ -44,7 +44,7 @@ pub(super) struct Link {
     /// The request cannot be written to its end.
     cut: bool,
     violation: Option<Violation>,
-    trailers: Option<HeaderMap>,
+    trailers: Option<Box<HeaderMap>>,
     /// Whoever reads, while somebody else writes.
     reader: Option<Waker>,
     /// What of the answer's fields may stay as it comes.
@@ -223,7 +223,7 @@ impl Link {
     ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         loop {
             if let Some(trailers) = self.trailers.take() {
-                return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
+                return Poll::Ready(Some(Ok(Frame::trailers(*trailers))));
             }
             if self.scanner.is_idle() {
                 return Poll::Ready(None);
@@ -291,7 +291,7 @@ impl Link {
             let lines = self.inbox.take();
             let spans = self.scanner.take_spans();
             if !spans.is_empty() {
-                self.trailers = fields::read(&lines, &spans, HeaderMap::new());
+                self.trailers = fields::read(&lines, &spans, HeaderMap::new()).map(Box::new);
             }
             self.note_end();
         }
