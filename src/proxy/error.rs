@@ -9,7 +9,6 @@ use http::{HeaderValue, Response, StatusCode};
 use thiserror::Error;
 
 use super::body::{ResponseBody, UploadFailure};
-use super::headers::X_REQUEST_ID;
 use super::host::BadHost;
 use super::record::RequestRecord;
 use crate::framing::Violation;
@@ -266,9 +265,6 @@ pub fn answer(
     let headers = response.headers_mut();
     let media = if json { "application/json" } else { "text/plain; charset=utf-8" };
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(media));
-    if let Some(id) = id {
-        headers.insert(&X_REQUEST_ID, id);
-    }
     if status == StatusCode::METHOD_NOT_ALLOWED {
         headers.insert(ALLOW, METHODS);
     }

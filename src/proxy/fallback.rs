@@ -12,10 +12,9 @@ use super::body::ResponseBody;
 use super::breaker;
 use super::error::{self, Failure};
 use super::forward::forward;
-use super::headers::survey::Survey;
 use super::outgoing::Outgoing;
 use super::record::RequestRecord;
-use super::service::{Answer, mark};
+use super::service::Answer;
 use crate::state::snapshot::{Fallback, StaticAnswer};
 
 /// Answers in place of the pool that failed for this reason.
@@ -34,9 +33,7 @@ pub async fn answer(
     }
     record.fallback_of = record.pool.clone();
     match fallback {
-        Fallback::Static(answer) => {
-            Ok(Answer::Ours(of_file(answer, failure, record), failure.reason()))
-        }
+        Fallback::Static(answer) => Ok(Answer::Ours(of_file(answer, failure), failure.reason())),
         Fallback::Pool(pool) => {
             record.pool = Some(Arc::clone(pool));
             pool.state.cells.cell(worker).requests.add(1);
@@ -47,18 +44,13 @@ pub async fn answer(
     }
 }
 
-fn of_file(
-    answer: &StaticAnswer,
-    failure: &Failure,
-    record: &RequestRecord,
-) -> Response<ResponseBody> {
+fn of_file(answer: &StaticAnswer, failure: &Failure) -> Response<ResponseBody> {
     let mut response = Response::new(ResponseBody::own(answer.body.clone()));
     *response.status_mut() = answer.status;
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, answer.content_type.clone());
     // Whatever its status, it is no page to be kept.
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    mark(headers, Survey::default(), record);
     error::say_when(&mut response, failure);
     response
 }

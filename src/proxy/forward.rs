@@ -23,7 +23,7 @@ use super::patience::{Patience, in_time};
 use super::queue;
 use super::record::RequestRecord;
 use super::retry::{self, Cause};
-use super::service::{Answer, mark};
+use super::service::{Answer, unmark};
 use super::shadow;
 use super::upgrade::{Switching, Wish};
 use super::waiting::Place;
@@ -285,7 +285,7 @@ fn relay(
         hop::strip_hop_by_hop(&mut parts.headers, Keep::default());
     }
     bind(pool, choice, &mut parts.headers, record);
-    mark(&mut parts.headers, survey, record);
+    unmark(&mut parts.headers, survey);
     if parts.status.is_informational() || parts.status == StatusCode::NO_CONTENT {
         // RFC 9110 section 8.6.
         parts.headers.remove(CONTENT_LENGTH);

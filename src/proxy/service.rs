@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use http::header::{ACCEPT, CONTENT_LENGTH, LOCATION};
 use http::uri::Scheme;
-use http::{HeaderValue, Method, Response, Version, request};
+use http::{HeaderMap, HeaderValue, Method, Response, Version, request};
 use http_body::Body;
 
 use super::body::{Incoming, ResponseBody, Upload};
@@ -254,12 +254,13 @@ fn redirect_response(
     Ok(response)
 }
 
-/// Puts the request's own marks on an answer.
-pub(super) fn mark(headers: &mut http::HeaderMap, survey: Survey, record: &RequestRecord) {
+/// Takes off an answer what a backend says of the request's name and way. Whoever writes the answer
+/// names it.
+pub(super) fn unmark(headers: &mut HeaderMap, survey: Survey) {
     if survey.hops {
         headers.remove(&HOPS);
     }
-    if let Some(id) = &record.request_id {
-        headers.insert(&X_REQUEST_ID, id.clone());
+    if survey.request_id {
+        headers.remove(&X_REQUEST_ID);
     }
 }

@@ -12,10 +12,11 @@ use http::{HeaderValue, Method, Response, StatusCode, Version, request};
 
 use super::body::{Hold, Incoming, ResponseBody};
 use super::error::Failure;
+use super::headers::X_REQUEST_ID;
 use super::headers::hop::{self, Keep, upgrade_of};
 use super::headers::survey::Survey;
 use super::record::RequestRecord;
-use super::service::mark;
+use super::service::unmark;
 use super::tunnel::{self, ClientEnd, Tunnel};
 use super::{http2, websocket};
 use crate::upstream::http1;
@@ -131,7 +132,10 @@ impl Switching {
     pub fn begin(self, mut record: Box<RequestRecord>) -> Response<ResponseBody> {
         let Switching { mut response, upstream, hold, idle_timeout, stream, websocket } = self;
         let survey = Survey::of(response.headers());
-        mark(response.headers_mut(), survey, &record);
+        unmark(response.headers_mut(), survey);
+        if let Some(id) = record.request_id.clone() {
+            response.headers_mut().insert(&X_REQUEST_ID, id);
+        }
         record.answered(response.status());
         // A tunnel may last for days; what it says of the pool is said.
         record.pass.iter_mut().for_each(|pass| pass.success = Some(true));

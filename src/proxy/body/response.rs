@@ -7,6 +7,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use http::HeaderValue;
 use http_body::{Body, Frame, SizeHint};
 
 use super::relay::{BrokenOff, Relay};
@@ -65,6 +66,11 @@ impl ResponseBody {
             Kind::Own(_) => PlainLines::default(),
             Kind::Relay(relay) => relay.incoming.take_plain(),
         }
+    }
+
+    /// The name of the request that it answers, once the record is here.
+    pub fn request_id(&self) -> Option<&HeaderValue> {
+        self.record.as_ref()?.request_id.as_ref()
     }
 
     /// The record goes with the body.

@@ -54,7 +54,8 @@ impl Answer {
             || form == Form::UntilClose
             || (!switches && head.headers.contains_key(CONNECTION));
         worker.with_date(|date| {
-            encode((&head, &plain), form, asked, last, date, link.begin_answer());
+            let head = (&head, &plain, body.request_id());
+            encode(head, form, asked, last, date, link.begin_answer());
         });
         let has_body = form != Form::None && may_have_body(head.status, asked);
         let announced = if form == Form::Chunked && asked.trailers {

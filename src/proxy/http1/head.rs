@@ -11,6 +11,7 @@ use crate::framing::plain::{PlainLines, sift};
 use crate::framing::{Span, Violation};
 use crate::proxy::body::Incoming;
 use crate::proxy::framing::Head;
+use crate::proxy::headers::X_REQUEST_ID;
 use crate::proxy::headers::sieve::RequestSieve;
 use crate::proxy::received::Received;
 
@@ -83,10 +84,10 @@ fn may_have_length(status: StatusCode) -> bool {
 }
 
 /// Writes an answer's head to the end of some bytes. `form` is that of the body that it has, or would
-/// have if it were not only for its head; `plain` are further fields, and `last` is whether the
-/// connection ends behind it.
+/// have if it were not only for its head; `plain` are further fields, `id` is the request's name, and
+/// `last` is whether the connection ends behind it.
 pub(super) fn encode(
-    (head, plain): (&response::Parts, &PlainLines),
+    (head, plain, id): (&response::Parts, &PlainLines, Option<&HeaderValue>),
     form: Form,
     asked: Asked,
     last: bool,
@@ -111,6 +112,9 @@ pub(super) fn encode(
             _ => {}
         }
         field(out, name, value);
+    }
+    if let Some(id) = id {
+        field(out, &X_REQUEST_ID, id);
     }
     match form {
         _ if told_length => {}
@@ -206,7 +210,7 @@ mod tests {
             head.headers.append(HeaderName::from_static(name), HeaderValue::from_static(value));
         }
         let mut out = Vec::new();
-        encode((&head, &PlainLines::default()), form, asked, last, b"now", &mut out);
+        encode((&head, &PlainLines::default(), None), form, asked, last, b"now", &mut out);
         String::from_utf8(out).unwrap().replace("\r\n", "|")
     }
 

@@ -12,7 +12,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_LENGTH, DATE, TRANSFER_ENCODING, UPGRADE};
-use http::{Request, Response, response};
+use http::{HeaderValue, Request, Response, response};
 use http_body::Body;
 use tokio::time::Instant;
 
@@ -21,6 +21,7 @@ use super::sides::{Progress, Sender};
 use crate::framing::hpack::encode;
 use crate::proxy::body::{Incoming, ResponseBody};
 use crate::proxy::connection::ConnectionState;
+use crate::proxy::headers::X_REQUEST_ID;
 use crate::proxy::received::Received;
 use crate::proxy::service;
 use crate::proxy::timer::Timer;
@@ -65,7 +66,7 @@ async fn send(state: &ConnectionState, sender: &Sender, response: Response<Respo
     let length = if ends || is_socket { None } else { body.size_hint().exact() };
     let worker = &state.worker;
     worker.with_date(|date| {
-        sender.send_head(ends, |out| encode_head(&head, length, date, out));
+        sender.send_head(ends, |out| encode_head((&head, body.request_id()), length, date, out));
     });
     worker.upstreams.spare.keep(std::mem::take(&mut head.headers));
     if ends || is_socket {
@@ -152,8 +153,13 @@ impl Patience {
     }
 }
 
-/// Writes the head of an answer, with the length of its body if that is known.
-fn encode_head(head: &response::Parts, length: Option<u64>, date: &[u8], out: &mut Vec<u8>) {
+/// Writes the head of an answer, with the request's name, and the length of its body if that is known.
+fn encode_head(
+    (head, id): (&response::Parts, Option<&HeaderValue>),
+    length: Option<u64>,
+    date: &[u8],
+    out: &mut Vec<u8>,
+) {
     encode::status(out, head.status);
     let (mut told_length, mut told_date) = (false, false);
     for (name, value) in &head.headers {
@@ -165,6 +171,9 @@ fn encode_head(head: &response::Parts, length: Option<u64>, date: &[u8], out: &m
             _ => {}
         }
         encode::field(out, name, value);
+    }
+    if let Some(id) = id {
+        encode::field(out, &X_REQUEST_ID, id);
     }
     if let Some(length) = length.filter(|_| !told_length) {
         let mut digits = itoa::Buffer::new();
