@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::compile::Generation;
-use crate::config::model::{Config, Pool};
+use crate::config::model::{BackendAddress, Config, Pool};
 
 /// The differences; empty if there are none that anyone would look for.
 pub(super) fn changes(old: &Generation, new: &Generation) -> Vec<String> {
@@ -54,9 +54,10 @@ fn pool(name: &str, before: &Pool, after: &Pool, changes: &mut Vec<String>) {
     }
 }
 
-fn backends(pool: &Pool) -> BTreeSet<String> {
+/// Not as text: a reload looks at all of them, and tells of few.
+fn backends(pool: &Pool) -> BTreeSet<&BackendAddress> {
     let backends = pool.versions.values().flat_map(|version| &version.backends);
-    backends.map(|backend| backend.address.to_string()).collect()
+    backends.map(|backend| &backend.address.value).collect()
 }
 
 fn names<T>(
