@@ -39,8 +39,8 @@ pub struct Parsed {
     pub config: Config,
     /// What is probably not meant, in the order of the file.
     pub warnings: Vec<Diagnostic>,
-    /// The path of every key that the file gives, `pools.app.health.interval`, at its place: tells
-    /// what was written from what is a default.
+    /// The path of every key that the file gives outside of lists, `pools.app.policy`, at its place:
+    /// tells what was written from what is a default.
     pub written: HashMap<String, Span>,
     /// The text, for later diagnostics about [`Located`] values.
     pub source: Source,

@@ -26,7 +26,7 @@ pub(super) struct Reader<'a> {
     directory: &'a Path,
     env: &'a dyn Fn(&str) -> Option<String>,
     findings: RefCell<Vec<Diagnostic>>,
-    /// Every known key that stands in the file, at its place.
+    /// Every known key that stands in the file outside of lists, at its place.
     written: RefCell<HashMap<String, Span>>,
     /// Every key that was asked for, and whether it stood in the file.
     #[cfg(test)]
@@ -59,7 +59,7 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// The path of every known key that stands in the file, at its place.
+    /// The path of every known key that stands in the file outside of lists, at its place.
     pub(super) fn written(&self) -> HashMap<String, Span> {
         self.written.take()
     }
@@ -118,7 +118,7 @@ impl<'r> Section<'r> {
 
     /// Path of a key of this table.
     pub(super) fn key_of(&self, key: &str) -> String {
-        if self.key.is_empty() { key.to_owned() } else { format!("{}.{key}", self.key) }
+        if self.key.is_empty() { key.to_owned() } else { [&self.key, ".", key].concat() }
     }
 
     /// Reports an error about the table as a whole.
@@ -182,8 +182,12 @@ impl<'r> Section<'r> {
             *self.reader.asked.borrow_mut().entry(self.key_of(key)).or_default() |= present;
         }
         let (name, node) = self.entry(key)?;
-        self.reader.written.borrow_mut().insert(self.key_of(key), name.span().into());
-        Some(Value { reader: self.reader, node, key: self.key_of(key) })
+        let key = self.key_of(key);
+        // What stands in lists are the many backends, and nobody asks where.
+        if !key.contains('[') {
+            self.reader.written.borrow_mut().insert(key.clone(), name.span().into());
+        }
+        Some(Value { reader: self.reader, node, key })
     }
 
     /// The value of a key together with its place.
