@@ -38,7 +38,7 @@ pub(super) struct Outliers {
     publisher: Arc<Publisher>,
     generation: u64,
     /// By pool and version.
-    sets: HashMap<(Arc<str>, Arc<str>), Set>,
+    sets: HashMap<(Arc<str>, Arc<str>), Set, foldhash::fast::RandomState>,
 }
 
 /// What is known of the backends of one version.
@@ -84,7 +84,7 @@ impl Outliers {
             shared: Arc::clone(shared),
             publisher: Arc::clone(publisher),
             generation: 0,
-            sets: HashMap::new(),
+            sets: HashMap::default(),
         }
     }
 
@@ -236,6 +236,11 @@ impl Set {
 
     /// Takes over what is known of those who stay.
     fn follow(&mut self, version: &Arc<Version>) {
+        let watched = self.watched.iter().map(|watched| watched.backend.id);
+        if watched.eq(version.members.iter().map(|member| member.backend.id)) {
+            self.version = Arc::clone(version);
+            return;
+        }
         let before = std::mem::take(&mut self.watched);
         let mut before: HashMap<_, _> =
             before.into_iter().map(|watched| (watched.backend.id, watched)).collect();
