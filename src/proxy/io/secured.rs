@@ -6,6 +6,11 @@
 //! follows upon something that the client said begins with short records. They are sealed one by
 //! one and written together: a short answer is one record as ever, and a long one costs the sealing
 //! of three more.
+//!
+//! The TLS library takes what is to be sealed by copying it. It is handed over in pieces that a
+//! processor copies well: the C library copies long ones with one instruction (`rep movsb`), which
+//! on some processors runs at a third of the speed when the places are not aligned alike, and here
+//! they never are.
 
 use std::io::{self, IoSlice, Write};
 use std::ops::{Deref, DerefMut};
@@ -31,7 +36,12 @@ pub struct Secured {
     short_left: usize,
 }
 
-type Slices<'a> = SmallVec<[IoSlice<'a>; 8]>;
+/// What is copied at once.
+const PIECE_BYTES: usize = 2 * 1024;
+/// What is sealed at once: the TLS library takes no more as long as it is not written.
+const MOST_BYTES: usize = 64 * 1024;
+
+type Slices<'a> = SmallVec<[IoSlice<'a>; MOST_BYTES / PIECE_BYTES + 4]>;
 
 impl Secured {
     /// A connection whose handshake is done.
@@ -39,7 +49,7 @@ impl Secured {
         Secured { stream, short_left: BEGINNING_BYTES }
     }
 
-    /// Writes what is longer than a short record.
+    /// Writes what is longer than a piece.
     fn poll_write_long(
         &mut self,
         cx: &mut Context<'_>,
@@ -56,9 +66,12 @@ impl Secured {
             sealed += taken;
             self.short_left = self.short_left.saturating_sub(taken);
         }
-        let rest = part(slices, sealed, length - sealed);
+        let rest = part(slices, sealed, MOST_BYTES);
         match Pin::new(&mut self.stream).poll_write_vectored(cx, &rest) {
-            Poll::Ready(Ok(written)) => Poll::Ready(Ok(sealed + written)),
+            Poll::Ready(Ok(written)) => {
+                self.short_left = self.short_left.saturating_sub(written);
+                Poll::Ready(Ok(sealed + written))
+            }
             // What is sealed goes out with the next write, or when flushed.
             Poll::Pending if sealed > 0 => Poll::Ready(Ok(sealed)),
             other => other,
@@ -66,7 +79,7 @@ impl Secured {
     }
 }
 
-/// At most `limit` bytes of what is behind the first `skip`.
+/// At most `limit` bytes of what is behind the first `skip`, in pieces.
 fn part<'a>(slices: &'a [IoSlice<'_>], mut skip: usize, mut limit: usize) -> Slices<'a> {
     let mut part = Slices::new();
     for slice in slices {
@@ -74,8 +87,9 @@ fn part<'a>(slices: &'a [IoSlice<'_>], mut skip: usize, mut limit: usize) -> Sli
         skip -= skipped;
         let taken = limit.min(slice.len() - skipped);
         limit -= taken;
-        if taken > 0 {
-            part.push(IoSlice::new(&slice[skipped..skipped + taken]));
+        let taken = &slice[skipped..skipped + taken];
+        for piece in taken.chunks(PIECE_BYTES) {
+            part.push(IoSlice::new(piece));
         }
     }
     part
@@ -125,13 +139,11 @@ impl AsyncWrite for Secured {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        if this.short_left > 0 {
-            let length = slices.iter().map(|slice| slice.len()).sum();
-            if length > SHORT_BYTES {
-                return this.poll_write_long(cx, slices, length);
-            }
-            this.short_left = this.short_left.saturating_sub(length);
+        let length = slices.iter().map(|slice| slice.len()).sum();
+        if length > PIECE_BYTES {
+            return this.poll_write_long(cx, slices, length);
         }
+        this.short_left = this.short_left.saturating_sub(length);
         Pin::new(&mut this.stream).poll_write_vectored(cx, slices)
     }
 
@@ -164,5 +176,16 @@ mod tests {
         assert_eq!(text(3, 3), "def");
         assert_eq!(text(8, 100), "i");
         assert_eq!(text(9, 1), "");
+    }
+
+    #[test]
+    fn parts_come_in_pieces() {
+        let (long, short) = (vec![0; 2 * PIECE_BYTES + 1], [0; 3]);
+        let slices = [IoSlice::new(&long), IoSlice::new(&short)];
+        let pieces = |skip, limit| -> Vec<usize> {
+            part(&slices, skip, limit).iter().map(|piece| piece.len()).collect()
+        };
+        assert_eq!(pieces(0, usize::MAX), [PIECE_BYTES, PIECE_BYTES, 1, 3]);
+        assert_eq!(pieces(1, PIECE_BYTES + 5), [PIECE_BYTES, 5]);
     }
 }
