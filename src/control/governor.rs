@@ -1,7 +1,7 @@
 //! The governor: the one task that changes snapshots and splits.
 //!
 //! A reload is made ready beside what is in force ([`Prepared`], off the control runtime, since it
-//! reads files), then its sockets are bound, and from there on nothing can fail: one pointer is
+//! reads files, and at low priority), then its sockets are bound, and from there on nothing can fail: one pointer is
 //! swapped, then the splits, then everybody is told.
 
 mod access;
@@ -10,8 +10,10 @@ mod restarts;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::sync::oneshot;
@@ -19,6 +21,7 @@ use tokio::task::JoinSet;
 
 pub use self::prepared::{Prepared, read_config};
 use self::prepared::{draw_up, prepare};
+use super::beside;
 use super::by_hand::Hands;
 use super::changes::changes;
 use super::compile::{Compiled, Effects, Generation, Versions, log_settings};
@@ -35,6 +38,9 @@ use crate::config::model;
 use crate::config::{Diagnostic, Errors, Parsed};
 use crate::state::{Mail, Notice, Pool, Shared};
 use crate::telemetry::{AccessLog, Log, events};
+
+/// How often it is looked whether what was in force is still in use.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// What stays the same for the life of the process.
 #[derive(Debug)]
@@ -165,8 +171,10 @@ impl Governor {
     fn plan(&self, draft: Option<Draft>, reply: oneshot::Sender<Result<ReloadPlan, ReloadError>>) {
         let (old, setting) = (self.handle.generation(), Arc::clone(&self.setting));
         let (shared, handle) = (Arc::clone(&self.shared), self.handle.clone());
-        tokio::task::spawn_blocking(move || {
-            let _ = reply.send(draw_up(draft, &old, &setting, (&shared, &handle)));
+        let plan = move || draw_up(draft.as_ref(), &old, &setting, (&shared, &handle));
+        tokio::spawn(async move {
+            // Who asked may have left meanwhile.
+            let _ = reply.send(beside::run(plan).await.unwrap_or(Err(ReloadError::Internal)));
         });
     }
 
@@ -174,19 +182,14 @@ impl Governor {
     async fn prepare_beside(&mut self) -> Result<Prepared, ReloadError> {
         let (old, setting) = (self.handle.generation(), Arc::clone(&self.setting));
         let shared = Arc::clone(&self.shared);
-        let mut preparing = tokio::task::spawn_blocking(move || {
+        let mut preparing = pin!(beside::run(move || {
             prepare(read_config(&setting.path)?, &old, &setting, &shared)
-        });
-        let prepared = loop {
+        }));
+        loop {
             tokio::select! {
-                prepared = &mut preparing => break prepared,
+                prepared = &mut preparing => return prepared.unwrap_or(Err(ReloadError::Internal)),
                 due = self.swaps.due() => self.swaps.attend(due).await,
             }
-        };
-        match prepared {
-            Ok(prepared) => prepared,
-            Err(error) if error.is_panic() => Err(ReloadError::Internal),
-            Err(_cancelled) => Err(ReloadError::Stopping),
         }
     }
 
@@ -212,6 +215,7 @@ impl Governor {
         warnings.iter().for_each(|warning| tracing::warn!("{}", warning.trim_end()));
         let told = if number == 1 { String::new() } else { changes.join(", ") };
         events::reload_succeeded(&self.shared, number, &told);
+        tokio::spawn(let_go(old, parsed));
         let (swaps, overrides) = (Vec::new(), Vec::new());
         Ok(ReloadReport { generation: number, changes, swaps, overrides, warnings })
     }
@@ -273,6 +277,15 @@ impl Governor {
             log.set(level, format);
         }
     }
+}
+
+/// Lets go of what was in force once no request uses it any more: whoever is the last to hold a
+/// configuration of ten thousand backends is busy with it for a while, which a worker must not be.
+async fn let_go(old: Arc<Generation>, parsed: Parsed) {
+    while Arc::strong_count(&old.snapshot) > 1 {
+        tokio::time::sleep(LOOK).await;
+    }
+    drop(beside::begin(move || drop((old, parsed))));
 }
 
 /// Brings the settings of a pool to what is carried across reloads. New backends have theirs.

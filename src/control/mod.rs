@@ -4,6 +4,7 @@
 //! one in force, [`sockets`] binds what it needs, and only then a pointer is swapped. [`probers`]
 //! keep asking the backends how they are. Others speak to all this by a [`Handle`].
 
+mod beside;
 pub mod by_hand;
 mod changes;
 pub mod compile;

@@ -23,7 +23,7 @@ use crate::state::Snapshot;
 const NEAR: Duration = Duration::from_secs(30 * 86_400);
 
 /// A file to be looked at in place of the one that a reload would read.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Draft {
     /// Its text.
     pub text: String,

@@ -99,14 +99,14 @@ pub(super) fn prepare(
 
 /// What a reload would do, of the draft or of the file.
 pub(super) fn draw_up(
-    draft: Option<Draft>,
+    draft: Option<&Draft>,
     old: &Generation,
     setting: &Setting,
     (shared, handle): (&Shared, &Handle),
 ) -> Result<ReloadPlan, ReloadError> {
-    let path = draft.as_ref().map_or(&setting.path, |draft| &draft.path).clone();
+    let path = draft.map_or(&setting.path, |draft| &draft.path).clone();
     let parsed = match draft {
-        Some(Draft { text, path }) => parse(&text, &path)?,
+        Some(Draft { text, path }) => parse(text, path)?,
         None => read_config(&path)?,
     };
     let prepared = prepare(parsed, old, setting, shared)?;

@@ -1,0 +1,103 @@
+//! Heavy work of the control plane on threads that let everybody else go first.
+//!
+//! To make a configuration of ten thousand backends ready takes a tenth of a second of a processor,
+//! which may be the only one that a worker has. At the lowest priority the work is done in the
+//! pauses between requests. Where there are none, it is not left waiting for them.
+
+use std::time::Duration;
+
+use rustix::process::setpriority_process;
+use tokio::sync::oneshot;
+use tokio::task::spawn_blocking;
+use tokio::time::timeout;
+
+/// What such a thread is called.
+const THREAD: &str = "control-beside";
+/// The lowest priority.
+const NICENESS: i32 = 19;
+/// Whoever waits for the work has waited for long enough: on idle processors ten thousand backends
+/// take a third of it.
+const PATIENCE: Duration = Duration::from_millis(250);
+
+/// Begins with `work` at low priority. Nothing comes of it if it panics, or if there is no thread to
+/// be had.
+pub(super) fn begin<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> oneshot::Receiver<T> {
+    let (done, outcome) = oneshot::channel();
+    let thread = std::thread::Builder::new().name(THREAD.to_owned());
+    let begun = thread.spawn(move || {
+        // Linux has a priority for each thread. Without a lower one the work is done all the same.
+        let _ = setpriority_process(None, NICENESS);
+        // Who asked may have left meanwhile.
+        let _ = done.send(work());
+    });
+    if let Err(error) = begun {
+        tracing::warn!(%error, "there is no thread for work of low priority");
+    }
+    outcome
+}
+
+/// Does `work` at low priority, and if that takes long once more at the usual one: what is done first
+/// counts. It must change nothing but what it gives. `None` if it panics.
+pub(super) async fn run<T, W>(work: W) -> Option<T>
+where
+    T: Send + 'static,
+    W: Fn() -> T + Clone + Send + 'static,
+{
+    let mut patient = begin(work.clone());
+    match timeout(PATIENCE, &mut patient).await {
+        Ok(Ok(done)) => Some(done),
+        // It panicked, or there was no thread.
+        Ok(Err(_)) => spawn_blocking(work).await.ok(),
+        Err(_elapsed) => tokio::select! {
+            Ok(done) = patient => Some(done),
+            done = spawn_blocking(work) => done.ok(),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::panic::resume_unwind;
+    use std::sync::{Arc, Barrier};
+
+    use rustix::process::getpriority_process;
+
+    use super::*;
+
+    fn niceness() -> i32 {
+        getpriority_process(None).unwrap()
+    }
+
+    fn is_beside() -> bool {
+        std::thread::current().name() == Some(THREAD)
+    }
+
+    #[tokio::test]
+    async fn work_has_the_lowest_priority_and_nobody_else_has() {
+        let before = niceness();
+        assert_eq!(begin(niceness).await, Ok(NICENESS));
+        assert_eq!((niceness(), spawn_blocking(niceness).await.unwrap()), (before, before));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn work_that_gets_no_processor_is_done_at_the_usual_priority() {
+        let starved = Arc::new(Barrier::new(2));
+        let in_there = Arc::clone(&starved);
+        let work = move || {
+            if is_beside() {
+                in_there.wait();
+            }
+            is_beside()
+        };
+        assert_eq!(run(work).await, Some(false));
+        starved.wait();
+    }
+
+    #[tokio::test]
+    async fn nothing_comes_of_work_that_panics() {
+        // Without a word, which at low priority can take long.
+        assert_eq!(run(|| -> u8 { resume_unwind(Box::new("on purpose")) }).await, None);
+    }
+}
