@@ -22,8 +22,8 @@ use super::model::{
 use super::reader::{Reader, Section};
 use super::source::Located;
 use super::values::{
-    boolean, choice, count_or_none, duration, duration_or_none, positive_duration, size_within,
-    text, whole,
+    ample_or_none, boolean, choice, count_or_none, duration, duration_or_none, positive_duration,
+    size_within, text, whole,
 };
 
 /// Reads the whole file. What is wrong is reported to `reader`; the value is complete only if
@@ -51,6 +51,7 @@ fn server(s: &mut Section) -> Server {
         trusted_proxies: trusted.into_iter().map(|network| network.value).collect(),
         max_connections: s.get_or("max_connections", default.max_connections, count_or_none),
         max_requests: s.get_or("max_requests", default.max_requests, count_or_none),
+        max_buffered: s.get_or("max_buffered", default.max_buffered, ample_or_none),
         forwarded: s.get_or("forwarded", default.forwarded, boolean),
     }
 }

@@ -70,6 +70,8 @@ pub struct Server {
     pub max_connections: Option<usize>,
     /// Requests in flight in the process; `None`: no limit.
     pub max_requests: Option<usize>,
+    /// What is held for slow clients in the process, in bytes; `None`: so much for each worker.
+    pub max_buffered: Option<u64>,
     /// Whether to send `Forwarded` (RFC 7239) beside `X-Forwarded-*`.
     pub forwarded: bool,
 }
@@ -84,6 +86,7 @@ impl Default for Server {
             trusted_proxies: Vec::new(),
             max_connections: None,
             max_requests: None,
+            max_buffered: None,
             forwarded: false,
         }
     }

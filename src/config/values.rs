@@ -206,6 +206,17 @@ pub(super) fn size_or_none(scalar: &Scalar) -> Result<Option<u64>, Problem> {
     size(scalar).map(|size| (size > 0).then_some(size))
 }
 
+/// A size of 1 MiB or more, where 0 stands for "see for yourself".
+pub(super) fn ample_or_none(scalar: &Scalar) -> Result<Option<u64>, Problem> {
+    match size_or_none(scalar)? {
+        Some(..1_048_576) => {
+            let help = "it must be at least \"1MiB\", or 0";
+            Err(Problem::new(format!("{scalar} is too little")).help(help))
+        }
+        size => Ok(size),
+    }
+}
+
 /// `"20%"` as 0.2; from 0 to 100 per cent.
 pub(super) fn share(scalar: &Scalar) -> Result<f64, Problem> {
     let Scalar::Text { text, .. } = scalar else {

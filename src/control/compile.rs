@@ -265,6 +265,11 @@ impl Compiled {
             trusted_proxies: self.trusted_proxies,
             max_connections: self.max_connections,
             max_requests: self.config.server.max_requests.unwrap_or(usize::MAX),
+            max_buffered: self
+                .config
+                .server
+                .max_buffered
+                .map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX)),
         };
         let generation = Generation {
             snapshot: Arc::new(snapshot),

@@ -59,8 +59,8 @@ pub struct ConnectionState {
     /// It was asked to leave, to make room for others.
     pub(super) leaving: Cell<Option<Leaving>>,
     cut: Cell<bool>,
-    /// It ends because its client takes nothing.
-    untaken: Cell<bool>,
+    /// It ends because its client takes nothing, by what limit.
+    untaken: Cell<Option<&'static str>>,
 }
 
 /// A connection that was accepted.
@@ -160,7 +160,7 @@ impl ConnectionState {
             closing: Cell::new(false),
             leaving: Cell::new(None),
             cut: Cell::new(false),
-            untaken: Cell::new(false),
+            untaken: Cell::new(None),
             worker: Rc::clone(worker),
         })
     }
@@ -248,7 +248,9 @@ impl ConnectionState {
         self.active.set(self.active.get() + 1);
         self.spoken.set(true);
         self.io.resting.set(false);
-        self.stay();
+        if !self.is_too_slow() {
+            self.stay();
+        }
         self.park_at.set(None);
     }
 
@@ -291,8 +293,9 @@ impl ConnectionState {
         self.cut.get()
     }
 
-    /// Whether it ends because its client took nothing for `write_timeout`.
-    pub(super) fn is_untaken(&self) -> bool {
+    /// Why it ends, if that is because its client took nothing: for `write_timeout`, or while memory
+    /// was short.
+    pub(super) fn untaken(&self) -> Option<&'static str> {
         self.untaken.get()
     }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::connection::ConnectionState;
+use super::relief;
 use super::worker::Worker;
 
 /// A new connection that is to close gets so long for its first request, which is probably on its
@@ -59,11 +60,12 @@ pub async fn drive<T>(
             // Asked before anything is armed: that would take an expiry back.
             if state.timer.poll_expired(cx).is_pending() {
                 state.arm_for_io();
+                relief::look(state);
                 return Poll::Pending;
             }
             let now = Instant::now();
             if state.is_to_leave(now) {
-                if told || !state.may_be_told_to_close() {
+                if state.note_too_slow() || told || !state.may_be_told_to_close() {
                     return Poll::Ready(Over::Drop);
                 }
                 state.say_farewell(now);

@@ -115,6 +115,7 @@ async fn hear(state: &ConnectionState, link: &RefCell<Link>) -> Next {
     state.io.resting.set(true);
     let heard = poll_fn(|cx| {
         let heard = link.borrow_mut().poll_head(cx, &mut state.worker.scratch.borrow_mut());
+        state.io.held.set(link.borrow().held_head(), state.io.head_since.get());
         // What has already arrived is looked at first, so that a request which crossed our wish to
         // close on its way is served.
         match heard {
@@ -151,11 +152,16 @@ async fn exchange(state: &Rc<ConnectionState>, link: &SharedLink) -> Next {
     let last = state.is_closing() || !state.keeps_alive();
     let worker = &state.worker;
     let mut answer = Answer::begin(&mut link.borrow_mut(), response, asked, last, worker);
-    let written = poll_fn(|cx| match answer.poll(link, cx) {
-        Poll::Ready(written) => Poll::Ready(written.is_ok()),
-        Poll::Pending => poll_left(state, link, cx).map(|()| false),
+    let written = poll_fn(|cx| {
+        let written = answer.poll(link, cx);
+        state.io.held.note(link.borrow().held_answer(answer.held()));
+        match written {
+            Poll::Ready(written) => Poll::Ready(written.is_ok()),
+            Poll::Pending => poll_left(state, link, cx).map(|()| false),
+        }
     })
     .await;
+    state.io.held.note(0);
     match written {
         true => behind(state, link, &answer),
         false => Next::Drop,
@@ -195,7 +201,10 @@ async fn answer(
         link.borrow_mut().begin_turn();
         match serving.as_mut().poll(cx) {
             Poll::Ready(response) => Poll::Ready(Some(response)),
-            Poll::Pending => poll_left(state, link, cx).map(|()| None),
+            Poll::Pending => {
+                state.io.held.note(link.borrow().held_upload());
+                poll_left(state, link, cx).map(|()| None)
+            }
         }
     })
     .await

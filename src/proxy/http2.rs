@@ -24,6 +24,7 @@ mod receive;
 mod request;
 mod send;
 mod sides;
+mod standing;
 mod streams;
 #[cfg(test)]
 mod tests;
@@ -181,6 +182,7 @@ impl<'a> Connection<'a> {
         if self.poll_silence(cx, core).is_ready() {
             return Poll::Ready(End::Closed);
         }
+        self.note_held(core);
         core.note_task(cx.waker());
         let at_rest = core.is_at_rest();
         if at_rest {
@@ -188,6 +190,19 @@ impl<'a> Connection<'a> {
         }
         self.state.io.resting.set(at_rest);
         Poll::Pending
+    }
+
+    /// Notes what is held for the client, and since when that stands.
+    fn note_held(&self, core: &mut Core) {
+        let io = &self.state.io;
+        let (bytes, longest) = core.standing(Instant::now);
+        let bytes = bytes + self.wire.sealed();
+        let since =
+            [longest, io.blocked_since.get(), io.head_since.get()].into_iter().flatten().min();
+        match since {
+            Some(since) => io.held.set(bytes, Some(since)),
+            None => io.held.note(bytes),
+        }
     }
 
     /// Reads what has come; `false` if the client has left.
@@ -266,7 +281,7 @@ impl<'a> Connection<'a> {
             Poll::Ready(())
         })
         .await;
-        if self.core.borrow().has_begun() && !self.state.is_untaken() {
+        if self.core.borrow().has_begun() && self.state.untaken().is_none() {
             self.linger().await;
         }
     }

@@ -5,6 +5,7 @@
 //! the client takes nothing. The facts are in an [`IoState`] shared with the task that drives the
 //! connection, which acts on them.
 
+mod held;
 mod secured;
 mod stream;
 
@@ -15,6 +16,7 @@ use std::task::Poll;
 
 use tokio::time::Instant;
 
+pub use self::held::{Held, REQUEST_BYTES};
 pub use self::secured::Secured;
 pub use self::stream::{ClientStream, Peer, RawStream};
 use crate::upstream::SlowClients;
@@ -26,6 +28,8 @@ pub struct IoState {
     pub head_since: Cell<Option<Instant>>,
     /// The client has taken nothing since.
     pub blocked_since: BlockedSince,
+    /// What is held for the client.
+    pub held: Held,
     /// When the client last had to be waited for.
     pub last_blocked: Cell<Option<Instant>>,
     /// The latest HTTP/1.1 request is OPTIONS for the server as a whole (RFC 9112 section 3.2.4).
@@ -76,9 +80,18 @@ impl Drop for BlockedSince {
 impl IoState {
     /// Nothing was shown yet, on a worker with these slow clients.
     pub fn among(slow_clients: &Rc<SlowClients>) -> Rc<Self> {
+        let held = Held::among(Rc::clone(slow_clients));
         let slow_clients = Rc::clone(slow_clients);
         let blocked_since = BlockedSince { since: Cell::default(), slow_clients };
-        Rc::new(IoState { blocked_since, ..IoState::default() })
+        Rc::new(IoState { blocked_since, held, ..IoState::default() })
+    }
+
+    /// Notes whether all that was written is on its way.
+    pub(super) fn note_flush(&self, result: &Poll<io::Result<()>>) {
+        match result {
+            Poll::Pending => self.note_write(&Poll::Pending),
+            Poll::Ready(_) => self.blocked_since.end(),
+        }
     }
 
     /// Notes what the client takes.
@@ -89,7 +102,8 @@ impl IoState {
                 self.last_blocked.set(Some(now));
                 self.blocked_since.begin(now);
             }
-            Poll::Ready(_) => {
+            Poll::Ready(written) => {
+                self.held.moved(*written.as_ref().unwrap_or(&0));
                 self.blocked_since.end();
                 if self.half_closed_since.get().is_some() {
                     self.half_closed_since.set(Some(Instant::now()));

@@ -28,6 +28,7 @@ pub mod prepare;
 pub mod queue;
 pub mod received;
 pub mod record;
+pub mod relief;
 pub mod retry;
 pub mod room;
 pub mod service;

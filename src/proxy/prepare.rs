@@ -55,19 +55,9 @@ pub(super) fn prepare(
         _ => parts.method.clone(),
     };
     let route = record.route.as_deref();
-    let max_body = route.and_then(|route| route.max_body);
     let deadline = route.and_then(|route| route.timeout).map(|timeout| record.began + timeout);
     let idempotent = retry::is_idempotent(&method);
-    if let Some(upload) = &record.upload {
-        let pause = if survey.event_stream {
-            pool.upstream.tunnel_idle_timeout
-        } else {
-            Some(record.listener.limits.body_timeout)
-        };
-        // A stream that an HTTP/2 backend refuses may be sent again whatever its method, and by
-        // then its body may have been read.
-        upload.admit(idempotent || pool.upstream.protocol != Protocol::Http1, max_body, pause);
-    }
+    admit_upload(pool, survey, idempotent, record);
     let host = host.unwrap_or(HeaderValue::from_static(""));
     Ok(Outgoing {
         head: RequestHead {
@@ -88,6 +78,23 @@ pub(super) fn prepare(
         has_hidden: false,
         pair: None,
     })
+}
+
+/// Lets the body of the request be read.
+fn admit_upload(pool: &Pool, survey: Survey, idempotent: bool, record: &RequestRecord) {
+    let Some(upload) = &record.upload else { return };
+    let pause = if survey.event_stream {
+        pool.upstream.tunnel_idle_timeout
+    } else {
+        Some(record.listener.limits.body_timeout)
+    };
+    // A stream that an HTTP/2 backend refuses may be sent again whatever its method, and by then its
+    // body may have been read.
+    let replayable = idempotent || pool.upstream.protocol != Protocol::Http1;
+    // A second chance is for times when there is memory for it.
+    let keeps = replayable && record.connection.io.held.is_little();
+    let max_body = record.route.as_deref().and_then(|route| route.max_body);
+    upload.admit(keeps, max_body, pause);
 }
 
 /// Takes out what ends here, and what backends could read in more than one way.

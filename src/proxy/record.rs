@@ -263,7 +263,7 @@ impl RequestRecord {
         };
         let reason = match self.end {
             _ if !self.reason.is_empty() => self.reason,
-            End::Incomplete if self.connection.is_untaken() => "write_timeout",
+            End::Incomplete => self.connection.untaken().unwrap_or(self.end.label()),
             end => end.label(),
         };
         self.connection.worker.access_log.log(&Entry {

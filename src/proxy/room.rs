@@ -138,7 +138,8 @@ impl ConnectionState {
         })
     }
 
-    fn ask_to_leave(&self, idleness: Idleness, now: Instant) {
+    /// Asks it to leave, for this reason.
+    pub(super) fn ask_to_leave(&self, idleness: Idleness, now: Instant) {
         self.leaving.set(Some(Leaving { by: now, idleness }));
         self.worker.shared.files.clients.leaving();
         self.listener.borrow().state.connections.leaving();
@@ -151,6 +152,11 @@ impl ConnectionState {
     /// Whether it is to be closed now to make room, whatever it does.
     pub(super) fn is_to_leave(&self, now: Instant) -> bool {
         self.leaving.get().is_some_and(|leaving| leaving.by <= now)
+    }
+
+    /// Whether it is to leave because too much is held for those who are slow: nobody would hear a word.
+    pub(super) fn is_too_slow(&self) -> bool {
+        self.leaving.get().is_some_and(|leaving| leaving.idleness == Idleness::Slow)
     }
 
     /// It is told to close, and has a moment for it.

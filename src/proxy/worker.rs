@@ -36,7 +36,7 @@ use crate::state::{
     Backend, Listener, ListeningSocket, Mail, Notice, Shared, Snapshot, SocketId, WorkerId,
 };
 use crate::telemetry::AccessLog;
-use crate::upstream::Upstreams;
+use crate::upstream::{COMMON_SHARE_BYTES, Upstreams};
 
 /// How often unused upstream connections are looked at.
 const SWEEP: Duration = Duration::from_secs(1);
@@ -112,7 +112,7 @@ impl Worker {
     fn new(id: WorkerId, shared: Arc<Shared>, settings: Settings) -> Rc<Self> {
         let snapshot = shared.snapshot.load_full();
         let instance = HeaderValue::from_str(&shared.instance);
-        Rc::new(Worker {
+        let worker = Rc::new(Worker {
             id,
             instance: instance.unwrap_or(HeaderValue::from_static("unnamed")),
             upstreams: Upstreams::new(id, shared.workers.len(), Arc::clone(&shared.files)),
@@ -133,7 +133,9 @@ impl Worker {
             deadline: Cell::new(None),
             drained: tokio::sync::Notify::new(),
             shared,
-        })
+        });
+        worker.allow(&worker.snapshot());
+        worker
     }
 
     async fn run(self: &Rc<Self>, mail: &mut UnboundedReceiver<Mail>, sockets: &mut Sockets) {
@@ -244,8 +246,15 @@ impl Worker {
         let mut held = self.snapshot.borrow_mut();
         if !Arc::ptr_eq(&live, &held.0) {
             *held = Rc::new(HeldSnapshot(Arc::clone(&live)));
+            self.allow(&live);
         }
         Rc::clone(&held)
+    }
+
+    /// Its share of what may be held for clients.
+    fn allow(&self, snapshot: &Snapshot) {
+        let share = snapshot.max_buffered.map(|all| all / self.shared.workers.len());
+        self.upstreams.spare.slow_clients.allow(share.unwrap_or(COMMON_SHARE_BYTES));
     }
 
     /// What the worker counts for the process.

@@ -142,12 +142,14 @@ pub enum Idleness {
     SlowHead,
     /// It waited for the next request.
     Idle,
+    /// It left what was held for it where it was, and too much was held in all.
+    Slow,
 }
 
 impl Idleness {
     /// All, by index.
-    pub const ALL: [Idleness; 4] =
-        [Idleness::Handshake, Idleness::Silent, Idleness::SlowHead, Idleness::Idle];
+    pub const ALL: [Idleness; 5] =
+        [Idleness::Handshake, Idleness::Silent, Idleness::SlowHead, Idleness::Idle, Idleness::Slow];
 
     /// Where it stands in [`Idleness::ALL`].
     pub fn index(self) -> usize {
@@ -161,6 +163,7 @@ impl Idleness {
             Idleness::Silent => "silent",
             Idleness::SlowHead => "slow_head",
             Idleness::Idle => "idle",
+            Idleness::Slow => "slow",
         }
     }
 }

@@ -140,6 +140,8 @@ pub struct Shared {
     pub refusal_complaints: OnceASecond,
     /// How often it is said that idle connections are closed to make room.
     pub scarcity_complaints: OnceASecond,
+    /// Of too much that is held for clients.
+    pub memory_complaints: OnceASecond,
     /// How reloads went.
     pub reloads: ReloadCounters,
     /// What happens, for people.
@@ -193,6 +195,7 @@ impl Shared {
             accept_complaints: OnceASecond::default(),
             refusal_complaints: OnceASecond::default(),
             scarcity_complaints: OnceASecond::default(),
+            memory_complaints: OnceASecond::default(),
             reloads: ReloadCounters::default(),
             feed: Feed::default(),
             instance,

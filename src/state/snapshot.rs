@@ -35,6 +35,8 @@ pub struct Snapshot {
     pub max_connections: usize,
     /// Requests allowed in flight at once; `usize::MAX` is no limit.
     pub max_requests: usize,
+    /// What may be held for slow clients, in bytes; absent: as much as workers have by themselves.
+    pub max_buffered: Option<usize>,
 }
 
 impl Snapshot {
@@ -49,6 +51,7 @@ impl Snapshot {
             trusted_proxies: TrustedProxies::default(),
             max_connections: usize::MAX,
             max_requests: usize::MAX,
+            max_buffered: None,
         }
     }
 

@@ -258,7 +258,7 @@ const LISTENER_REFUSED: Family = counter(
 const LISTENER_MADE_ROOM: Family = counter(
     "tidegate_listener_reclaimed_connections_total",
     &["listener", "reason"],
-    "Client connections closed to make room for others, by what they were waiting for.",
+    "Client connections closed to make room for others, by what they were waiting for; slow: for memory.",
 );
 const LISTENER_REQUESTS: Family = counter(
     "tidegate_listener_requests_total",

@@ -29,7 +29,7 @@ pub use body::{Http2Body, Incoming};
 pub use error::{Error, Failed};
 pub use lane::{Connection, Lane, Lease, UpgradeAnswer};
 pub use request::{Field, RequestHead, SharedFields};
-pub use slow_clients::SlowClients;
+pub use slow_clients::{COMMON_SHARE_BYTES, SlowClients};
 pub use spare::SpareMaps;
 
 use crate::state::pool::UpstreamSettings;

@@ -1,14 +1,16 @@
 //! At a limit of connections: who does nothing with one makes room for who comes.
 
 use http::StatusCode;
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
 
 use crate::support::backend::{Backend, Reply, Step};
 use crate::support::h2_client::{H2Client, get};
 use crate::support::h2_wire::{H2Wire, Outcome, ask};
 use crate::support::proxy::{HTTPS, Proxy, pool_of, quiet_pool_of};
-use crate::support::wire::Wire;
-use crate::support::{eventually, in_time};
+use crate::support::wire::{Stream, Wire};
+use crate::support::{eventually, in_time, tls};
 
 /// A proxy with room for so many connections.
 async fn with_room_for(connections: usize, backend: &Backend) -> Proxy {
@@ -139,6 +141,58 @@ async fn so_does_a_tunnel() {
     }
     tunnel.send("still there").await;
     assert_eq!(tunnel.bytes(11).await, b"still there");
+}
+
+/// One that takes nothing of an answer without end.
+async fn stuck(proxy: &Proxy, protocol: &str) -> Box<dyn Stream> {
+    const ASK: &[u8] = b"GET /endless HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    if protocol == "h2" {
+        let mut wire = H2Wire::connect(proxy.address("https")).await;
+        wire.send((0..4).flat_map(|n| ask(2 * n + 1, "/endless")).collect::<Vec<u8>>()).await;
+        return wire.into_stream();
+    }
+    let listener = if protocol == "tls" { "https" } else { "http" };
+    let tcp = TcpStream::connect(proxy.address(listener)).await.unwrap();
+    let mut stream: Box<dyn Stream> = match protocol {
+        "tls" => {
+            let connector = TlsConnector::from(tls::client(&[b"http/1.1"]));
+            Box::new(connector.connect("localhost".try_into().unwrap(), tcp).await.unwrap())
+        }
+        _ => Box::new(tcp),
+    };
+    stream.write_all(ASK).await.unwrap();
+    stream
+}
+
+#[tokio::test]
+async fn who_takes_nothing_the_longest_leaves_when_too_much_is_held() {
+    const MUCH: u64 = 1 << 40;
+    let backend = Backend::start(|request| match request.request_line().1 {
+        "/endless" => Reply::raw(format!("HTTP/1.1 200 OK\r\nContent-Length: {MUCH}\r\n\r\n"))
+            .then(Step::Pour(MUCH)),
+        _ => Reply::ok(vec![b'x'; 1 << 20]),
+    })
+    .await;
+    for protocol in ["plain", "tls", "h2"] {
+        let server = "max_buffered = \"1MiB\"";
+        let proxy = Proxy::start_with(server, &format!("{HTTPS}{}", pool_of(&[&backend]))).await;
+        let closed = || {
+            let label = ["reason=\"slow\""];
+            proxy.metric("tidegate_listener_reclaimed_connections_total", &label)
+        };
+        let mut clients = Vec::new();
+        while closed() < 5.0 {
+            clients.push(stuck(&proxy, protocol).await);
+            assert!(clients.len() < 150, "{protocol}: nobody had to leave");
+        }
+        // Who takes what comes is served as ever.
+        let answer = proxy.connect().await.get("/").await;
+        assert_eq!(answer.body.len(), 1 << 20, "{protocol}");
+        // Who came last is there yet.
+        let mut last = clients.pop().unwrap();
+        let piece = last.read_exact(&mut [0; 32 * 1024]).await;
+        assert!(piece.is_ok(), "{protocol}: {piece:?}");
+    }
 }
 
 #[tokio::test]

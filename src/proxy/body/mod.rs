@@ -15,5 +15,5 @@ pub use events::EventStream;
 pub use hold::{Answer, Hold, tells_grpc_failure};
 pub use incoming::Incoming;
 pub use relay::Relay;
-pub use request::{Progress, RequestBody, Upload, UploadFailure};
+pub use request::{Progress, REPLAY_BYTES, RequestBody, Upload, UploadFailure};
 pub use response::ResponseBody;

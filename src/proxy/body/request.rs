@@ -19,7 +19,7 @@ use crate::framing::field::may_be_trailer;
 use crate::proxy::timer::{Timer, Wheel};
 
 /// Bodies up to this size can be sent again.
-const REPLAY_BYTES: usize = 64 * 1024;
+pub const REPLAY_BYTES: usize = 64 * 1024;
 
 /// Why an upload did not come to its end.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]

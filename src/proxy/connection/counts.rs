@@ -25,11 +25,20 @@ impl ConnectionState {
 
     /// Counts a connection whose client takes nothing. Its requests end with it, and tell why.
     pub(in crate::proxy) fn note_untaken(&self) {
-        self.untaken.set(true);
+        self.untaken.set(Some("write_timeout"));
         let listener = self.listener.borrow();
         listener.state.cells.cell(self.worker.id).untaken.add(1);
         tracing::debug!(listener = %listener.name, peer = ?self.peer,
             "closed a connection whose client took nothing");
+    }
+
+    /// Whether it ends because too much is held for slow clients; its requests tell so.
+    pub(in crate::proxy) fn note_too_slow(&self) -> bool {
+        let too_slow = self.is_too_slow();
+        if too_slow {
+            self.untaken.set(Some("slow_client"));
+        }
+        too_slow
     }
 
     /// Counts requests that were refused by resetting their streams.

@@ -29,6 +29,8 @@ pub(super) struct Answer {
     announced: SmallVec<[HeaderName; 1]>,
     /// A piece of the body that is too large to be copied,
     data: Bytes,
+    /// what it was when it came,
+    piece: usize,
     /// and what stands behind it, if it is a chunk.
     end: &'static [u8],
     /// Nothing was missing.
@@ -69,6 +71,7 @@ impl Answer {
             form,
             announced,
             data: Bytes::new(),
+            piece: 0,
             end: b"",
             whole: true,
             last,
@@ -83,6 +86,11 @@ impl Answer {
     /// Whether all of it has been written, once no more is to be written.
     pub(super) fn is_whole(&self) -> bool {
         self.whole
+    }
+
+    /// The piece of the body of which something has to be written: it is held as a whole, in bytes.
+    pub(super) fn held(&self) -> usize {
+        if self.data.is_empty() { 0 } else { self.piece }
     }
 
     /// Writes on. Ready when everything has been written, or as much as there is.
@@ -157,6 +165,7 @@ impl Answer {
             out.extend_from_slice(&data);
             out.extend_from_slice(std::mem::take(&mut self.end));
         } else {
+            self.piece = data.len();
             self.data = data;
         }
         match ended {

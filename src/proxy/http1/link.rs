@@ -1,16 +1,17 @@
 //! The client's end of an HTTP/1.1 connection: whatever arrives goes past the scanner, and from there
 //! into heads, body frames and trailers; and what goes out waits here until the client takes it.
 
+mod ending;
+mod held;
+
 use std::io::{self, IoSlice};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::Frame;
-use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
@@ -20,7 +21,7 @@ use crate::framing::read_size::ReadSize;
 use crate::framing::{Violation, fields};
 use crate::proxy::body::UploadFailure;
 use crate::proxy::framing::{Part, Phase, Scanner};
-use crate::proxy::io::{ClientStream, IoState, RawStream};
+use crate::proxy::io::{ClientStream, IoState};
 
 /// The largest read while no body is being read.
 const READ_BYTES: usize = 16 * 1024;
@@ -28,6 +29,9 @@ const READ_BYTES: usize = 16 * 1024;
 const AHEAD_BYTES: usize = 16 * 1024;
 /// The largest read of a body: clients are many, and each may be slow or have a slow backend.
 const BODY_READ_BYTES: usize = 32 * 1024;
+
+/// What TLS may hold of an answer: as much as goes out in one write.
+const SEALED_BYTES: usize = 64 * 1024;
 
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
@@ -53,6 +57,9 @@ pub struct Link {
     /// It begins with a whole head.
     whole_head: bool,
     trailers: Option<Box<HeaderMap>>,
+    /// Bytes of the latest piece of a body, and of what was read of it.
+    piece: usize,
+    uploaded: usize,
     /// The client has closed its sending side.
     ended: bool,
     /// The client waits for a word before it sends its body.
@@ -76,6 +83,8 @@ impl Link {
             inbox: Inbox::new(&held, ReadSize::up_to(BODY_READ_BYTES)),
             whole_head: false,
             trailers: None,
+            piece: 0,
+            uploaded: 0,
             ended: false,
             expects: false,
             answering: false,
@@ -138,6 +147,7 @@ impl Link {
         self.whole_head = false;
         self.answering = false;
         self.inbox.hold_back();
+        (self.piece, self.uploaded) = (0, 0);
         if !self.ended {
             self.state.half_closed_since.set(None);
         }
@@ -288,12 +298,16 @@ impl Link {
 
     fn poll_fill_body(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let Some(stream) = &mut self.stream else { return Poll::Ready(Err(gone())) };
+        self.inbox.hold_to(self.state.held.room());
         if self.inbox.is_without_buffer() {
             // Whoever uploads slowly is waited for without one.
             ready!(stream.poll_readable(cx))?;
         }
         let read = ready!(pin!(stream.read_buf(self.inbox.buffer())).poll(cx))?;
         self.inbox.note_read(read);
+        self.state.held.moved(read);
+        self.piece = read;
+        self.uploaded += read;
         Poll::Ready(Ok(read))
     }
 
@@ -306,6 +320,7 @@ impl Link {
         end: &mut &'static [u8],
     ) -> Poll<io::Result<()>> {
         let Some(stream) = &mut self.stream else { return Poll::Ready(Err(gone())) };
+        stream.hold_to(SEALED_BYTES.min(self.state.held.room()));
         let head = &self.out[self.written..];
         let result = if data.is_empty() && end.is_empty() {
             Pin::new(stream).poll_write(cx, head)
@@ -349,18 +364,10 @@ impl Link {
 
     /// Sees to it that what was written is on its way.
     pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.stream {
-            Some(stream) => Pin::new(stream).poll_flush(cx),
-            None => Poll::Ready(Ok(())),
-        }
-    }
-
-    /// Says goodbye, where that is to be said: the end of a plain connection says it itself.
-    pub(super) fn poll_goodbye(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        match &mut self.stream {
-            Some(tls @ ClientStream::Tls(_)) => Pin::new(tls).poll_shutdown(cx).map(drop),
-            _ => Poll::Ready(()),
-        }
+        let Some(stream) = &mut self.stream else { return Poll::Ready(Ok(())) };
+        let flushed = Pin::new(stream).poll_flush(cx);
+        self.state.note_flush(&flushed);
+        flushed
     }
 
     /// The answer has been given. If it did not switch protocols, what follows is the next request.
@@ -373,23 +380,6 @@ impl Link {
         self.out = Vec::new();
         self.scanner.release();
         self.inbox.shrink();
-    }
-
-    /// Gives the connection up: the bytes that were read from it, and the stream.
-    pub fn give_up(&mut self) -> (Bytes, Option<ClientStream>) {
-        // A copy, since the buffer may be large and its end far.
-        let early = Bytes::copy_from_slice(self.inbox.bytes());
-        self.inbox.clear();
-        (early, self.stream.take())
-    }
-
-    /// Closes the connection with a reset. One with TLS ends without its last word, which says the
-    /// same.
-    pub(super) fn reset(&mut self) {
-        if let Some(ClientStream::Plain(RawStream::Tcp(stream, _))) = self.stream.take() {
-            // If it fails, it is a close like any other.
-            let _ = SockRef::from(&stream).set_linger(Some(Duration::ZERO));
-        }
     }
 }
 

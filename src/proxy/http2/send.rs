@@ -85,6 +85,7 @@ impl Core {
             return;
         }
         if !data.is_empty() {
+            stream.piece = data.len();
             stream.pending = data;
             stream.pending_end = ends;
             if self.line.is_empty() {
@@ -111,7 +112,7 @@ impl Core {
     /// Lets those in line send, each one frame in its turn, as long as there is room.
     pub(super) fn fill(&mut self) {
         while self.send_window > 0
-            && self.out.len() < OUT_BYTES
+            && self.has_room()
             && let Some(key) = self.line.pop_front()
         {
             self.streams[key].in_line = false;
@@ -126,12 +127,18 @@ impl Core {
         }
     }
 
+    /// Whether content may be gathered: less of it the more clients take nothing.
+    fn has_room(&self) -> bool {
+        self.out.len() < OUT_BYTES.min(self.spare.slow_clients.room())
+    }
+
     /// Sends one frame of what a stream has to send.
     fn send_pending(&mut self, key: usize) {
+        let has_room = self.has_room();
         let stream = &mut self.streams[key];
         let window = stream.send_window.min(self.send_window).clamp(0, FRAME_BYTES as i64) as usize;
         let length = window.min(stream.pending.len());
-        if length == 0 || self.out.len() >= OUT_BYTES {
+        if length == 0 || !has_room {
             return;
         }
         let part = match length == stream.pending.len() {
@@ -139,6 +146,7 @@ impl Core {
             false => stream.pending.split_to(length),
         };
         stream.send_window -= length as i64;
+        stream.moved += length as u64;
         self.send_window -= length as i64;
         self.sent += length as u64;
         let ends = stream.pending.is_empty() && stream.pending_end;

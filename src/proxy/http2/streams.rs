@@ -4,6 +4,7 @@ use std::task::Waker;
 
 use bytes::Bytes;
 use http::HeaderMap;
+use tokio::time::Instant;
 
 use super::core::{Broken, Core, STREAM_WINDOW, code};
 use crate::framing::frames::RST_STREAM;
@@ -49,6 +50,8 @@ pub(super) struct Stream {
     /// What is to be sent as soon as windows allow it, and whether it is the last.
     pub(super) pending: Bytes,
     pub(super) pending_end: bool,
+    /// What it was when it came: it is held as a whole.
+    pub(super) piece: usize,
     /// It stands in line.
     pub(super) in_line: bool,
     pub(super) sent_head: bool,
@@ -74,6 +77,10 @@ pub(super) struct Stream {
     pub(super) expects: bool,
     /// It carries another protocol.
     pub(super) is_socket: bool,
+    /// Bytes of content that went on, either way.
+    pub(super) moved: u64,
+    /// Since when what waits on it has stood, and at what.
+    pub(super) stands: Option<(Instant, u64)>,
     /// It was reset, by whomever.
     pub(super) failure: Option<UploadFailure>,
 }
@@ -114,6 +121,7 @@ impl Core {
             send_window: self.first_send_window,
             pending: Bytes::new(),
             pending_end: false,
+            piece: 0,
             in_line: false,
             sent_head: false,
             send_ended: false,
@@ -129,6 +137,8 @@ impl Core {
             discards: false,
             expects: false,
             is_socket: false,
+            moved: 0,
+            stands: None,
             failure: None,
         });
         self.open.push((id, key));

@@ -110,6 +110,7 @@ impl Core {
     pub(super) fn take(&mut self, key: usize, bytes: usize) {
         let stream = &mut self.streams[key];
         stream.taken += bytes as u32;
+        stream.moved += bytes as u64;
         if stream.taken >= STREAM_WINDOW / 2 && !stream.receive_ended && stream.failure.is_none() {
             let taken = std::mem::take(&mut stream.taken);
             stream.receive_window += i64::from(taken);

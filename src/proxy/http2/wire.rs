@@ -25,10 +25,7 @@ pub struct Wire {
 
 impl Wire {
     /// A connection of which these bytes were read already.
-    pub fn new(mut stream: ClientStream, held: Vec<u8>, state: Rc<IoState>) -> Wire {
-        if let ClientStream::Tls(tls) = &mut stream {
-            tls.get_mut().1.set_buffer_limit(Some(SEALED_BYTES));
-        }
+    pub fn new(stream: ClientStream, held: Vec<u8>, state: Rc<IoState>) -> Wire {
         Wire { stream, held, state }
     }
 
@@ -55,6 +52,9 @@ impl Wire {
         cx: &mut Context<'_>,
         out: &mut Out,
     ) -> Poll<io::Result<()>> {
+        if !out.is_empty() {
+            self.stream.hold_to(SEALED_BYTES.min(self.state.held.room()));
+        }
         while !out.is_empty() {
             let written = take(&mut self.stream, cx, &out.pieces());
             self.state.note_write(&written);
@@ -63,7 +63,14 @@ impl Wire {
                 written => out.advance(written),
             }
         }
-        Pin::new(&mut self.stream).poll_flush(cx)
+        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
+        self.state.note_flush(&flushed);
+        flushed
+    }
+
+    /// What TLS holds of what is to be written, at most, in bytes.
+    pub(super) fn sealed(&self) -> usize {
+        self.stream.sealed()
     }
 
     /// The connection, of which no more frames are read.

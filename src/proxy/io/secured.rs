@@ -34,6 +34,8 @@ pub struct Secured {
     stream: TlsStream<RawStream>,
     /// What is still to go out in short records.
     short_left: usize,
+    /// What may wait, sealed.
+    limit: usize,
 }
 
 /// What is copied at once.
@@ -41,12 +43,28 @@ const PIECE_BYTES: usize = 2 * 1024;
 /// What is sealed at once: the TLS library takes no more as long as it is not written.
 const MOST_BYTES: usize = 64 * 1024;
 
+/// What TLS takes up beside.
+const STATE_BYTES: usize = 16 * 1024;
+
 type Slices<'a> = SmallVec<[IoSlice<'a>; MOST_BYTES / PIECE_BYTES + 4]>;
 
 impl Secured {
     /// A connection whose handshake is done.
     pub fn new(stream: TlsStream<RawStream>) -> Self {
-        Secured { stream, short_left: BEGINNING_BYTES }
+        Secured { stream, short_left: BEGINNING_BYTES, limit: 0 }
+    }
+
+    /// No more than this may wait, sealed, in bytes.
+    pub fn hold_to(&mut self, most: usize) {
+        if self.limit != most {
+            self.limit = most;
+            self.stream.get_mut().1.set_buffer_limit(Some(most));
+        }
+    }
+
+    /// What waits, sealed, and what there is beside it, at most, in bytes.
+    pub fn sealed(&self) -> usize {
+        if self.stream.get_ref().1.wants_write() { self.limit + STATE_BYTES } else { 0 }
     }
 
     /// Writes what is longer than a piece.

@@ -178,6 +178,21 @@ impl ClientStream {
         }
     }
 
+    /// TLS may hold no more than this of what is to be written, in bytes.
+    pub fn hold_to(&mut self, most: usize) {
+        if let ClientStream::Tls(stream) = self {
+            stream.hold_to(most);
+        }
+    }
+
+    /// What TLS holds of what is to be written, at most, in bytes.
+    pub fn sealed(&self) -> usize {
+        match self {
+            ClientStream::Plain(_) => 0,
+            ClientStream::Tls(stream) => stream.sealed(),
+        }
+    }
+
     /// Whether the other side has closed the connection, or its sending side, whatever is still to be
     /// read.
     pub fn is_hung_up(&self) -> bool {

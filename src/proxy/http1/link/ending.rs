@@ -1,0 +1,39 @@
+//! How a connection is let go.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use socket2::SockRef;
+use tokio::io::AsyncWrite;
+
+use super::Link;
+use crate::proxy::io::{ClientStream, RawStream};
+
+impl Link {
+    /// Says goodbye, where that is to be said: the end of a plain connection says it itself.
+    pub(in crate::proxy::http1) fn poll_goodbye(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match &mut self.stream {
+            Some(tls @ ClientStream::Tls(_)) => Pin::new(tls).poll_shutdown(cx).map(drop),
+            _ => Poll::Ready(()),
+        }
+    }
+
+    /// Gives the connection up: the bytes that were read from it, and the stream.
+    pub fn give_up(&mut self) -> (Bytes, Option<ClientStream>) {
+        // A copy, since the buffer may be large and its end far.
+        let early = Bytes::copy_from_slice(self.inbox.bytes());
+        self.inbox.clear();
+        (early, self.stream.take())
+    }
+
+    /// Closes the connection with a reset. One with TLS ends without its last word, which says the
+    /// same.
+    pub(in crate::proxy::http1) fn reset(&mut self) {
+        if let Some(ClientStream::Plain(RawStream::Tcp(stream, _))) = self.stream.take() {
+            // If it fails, it is a close like any other.
+            let _ = SockRef::from(&stream).set_linger(Some(Duration::ZERO));
+        }
+    }
+}
