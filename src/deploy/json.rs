@@ -9,7 +9,7 @@ use super::drain::Drained;
 use super::gate::GateRow;
 use super::history::Percentiles;
 use super::latencies::Quantile;
-use super::message::{Held, Side};
+use super::message::Held;
 use super::report::{Blamed, Note, Phase, PhaseRecord, Report, VersionFigures};
 use super::shadow::{ShadowFigures, ShadowTally};
 use super::verdict::TestReport;
@@ -140,10 +140,7 @@ fn note(note: &Note) -> Value {
 }
 
 fn drained_json(report: &Report, drained: &Drained) -> Value {
-    let version = match drained.side {
-        Side::Old => &report.order.from,
-        Side::New => &report.order.to,
-    };
+    let version = report.order.version(drained.side);
     let held = |held: Held| json!({ "requests": held.requests, "tunnels": held.tunnels });
     json!({
         "version": version,

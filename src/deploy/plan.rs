@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::message::Side;
 use super::rules::Rules;
 
 /// A request for a swap.
@@ -22,6 +23,17 @@ pub struct Order {
     pub asked_by: String,
     /// Addresses of the new version's backends, without those that were drained or disabled by hand.
     pub backends: Vec<Arc<str>>,
+}
+
+impl Order {
+    /// The version of that side.
+    #[must_use]
+    pub fn version(&self, side: Side) -> &String {
+        match side {
+            Side::Old => &self.from,
+            Side::New => &self.to,
+        }
+    }
 }
 
 /// How it is done: `[pools.X.swap]` as far as it concerns decisions.

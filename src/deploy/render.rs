@@ -7,7 +7,7 @@ use super::drain::Drained;
 use super::gate::GateRow;
 use super::history::Percentiles;
 use super::latencies::Quantile;
-use super::message::{Check, Side};
+use super::message::Check;
 use super::report::{Phase, Report, VersionFigures};
 use super::table::Table;
 use super::verdict::TestReport;
@@ -105,10 +105,7 @@ impl Report {
     }
 
     fn write_drained(&self, f: &mut String, drained: &Drained) -> fmt::Result {
-        let name = match drained.side {
-            Side::Old => &self.order.from,
-            Side::New => &self.order.to,
-        };
+        let name = self.order.version(drained.side);
         let Drained { at_first, left, requests_cut, lasted, .. } = drained;
         let (requests, tunnels) =
             (plural(at_first.requests, "request"), plural(at_first.tunnels, "tunnel"));

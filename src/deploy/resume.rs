@@ -3,14 +3,14 @@
 //! At the gate it begins again: the old version serves, nothing is lost. In the ramp and the watch the
 //! new version goes on serving its share, and is judged for the time that is left, by fresh evidence
 //! beside the same old version. In the drain nothing is left to wait for: the connections ended with
-//! the process.
+//! the process, and that is told.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::history::Baseline;
-use super::message::{Command, Held, Side};
+use super::message::{Command, Held, Milestone, Side};
 use super::plan::Plan;
 use super::report::{Phase, Report};
 use super::swap::{State, Swap};
@@ -39,10 +39,7 @@ impl Resume {
             (None, Phase::Ramp(_) | Phase::Watch) => Side::New,
             (None, _) => Side::Old,
         };
-        match side {
-            Side::Old => &self.report.order.from,
-            Side::New => &self.report.order.to,
-        }
+        self.report.order.version(side)
     }
 }
 
@@ -81,12 +78,20 @@ impl Swap {
             Phase::Ramp(step) => Some(step).filter(|step| *step < swap.plan.ramp.len()),
             _ => None,
         };
-        let commands = match phase {
-            _ if outcome.is_some() => {
+        let commands = match (outcome, phase) {
+            (Some(_), Phase::Done) => {
                 swap.state = State::Done(None);
-                if phase == Phase::Done { Vec::new() } else { swap.finish(now) }
+                Vec::new()
             }
-            Phase::Ramp(_) | Phase::Watch => {
+            (Some(outcome), _) => {
+                swap.state = State::Done(None);
+                let drained = swap.order().version(outcome.serving().other());
+                let words = format!("{drained} is safe to stop");
+                let mut commands = vec![Command::Tell(Milestone::Drained, words)];
+                commands.extend(swap.finish(now));
+                commands
+            }
+            (None, Phase::Ramp(_) | Phase::Watch) => {
                 let baseline = baseline.unwrap_or_default();
                 let watch = Watch::new(now, &swap.plan, baseline, step, left);
                 swap.state = State::Watch(Box::new(watch));
@@ -95,7 +100,7 @@ impl Swap {
                 commands.push(Command::Persist);
                 commands
             }
-            Phase::Gate | Phase::Drain | Phase::Done => {
+            (None, Phase::Gate | Phase::Drain | Phase::Done) => {
                 swap.report.enter(time_of_day, Phase::Gate);
                 swap.report.shadow = None;
                 swap.open_gate(now)

@@ -117,10 +117,7 @@ impl Swap {
         let drain = match std::mem::replace(&mut self.state, State::Done(None)) {
             State::Drain(drain) => {
                 self.report.drained = Some(drain.drained());
-                let side = match drain.side() {
-                    Side::Old => &self.order().from,
-                    Side::New => &self.order().to,
-                };
+                let side = self.order().version(drain.side());
                 let left = drain.drained().left;
                 let words = if left.requests == 0 && left.tunnels == 0 {
                     format!("{side} is safe to stop")

@@ -114,6 +114,11 @@ async fn killed_in_the_drain_it_comes_back_on_the_new_version_and_the_swap_is_ov
     let report = report(&program, 1).await;
     assert_eq!((&report["outcome"], &report["phase"]), (&"undecided".into(), &"done".into()));
     assert_eq!(report["drained"]["left"]["requests"], 0, "{}", report["text"]);
+    // Who waits to be told when to stop it is told.
+    assert!(program.log().contains("blue is safe to stop"), "{}", program.log());
+    assert_eq!(command(&program, &["rollback", "shop"]).await, Some(0));
+    assert_eq!(command(&program, &["rollback", "shop"]).await, Some(0), "again");
+    assert_eq!(serving(&program).await, "blue");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

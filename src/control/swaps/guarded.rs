@@ -108,10 +108,7 @@ impl Guarded {
     }
 
     pub(super) fn backends_of(&self, order: &Order, side: Side) -> Vec<Arc<Backend>> {
-        self.backends(match side {
-            Side::Old => &order.from,
-            Side::New => &order.to,
-        })
+        self.backends(order.version(side))
     }
 
     /// The addresses that a version is checked at: without what was drained or disabled by hand.
