@@ -84,7 +84,9 @@ impl Swaps {
         };
         let serving = guarded.standing.serving.clone();
         guarded.split(&serving, &serving, 1.0);
-        if serving != *active {
+        let is_on_its_way =
+            running.as_ref().is_some_and(|kept| is_open && kept.resume.serving() == active);
+        if serving != *active && (overruled || !is_on_its_way) {
             let words =
                 format!("{serving} serves as before the restart, though the file wants {active}");
             tracing::warn!(pool = &**name, "{words}");

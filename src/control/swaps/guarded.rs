@@ -172,10 +172,20 @@ impl Guarded {
         self.standing.moved(&order.to, serving, over);
     }
 
+    /// Why another version serves than the file wants; no more once a swap has switched to that one.
+    pub(super) fn overridden(&self) -> Option<Override> {
+        let is_there = self.running.as_ref().is_some_and(|Running { swap, .. }| {
+            swap.outcome().is_none()
+                && swap.share() > 0.0
+                && swap.order().to == self.standing.wanted
+        });
+        self.standing.override_.filter(|_| !is_there)
+    }
+
     /// How it stands, for whoever asks.
     pub(super) fn status(&self, now: Now) -> PoolSwaps {
         let name = &self.pool.name;
-        let override_ = self.standing.override_.map(|kept| OverrideStatus {
+        let override_ = self.overridden().map(|kept| OverrideStatus {
             words: self.standing.explain(name).unwrap_or_default(),
             cause: kept.cause.label(),
             report: SwapId(kept.report),

@@ -208,7 +208,7 @@ impl Swaps {
         let board = self.handle.board();
         let mut pools = BTreeMap::new();
         for (name, guarded) in &self.pools {
-            let overridden = guarded.standing.override_.is_some();
+            let overridden = guarded.overridden().is_some();
             guarded.pool.state.swaps.set_overridden(overridden);
             pools.insert(Arc::clone(name), guarded.status(now));
         }

@@ -90,6 +90,8 @@ impl Swaps {
                 followed.changes.push(format!("pool {name}: {active} serves already"));
             }
             Wish::Nothing => {}
+            // It is on its way there.
+            Wish::Overridden(_) if guarded.overridden().is_none() => {}
             Wish::Overridden(words) => {
                 // Who reloads by a signal reads the log.
                 tracing::warn!(pool = &**name, "pool {name}: {words}");
