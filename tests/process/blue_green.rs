@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::program::Program;
 use crate::shop::{KEPT, command};
-use crate::support::in_time;
+use crate::support::{eventually, in_time};
 
 const EXAMPLE: &str = "config/examples/blue-green";
 
@@ -177,6 +177,8 @@ port=${2#app@}
 port=${port%.service}
 case $1 in
     start)
+        # Where a test wants it to, it takes for ever.
+        [ ! -p "$UNITS/held" ] || cat "$UNITS/held"
         python3 -m http.server --bind 127.0.0.1 "$port" >/dev/null 2>&1 </dev/null &
         echo $! >"$UNITS/$port.pid"
         ;;
@@ -187,30 +189,78 @@ case $1 in
 esac
 "#;
 
+/// A `systemctl` of this folder that `deploy` finds in place of the real one.
+struct Systemd {
+    units: PathBuf,
+}
+
+impl Systemd {
+    fn of(deploys: &Deploys) -> Self {
+        let units = deploys.run_dir();
+        fs::create_dir(&units).unwrap();
+        let systemctl = units.join("systemctl");
+        fs::write(&systemctl, SYSTEMCTL).unwrap();
+        fs::set_permissions(&systemctl, Permissions::from_mode(0o755)).unwrap();
+        Systemd { units }
+    }
+
+    fn command(&self, deploys: &Deploys, arguments: &[&str]) -> Command {
+        let path = format!("{}:{}", self.units.display(), std::env::var("PATH").unwrap());
+        let mut command = deploys.command_for("systemd", arguments);
+        command.env("PATH", path).env("UNITS", &self.units);
+        command
+    }
+
+    fn deploy(&self, deploys: &Deploys, arguments: &[&str]) -> Output {
+        self.command(deploys, arguments).output().unwrap()
+    }
+
+    /// What it was asked so far, a line each.
+    fn asked(&self) -> String {
+        fs::read_to_string(self.units.join("asked")).unwrap()
+    }
+}
+
 #[tokio::test]
 async fn with_systemd_each_backend_is_a_unit_by_its_port() {
     let deploys = Deploys::new().await;
-    let units = deploys.run_dir();
-    fs::create_dir(&units).unwrap();
-    let systemctl = units.join("systemctl");
-    fs::write(&systemctl, SYSTEMCTL).unwrap();
-    fs::set_permissions(&systemctl, Permissions::from_mode(0o755)).unwrap();
-    let path = format!("{}:{}", units.display(), std::env::var("PATH").unwrap());
-    let deploy = |arguments: &[&str]| {
-        let mut command = deploys.command_for("systemd", arguments);
-        command.env("PATH", &path).env("UNITS", &units).output().unwrap()
-    };
-    let first = deploy(&["first"]);
+    let systemd = Systemd::of(&deploys);
+    let first = systemd.deploy(&deploys, &["first"]);
     assert_eq!(first.status.code(), Some(0), "{first:?}");
-    let second = deploy(&[]);
+    let second = systemd.deploy(&deploys, &[]);
     assert_eq!(second.status.code(), Some(5), "{second:?}");
 
     let [blue_1, blue_2, green_1, green_2] =
         deploys.ports.map(|port| format!("app@{port}.service\n"));
-    let asked = fs::read_to_string(units.join("asked")).unwrap();
     let expected = format!(
         "start {blue_1}start {blue_2}stop {green_1}stop {green_2}\
          start {green_1}start {green_2}stop {blue_1}stop {blue_2}"
     );
-    assert_eq!(asked, expected);
+    assert_eq!(systemd.asked(), expected);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deploy_that_is_interrupted_before_its_swap_leaves_what_serves_alone() {
+    let deploys = Deploys::new().await;
+    let systemd = Systemd::of(&deploys);
+    // There is a version that served before.
+    assert_eq!(systemd.deploy(&deploys, &["first"]).status.code(), Some(0));
+    assert_eq!(systemd.deploy(&deploys, &[]).status.code(), Some(5));
+    let before = deploys.status().await["swaps"].clone();
+    let held = systemd.units.join("held");
+    assert!(Command::new("mkfifo").arg(held).status().unwrap().success());
+    let mut deploy = systemd.command(&deploys, &[]);
+    let deploy = deploy.process_group(0).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let deploy = deploy.spawn().unwrap();
+    let blue = format!("start app@{}.service\n", deploys.ports[0]);
+    eventually("blue is being started", async || systemd.asked().ends_with(&blue)).await;
+    let group = Pid::from_raw(i32::try_from(deploy.id()).unwrap()).unwrap();
+    kill_process_group(group, Signal::INT).unwrap();
+    let ended = tokio::task::spawn_blocking(move || deploy.wait_with_output().unwrap());
+    let output = in_time("the end of the script", ended).await.unwrap();
+    assert_eq!(output.status.code(), Some(130), "{output:?}");
+    assert_eq!(deploys.status().await["active"], "green");
+    assert_eq!(deploys.status().await["swaps"], before, "nothing was asked for");
+    let stopped = deploys.ports.map(|port| format!("stop app@{port}.service\n"))[..2].concat();
+    assert!(systemd.asked().ends_with(&stopped), "{}", systemd.asked());
 }
