@@ -36,11 +36,7 @@ pub(super) async fn swap(
             }
             _ => begun(id),
         }),
-        // What was wanted is so already: no error to a script that is run twice.
-        Err(refusal @ SwapRefused::Serves { .. }) => {
-            Ok(Json(json!({ "id": null, "words": refusal.to_string() })).into_response())
-        }
-        Err(refusal) => Err(refused(&state, &pool, &refusal)),
+        Err(refusal) => refused(&state, &pool, &refusal),
     }
 }
 
@@ -52,8 +48,10 @@ pub(super) async fn rollback(
 ) -> Result<Response, Response> {
     let body = read_object(request, &["force", "asked_by"]).await?;
     let (force, asked_by) = (flag(&body, "force")?, asked_by(&body)?);
-    let result = state.control.rollback(&pool, force, &asked_by).await;
-    result.map(begun).map_err(|refusal| refused(&state, &pool, &refusal))
+    match state.control.rollback(&pool, force, &asked_by).await {
+        Ok(id) => Ok(begun(id)),
+        Err(refusal) => refused(&state, &pool, &refusal),
+    }
 }
 
 /// `GET /api/reports`
@@ -81,21 +79,25 @@ fn begun(id: SwapId) -> Response {
     (StatusCode::ACCEPTED, Json(body)).into_response()
 }
 
-fn refused(state: &AdminState, pool: &str, refusal: &SwapRefused) -> Response {
+fn refused(state: &AdminState, pool: &str, refusal: &SwapRefused) -> Result<Response, Response> {
     let words = refusal.to_string();
     let status = match refusal {
+        // What was wanted is so already: no error to a script that is run twice.
+        SwapRefused::Serves { .. } | SwapRefused::RolledBack { .. } => {
+            return Ok(Json(json!({ "id": null, "words": words })).into_response());
+        }
         SwapRefused::UnknownPool { .. } | SwapRefused::UnknownVersion { .. } => {
             StatusCode::NOT_FOUND
         }
         SwapRefused::Running { id, .. } => {
             let running = state.control.board().pool(pool).and_then(|swaps| swaps.running);
             let body = json!({ "error": words, "id": id, "running": running });
-            return (StatusCode::CONFLICT, Json(body)).into_response();
+            return Err((StatusCode::CONFLICT, Json(body)).into_response());
         }
         SwapRefused::Stopping => StatusCode::SERVICE_UNAVAILABLE,
         _ => StatusCode::CONFLICT,
     };
-    error(status, &words)
+    Err(error(status, &words))
 }
 
 /// A JSON object with no other than these keys; an empty body is one without any.

@@ -55,11 +55,11 @@ impl Swaps {
     ) {
         let Some((name, pool)) = generation.snapshot.pools.get_key_value(name) else { return };
         let active = &config.active.value;
-        let (before, last, standing, running) = match kept {
-            Some(KeptPool { standing, before, last, running }) => {
-                (before, last, Some(standing), running)
+        let (before, left, last, standing, running) = match kept {
+            Some(KeptPool { standing, before, left, last, running }) => {
+                (before, left, last, Some(standing), running)
             }
-            None => (None, None, None, None),
+            None => (None, None, None, None, None),
         };
         let is_open = running.as_ref().is_some_and(|kept| kept.resume.report.outcome.is_none());
         let is_news = standing.as_ref().is_some_and(|kept| kept.wanted != *active);
@@ -76,6 +76,7 @@ impl Swaps {
             plan: plan(config),
             questions: generation.questions.get(name).cloned().unwrap_or_default(),
             before: before.filter(|before| config.versions.contains_key(before)),
+            left: left.filter(|left| config.versions.contains_key(&left.version)),
             standing,
             running: None,
             trailing: Vec::new(),
@@ -187,16 +188,29 @@ impl Swaps {
         asked_by: String,
     ) -> Result<SwapId, SwapRefused> {
         let name = self.find(pool)?;
-        let running = self.pools.get(&name).and_then(|guarded| guarded.running.as_ref());
-        if let Some(running) = running {
-            let (id, open) = (running.swap.order().id, running.swap.outcome().is_none());
-            let words = format!("by hand, asked by {asked_by}");
-            if open {
+        let Some(guarded) = self.pools.get(&name) else { return Err(SwapRefused::Stopping) };
+        let words = format!("by hand, asked by {asked_by}");
+        let serving = &guarded.standing.serving;
+        match &guarded.running {
+            Some(Running { swap, .. }) if swap.outcome().is_none() => {
+                let id = SwapId(swap.order().id);
                 self.happened(&name, Event::RollBack(words)).await;
                 self.publish();
-                return Ok(SwapId(id));
+                return Ok(id);
             }
-            self.give_up(&name, words).await;
+            running => {
+                if let Some(left) = guarded.left.as_ref().filter(|left| left.version != *serving) {
+                    return Err(SwapRefused::RolledBack {
+                        pool: pool.to_owned(),
+                        serving: serving.clone(),
+                        left: left.version.clone(),
+                        report: SwapId(left.report),
+                    });
+                }
+                if running.is_some() {
+                    self.give_up(&name, words).await;
+                }
+            }
         }
         let before = self.pools.get(&name).and_then(|guarded| {
             guarded.before.clone().filter(|before| {

@@ -40,13 +40,23 @@ pub(super) struct Guarded {
     pub(super) plan: Plan,
     pub(super) questions: Arc<Questions>,
     pub(super) standing: Standing,
-    /// What served before.
+    /// What served before, and is to be gone back to.
     pub(super) before: Option<String>,
+    /// The version that traffic has come back from, if no other has been let serve since.
+    pub(super) left: Option<Left>,
     pub(super) running: Option<Running>,
     /// Swaps that are over but for tunnels that have a deadline.
     pub(super) trailing: Vec<Running>,
     pub(super) traffic: Traffic,
     pub(super) last: Option<SwapId>,
+}
+
+/// A version that traffic has come back from, by a rollback of whatever kind.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(super) struct Left {
+    pub(super) version: String,
+    /// The report of it.
+    pub(super) report: u64,
 }
 
 /// A swap and what works for it.
@@ -160,14 +170,20 @@ impl Guarded {
         let Some(outcome) = running.swap.outcome() else { return };
         running.is_decided = true;
         let order = running.swap.order();
-        let serving = match outcome.serving() {
-            Side::Old => &order.from,
-            Side::New => &order.to,
-        };
-        if *serving != self.standing.serving {
-            self.before = Some(self.standing.serving.clone());
-        }
+        let serving = order.version(outcome.serving());
         let cause = cause(running.kind, outcome);
+        let other = order.version(outcome.serving().other());
+        match cause {
+            Cause::Swap => (self.before, self.left) = (Some(other.clone()), None),
+            // To go back again would be to go to the version that was left.
+            Cause::RollBack => {
+                self.before = None;
+                self.left = Some(Left { version: other.clone(), report: order.id });
+            }
+            Cause::Refused | Cause::Cancelled => {
+                self.before.take_if(|before| before == other);
+            }
+        }
         let over = Override { cause, report: order.id, since: now.epoch };
         self.standing.moved(&order.to, serving, over);
     }

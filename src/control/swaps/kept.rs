@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 
-use super::guarded::Kind;
+use super::guarded::{Kind, Left};
 use crate::control::Store;
 use crate::control::store::PATIENCE;
 use crate::deploy::{Report, Resume, Standing};
@@ -29,6 +29,8 @@ pub(super) struct KeptSwaps {
 pub(super) struct KeptPool {
     pub(super) standing: Standing,
     pub(super) before: Option<String>,
+    #[serde(default)]
+    pub(super) left: Option<Left>,
     pub(super) last: Option<u64>,
     pub(super) running: Option<KeptSwap>,
 }

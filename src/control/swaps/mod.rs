@@ -229,6 +229,7 @@ impl Swaps {
             let kept = KeptPool {
                 standing: guarded.standing.clone(),
                 before: guarded.before.clone(),
+                left: guarded.left.clone(),
                 last: guarded.last.map(|id| id.0),
                 running,
             };

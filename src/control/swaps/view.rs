@@ -74,8 +74,26 @@ pub enum SwapRefused {
         /// Where it is, in words.
         state: String,
     },
+    /// That was done.
+    #[error(
+        "{serving} serves pool `{pool}` since the rollback of report {report}; \
+         `tidegate swap {pool} {left}` tries {left} again"
+    )]
+    RolledBack {
+        /// The pool.
+        pool: String,
+        /// What serves.
+        serving: String,
+        /// What was left.
+        left: String,
+        /// The swap that was rolled back, or went back.
+        report: SwapId,
+    },
     /// Nothing served before.
-    #[error("pool `{0}` has no version to go back to: nothing else has served since it is known")]
+    #[error(
+        "pool `{0}` has no version to go back to: no other is known to have served and not to have \
+         failed since; `tidegate swap` goes to any"
+    )]
     NothingBefore(String),
     /// The process is about to end.
     #[error("tidegate is stopping")]

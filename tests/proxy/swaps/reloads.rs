@@ -47,6 +47,21 @@ async fn a_reload_after_a_rollback_says_what_to_type_and_changes_nothing() {
 }
 
 #[tokio::test]
+async fn an_override_is_no_more_once_the_version_that_the_file_wants_takes_requests() {
+    let (blue, green) = (Backend::named("blue").await, Backend::named("green").await);
+    let proxy = Proxy::start(&shop("blue", &[&blue], &[&green], SHORT)).await;
+    let id = swap(&proxy, "green").await.unwrap();
+    over(&proxy, id).await;
+    let config = shop("blue", &[&blue], &[&green], LONG);
+    assert_eq!(proxy.reload(&config).await.unwrap().overrides.len(), 1);
+    let id = swap(&proxy, "blue").await.unwrap();
+    in_phase(&proxy, id, "watch").await;
+    assert_eq!(status(&proxy)["swaps"]["override"], Value::Null);
+    assert_eq!(proxy.metric("tidegate_pool_active_override", &[]), 0.0);
+    assert!(proxy.reload(&config).await.unwrap().overrides.is_empty());
+}
+
+#[tokio::test]
 async fn a_reload_that_changes_its_mind_ends_the_swap() {
     let (blue, green) = (Backend::named("blue").await, Backend::named("green").await);
     let proxy = Proxy::start(&shop("blue", &[&blue], &[&green], LONG)).await;
