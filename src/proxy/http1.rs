@@ -47,6 +47,8 @@ enum Next {
     Tunnel(Box<Tunnel>),
     /// It ends behind an answer that is to arrive, whatever its client is still sending.
     Linger,
+    /// It ends as its client has asked, who sends nothing more.
+    Part,
     /// It ends with an answer to what is not to be passed on.
     Refuse(Violation),
     /// It ends without one.
@@ -134,8 +136,9 @@ async fn hear(state: &ConnectionState, link: &RefCell<Link>) -> Next {
     }
 }
 
-/// Ends an idle connection. Nobody reads on: the answers arrived long ago, so that a reset cannot
-/// overtake one, and a request that is on its way is lost either way (RFC 9112 section 9.6).
+/// Ends a connection that is idle, or whose client has asked for that. Nobody reads on. Where it is
+/// idle the answers arrived long ago, so that a reset cannot overtake one, and a request that is on
+/// its way is lost either way (RFC 9112 section 9.6).
 async fn goodbye(link: &RefCell<Link>) -> Next {
     poll_fn(|cx| link.borrow_mut().poll_goodbye(cx)).await;
     Next::Drop
@@ -162,9 +165,10 @@ async fn exchange(state: &Rc<ConnectionState>, link: &SharedLink) -> Next {
     })
     .await;
     state.io.held.note(0);
-    match written {
-        true => behind(state, link, &answer),
-        false => Next::Drop,
+    let next = if written { behind(state, link, &answer, asked) } else { Next::Drop };
+    match next {
+        Next::Part => goodbye(link).await,
+        next => next,
     }
 }
 
@@ -215,7 +219,7 @@ fn poll_left(state: &ConnectionState, link: &RefCell<Link>, cx: &mut Context<'_>
 }
 
 /// What follows upon an answer that was written.
-fn behind(state: &ConnectionState, link: &RefCell<Link>, answer: &Answer) -> Next {
+fn behind(state: &ConnectionState, link: &RefCell<Link>, answer: &Answer, asked: Asked) -> Next {
     let mut link = link.borrow_mut();
     if let Some(start) = state.tunnel.borrow_mut().take() {
         let (early, stream) = link.give_up();
@@ -231,7 +235,15 @@ fn behind(state: &ConnectionState, link: &RefCell<Link>, answer: &Answer) -> Nex
     if !answer.is_whole() {
         return Next::Drop;
     }
-    if answer.is_last() || state.has_unread() || link.is_in_body() {
+    if state.has_unread() || link.is_in_body() {
+        return Next::Linger;
+    }
+    if !asked.keeps_open && link.is_read_up() {
+        // It must not send more (RFC 9112 section 9.6), and has not, so that nothing comes which would
+        // have the kernel reset the connection.
+        return Next::Part;
+    }
+    if answer.is_last() {
         return Next::Linger;
     }
     link.resume();

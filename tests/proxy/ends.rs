@@ -1,5 +1,8 @@
 //! However an exchange ends, its slot is let go and it is told once, with the right status.
 
+use tokio::io::AsyncReadExt;
+use tokio::net::UnixStream;
+
 use crate::support::backend::{Backend, Reply, Step};
 use crate::support::eventually;
 use crate::support::proxy::{HTTPS, Proxy, quiet_pool_of};
@@ -178,5 +181,43 @@ async fn the_last_answer_comes_whole_whatever_was_sent_behind_its_request() {
         }
         let open = || proxy.metric("tidegate_listener_connections", &["listener=\"http\""]);
         eventually("nobody lingers", async || open() == 0.0).await;
+    }
+}
+
+/// RFC 9112 section 9.6: who asks for the close sends nothing more.
+const LAST: [&str; 2] = [
+    "POST / HTTP/1.1\r\nHost: test\r\nConnection: close\r\nContent-Length: 2\r\n\r\nhi",
+    "GET / HTTP/1.0\r\n\r\n",
+];
+
+#[tokio::test]
+async fn a_client_that_asks_for_the_close_is_not_waited_for() {
+    let backend = Backend::named("one").await;
+    let local = "[listeners.local]\nbind = \"unix:local.sock\"\n";
+    let proxy = Proxy::start(&format!("{local}{}", quiet_pool_of(&[&backend]))).await;
+    for request in LAST {
+        let socket = UnixStream::connect(proxy.dir().join("local.sock")).await.unwrap();
+        let mut client = Wire::over(socket);
+        client.send(request).await;
+        assert_eq!(client.response().await.unwrap().text(), "one");
+        assert_eq!(client.rest().await, b"");
+        // One that is read on would take it.
+        assert!(client.try_send("?").await.is_err(), "{request}");
+    }
+}
+
+#[tokio::test]
+async fn under_tls_a_client_that_asks_for_the_close_gets_the_proper_goodbye() {
+    let backend = Backend::named("one").await;
+    let proxy = Proxy::start(&format!("{HTTPS}{}", quiet_pool_of(&[&backend]))).await;
+    let tls = proxy.client_tls(&[b"http/1.1"]);
+    for request in LAST {
+        let (address, tls) = (proxy.address("https"), tls.clone());
+        let mut client = Wire::connect_tls(address, tls, "localhost").await.unwrap();
+        client.send(request).await;
+        assert_eq!(client.response().await.unwrap().text(), "one");
+        let (mut stream, _) = client.into_stream();
+        // Without it this is an error.
+        assert_eq!(stream.read_to_end(&mut Vec::new()).await.unwrap(), 0, "{request}");
     }
 }

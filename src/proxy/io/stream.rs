@@ -85,16 +85,25 @@ impl RawStream {
         }
     }
 
-    fn is_hung_up(&self) -> bool {
+    /// What the kernel has told about reading.
+    fn readiness(&self) -> io::Result<Ready> {
         let cx = &mut Context::from_waker(Waker::noop());
         let ready = match self {
             RawStream::Tcp(stream, _) => pin!(stream.ready(Interest::READABLE)).poll(cx),
             RawStream::Unix(stream) => pin!(stream.ready(Interest::READABLE)).poll(cx),
         };
         match ready {
-            Poll::Ready(ready) => ready.map_or(true, Ready::is_read_closed),
-            Poll::Pending => false,
+            Poll::Ready(ready) => ready,
+            Poll::Pending => Ok(Ready::EMPTY),
         }
+    }
+
+    fn is_hung_up(&self) -> bool {
+        self.readiness().map_or(true, Ready::is_read_closed)
+    }
+
+    fn has_unread(&self) -> bool {
+        self.readiness().map_or(true, Ready::is_readable)
     }
 }
 
@@ -199,6 +208,19 @@ impl ClientStream {
         match self {
             ClientStream::Plain(stream) => stream.is_hung_up(),
             ClientStream::Tls(stream) => stream.get_ref().0.is_hung_up(),
+        }
+    }
+
+    /// Whether something can be read, the end included, as far as the kernel has told. Half a record
+    /// is nothing.
+    pub fn has_unread(&self) -> bool {
+        match self {
+            ClientStream::Plain(stream) => stream.has_unread(),
+            ClientStream::Tls(stream) => {
+                let (raw, session) = stream.get_ref();
+                // One with decrypted bytes to give does not want to read more.
+                !session.wants_read() || raw.has_unread()
+            }
         }
     }
 }

@@ -12,6 +12,13 @@ use super::Link;
 use crate::proxy::io::{ClientStream, RawStream};
 
 impl Link {
+    /// Whether nothing is unread of what has come from the client, as far as is known without asking
+    /// the kernel.
+    pub(in crate::proxy::http1) fn is_read_up(&self) -> bool {
+        let unread = |stream: &ClientStream| stream.has_unread();
+        self.inbox.bytes().is_empty() && (self.ended || !self.stream.as_ref().is_some_and(unread))
+    }
+
     /// Says goodbye, where that is to be said: the end of a plain connection says it itself.
     pub(in crate::proxy::http1) fn poll_goodbye(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match &mut self.stream {
