@@ -1,14 +1,16 @@
 //! A request as it goes to a backend, before it has the form of an HTTP version.
 
+use std::cell::OnceCell;
 use std::rc::Rc;
 
 use http::header::HOST;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version};
+use memchr::memchr;
 use smallvec::SmallVec;
 
 use super::Error;
-use crate::framing::fields::field;
+use crate::framing::fields::line;
 use crate::framing::plain::{PlainLines, Sieve};
 
 /// The head of a request, as often as it is sent.
@@ -38,27 +40,39 @@ pub type Field = (HeaderName, HeaderValue);
 /// Room for the fields that a client's connection decides about.
 const COMMON_BYTES: usize = 192;
 
-/// Fields that many requests have in common.
+/// Fields that many requests have in common, as lines of HTTP/1.1. Nearly all of them go out so.
 #[derive(Clone, Debug, Default)]
 pub struct SharedFields {
-    fields: Box<[Field]>,
-    /// As they are written in HTTP/1.1.
     lines: Vec<u8>,
-}
-
-impl FromIterator<Field> for SharedFields {
-    fn from_iter<I: IntoIterator<Item = Field>>(fields: I) -> Self {
-        let fields: Box<[Field]> = fields.into_iter().collect();
-        let mut lines = Vec::with_capacity(COMMON_BYTES);
-        fields.iter().for_each(|(name, value)| field(&mut lines, name, value));
-        SharedFields { fields, lines }
-    }
+    /// The same for HTTP/2, once they have been asked for.
+    fields: OnceCell<Box<[Field]>>,
 }
 
 impl SharedFields {
+    /// None yet.
+    pub fn new() -> Self {
+        SharedFields { lines: Vec::with_capacity(COMMON_BYTES), fields: OnceCell::new() }
+    }
+
+    /// Adds a field. Its value is one that may stand in a field.
+    pub fn add(&mut self, name: &HeaderName, value: &[u8]) {
+        line(&mut self.lines, &[name.as_str().as_bytes(), b": ", value]);
+        self.fields.take();
+    }
+
     /// The fields.
     pub fn iter(&self) -> impl Iterator<Item = &Field> {
-        self.fields.iter()
+        self.fields.get_or_init(|| self.read()).iter()
+    }
+
+    fn read(&self) -> Box<[Field]> {
+        let lines = self.lines.split(|&byte| byte == b'\n').filter_map(|line| {
+            let colon = memchr(b':', line)?;
+            let name = HeaderName::from_bytes(&line[..colon]).ok()?;
+            let value = HeaderValue::from_bytes(line[colon + 1..].trim_ascii()).ok()?;
+            Some((name, value))
+        });
+        lines.collect()
     }
 
     /// The same as lines of HTTP/1.1.

@@ -16,14 +16,20 @@ use crate::upstream::{Field, SharedFields};
 /// What the requests of one client connection are told about it, prepared once.
 #[derive(Clone, Debug)]
 pub struct ConnectionHeaders {
+    /// What all requests get.
+    fields: Rc<SharedFields>,
+    /// What is added to what a trusted peer says. Of others it is among the fields.
+    trusted: Option<Box<Own>>,
+    /// The part of an RFC 7239 element that the connection decides, if such are wanted.
+    forwarded: Option<Box<str>>,
+}
+
+/// What we know ourselves of a connection from a trusted peer.
+#[derive(Clone, Debug)]
+struct Own {
     peer: HeaderValue,
     proto: HeaderValue,
     port: HeaderValue,
-    trusted: bool,
-    /// What all requests get.
-    fields: Rc<SharedFields>,
-    /// The part of an RFC 7239 element that the connection decides, if such are wanted.
-    forwarded: Option<Box<str>>,
 }
 
 /// A client connection, as far as backends are told.
@@ -50,26 +56,18 @@ impl ConnectionHeaders {
         let peer = connection.peer.map(|peer| peer.to_canonical());
         let proto = if connection.secure { "https" } else { "http" };
         let forwarded = forwarded.then(|| format!("for={};proto={proto}", node(peer)).into());
-        let peer =
-            peer.map_or(HeaderValue::from_static(UNKNOWN), |peer| visible(&peer.to_string()));
-        let (proto_value, port) =
-            (HeaderValue::from_static(proto), HeaderValue::from(connection.port));
-        let mut fields = Vec::with_capacity(4);
-        fields.push((HOPS.clone(), instance.clone()));
-        // What a trusted peer says itself may stay.
-        if !connection.trusted {
-            fields.push((X_FORWARDED_FOR.clone(), peer.clone()));
-            fields.push((X_FORWARDED_PROTO.clone(), proto_value.clone()));
-            fields.push((X_FORWARDED_PORT.clone(), port.clone()));
+        let mut fields = SharedFields::new();
+        fields.add(&HOPS, instance.as_bytes());
+        let trusted = connection.trusted.then(|| {
+            let (proto, port) = (HeaderValue::from_static(proto), connection.port.into());
+            Box::new(Own { peer: visible(&address(peer)), proto, port })
+        });
+        if trusted.is_none() {
+            fields.add(&X_FORWARDED_FOR, &address(peer));
+            fields.add(&X_FORWARDED_PROTO, proto.as_bytes());
+            fields.add(&X_FORWARDED_PORT, itoa::Buffer::new().format(connection.port).as_bytes());
         }
-        ConnectionHeaders {
-            peer,
-            proto: proto_value,
-            port,
-            trusted: connection.trusted,
-            fields: Rc::new(fields.into_iter().collect()),
-            forwarded,
-        }
+        ConnectionHeaders { fields: Rc::new(fields), trusted, forwarded }
     }
 
     /// Tells the backend who asks. What an untrusted client says about that is replaced; what a
@@ -86,12 +84,12 @@ impl ConnectionHeaders {
         host: Option<&HeaderValue>,
         added: &mut SmallVec<[Field; 3]>,
     ) {
-        let trusted = self.trusted;
+        let trusted = self.trusted.is_some();
         if claims {
             remove(headers, |name| is_forwarding(name) && !(trusted && is_plain(name)));
         }
-        if trusted {
-            self.add_to_trusted(headers, host);
+        if let Some(own) = &self.trusted {
+            own.add_to_trusted(headers, host);
         } else if let Some(host) = host {
             added.push((X_FORWARDED_HOST.clone(), host.clone()));
         }
@@ -104,7 +102,9 @@ impl ConnectionHeaders {
     pub fn fields(&self) -> Rc<SharedFields> {
         Rc::clone(&self.fields)
     }
+}
 
+impl Own {
     fn add_to_trusted(&self, headers: &mut HeaderMap, host: Option<&HeaderValue>) {
         add_member(headers, &X_FORWARDED_FOR, &self.peer);
         // A proxy that tells the scheme but no port means the scheme's own port; ours, between it
@@ -134,9 +134,27 @@ fn node(peer: Option<IpAddr>) -> String {
     }
 }
 
+/// An address as it is written. By hand, since every connection needs it and formatting takes its
+/// time.
+fn address(peer: Option<IpAddr>) -> SmallVec<[u8; 40]> {
+    let mut text = SmallVec::new();
+    match peer {
+        Some(IpAddr::V4(v4)) => {
+            for octet in v4.octets() {
+                text.extend_from_slice(itoa::Buffer::new().format(octet).as_bytes());
+                text.push(b'.');
+            }
+            text.pop();
+        }
+        Some(IpAddr::V6(v6)) => text.extend_from_slice(v6.to_string().as_bytes()),
+        None => text.extend_from_slice(UNKNOWN.as_bytes()),
+    }
+    text
+}
+
 #[expect(clippy::expect_used, reason = "an address is visible ASCII")]
-fn visible(address: &str) -> HeaderValue {
-    HeaderValue::from_str(address).expect("an address is a valid field value")
+fn visible(address: &[u8]) -> HeaderValue {
+    HeaderValue::from_bytes(address).expect("an address is a valid field value")
 }
 
 fn is_plain(name: &[u8]) -> bool {
