@@ -6,15 +6,16 @@
 //! reset with it.
 
 use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
-use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::connection;
@@ -39,7 +40,8 @@ pub struct Acceptor(Rc<State>);
 struct State {
     closing: Cell<bool>,
     closed: Cell<bool>,
-    wake: Notify,
+    /// The loop's, while it waits for a connection.
+    waiting: RefCell<Option<Waker>>,
     /// Kept for the last connections of a socket that left the configuration.
     listener: RefCell<Arc<Listener>>,
     /// Nobody could make room on it, and nobody is asked until then.
@@ -69,7 +71,7 @@ impl Acceptor {
         let state = Rc::new(State {
             closing: Cell::new(false),
             closed: Cell::new(false),
-            wake: Notify::new(),
+            waiting: RefCell::new(None),
             listener: RefCell::new(listener),
             hopeless_until: Cell::new(None),
         });
@@ -80,7 +82,9 @@ impl Acceptor {
     /// Empties the socket and closes it, in a moment.
     pub fn close(&self) {
         self.0.closing.set(true);
-        self.0.wake.notify_one();
+        if let Some(waiting) = self.0.waiting.take() {
+            waiting.wake();
+        }
     }
 
     /// Whether the socket is closed.
@@ -90,11 +94,7 @@ impl Acceptor {
 }
 
 async fn accept(worker: Rc<Worker>, id: SocketId, socket: Socket, state: Rc<State>) {
-    while !state.closing.get() {
-        let accepted = tokio::select! {
-            accepted = socket.accept() => accepted,
-            () = state.wake.notified() => continue,
-        };
+    while let Some(accepted) = poll_fn(|cx| state.poll_next(&socket, cx)).await {
         match accepted {
             Ok(stream) => {
                 wait_for_room(&worker, &state).await;
@@ -185,6 +185,22 @@ fn empty(worker: &Rc<Worker>, id: SocketId, state: &State, socket: &Socket) {
 }
 
 impl State {
+    /// The next connection; none once the socket is to be closed.
+    fn poll_next(
+        &self,
+        socket: &Socket,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<io::Result<RawStream>>> {
+        if self.closing.get() {
+            return Poll::Ready(None);
+        }
+        let accepted = socket.poll_accept(cx).map(Some);
+        if accepted.is_pending() {
+            self.waiting.replace(Some(cx.waker().clone()));
+        }
+        accepted
+    }
+
     /// The listener as it is now.
     fn listener(&self, worker: &Worker, id: SocketId) -> Arc<Listener> {
         if let Some(listener) = worker.snapshot().listener_at(id) {
@@ -266,13 +282,13 @@ fn hand_over(worker: &Rc<Worker>, other: usize, accepted: Accepted) {
 }
 
 impl Socket {
-    async fn accept(&self) -> io::Result<RawStream> {
+    fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<RawStream>> {
         match self {
             Socket::Tcp(socket) => {
-                socket.accept().await.map(|(stream, peer)| RawStream::Tcp(stream, peer))
+                socket.poll_accept(cx).map_ok(|(stream, peer)| RawStream::Tcp(stream, peer))
             }
             Socket::Unix(socket) => {
-                socket.accept().await.map(|(stream, _)| RawStream::Unix(stream))
+                socket.poll_accept(cx).map_ok(|(stream, _)| RawStream::Unix(stream))
             }
         }
     }
