@@ -11,7 +11,7 @@ use http::{HeaderName, Response, StatusCode};
 use http_body::Body;
 use smallvec::SmallVec;
 
-use super::head::{Asked, Form, encode, may_have_body};
+use super::head::{Asked, COMMON_BYTES, Form, encode, may_have_body};
 use super::link::Link;
 use crate::framing::fields::{announced, chunk_size, last_chunk};
 use crate::proxy::body::ResponseBody;
@@ -55,11 +55,17 @@ impl Answer {
             || !asked.keeps_open
             || form == Form::UntilClose
             || (!switches && head.headers.contains_key(CONNECTION));
+        let has_body = form != Form::None && may_have_body(head.status, asked);
+        let small = match form {
+            Form::Length(length) if has_body && length <= FLAT_BYTES as u64 => length as usize,
+            _ => 0,
+        };
+        let out = link.begin_answer();
+        out.reserve(COMMON_BYTES + small);
         worker.with_date(|date| {
             let head = (&head, &plain, body.request_id());
-            encode(head, form, asked, last, date, link.begin_answer());
+            encode(head, form, asked, last, date, out);
         });
-        let has_body = form != Form::None && may_have_body(head.status, asked);
         let announced = if form == Form::Chunked && asked.trailers {
             announced(&head.headers)
         } else {

@@ -41,7 +41,7 @@ pub(super) enum Form {
 }
 
 /// Room for a head of common size.
-const COMMON_BYTES: usize = 1024;
+pub(super) const COMMON_BYTES: usize = 1024;
 
 /// Reads a request head that the scanner has passed, with its parts where it found them. The fields
 /// that somebody looks at go into a map that is `empty`.
@@ -94,7 +94,6 @@ pub(super) fn encode(
     date: &[u8],
     out: &mut Vec<u8>,
 ) {
-    out.reserve(COMMON_BYTES);
     status_line(head, asked.http10, out);
     let body = may_have_body(head.status, asked);
     let (mut told_length, mut told_connection, mut told_date) = (false, false, plain.has_date());
