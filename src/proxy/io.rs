@@ -22,7 +22,7 @@ pub use self::stream::{ClientStream, Peer, RawStream};
 use crate::upstream::SlowClients;
 
 /// What reading and writing have shown.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct IoState {
     /// A head has begun to arrive at this time and has not ended.
     pub head_since: Cell<Option<Instant>>,
@@ -45,7 +45,7 @@ pub struct IoState {
 
 /// Since when a client takes nothing, which is counted on its worker until it takes something or is
 /// gone.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct BlockedSince {
     since: Cell<Option<Instant>>,
     slow_clients: Rc<SlowClients>,
@@ -82,8 +82,16 @@ impl IoState {
     pub fn among(slow_clients: &Rc<SlowClients>) -> Rc<Self> {
         let held = Held::among(Rc::clone(slow_clients));
         let slow_clients = Rc::clone(slow_clients);
-        let blocked_since = BlockedSince { since: Cell::default(), slow_clients };
-        Rc::new(IoState { blocked_since, held, ..IoState::default() })
+        Rc::new(IoState {
+            blocked_since: BlockedSince { since: Cell::default(), slow_clients },
+            held,
+            head_since: Cell::default(),
+            last_blocked: Cell::default(),
+            for_server: Cell::default(),
+            resting: Cell::default(),
+            half_closed_since: Cell::default(),
+            left: Cell::default(),
+        })
     }
 
     /// Notes whether all that was written is on its way.

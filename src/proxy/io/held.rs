@@ -26,9 +26,14 @@ pub struct Held {
 impl Held {
     /// Nothing, among those who are slow.
     pub fn among(slow_clients: Rc<SlowClients>) -> Held {
-        let mut held = Held::default();
-        held.slow_clients = slow_clients;
-        held
+        Held {
+            bytes: Cell::default(),
+            since: Cell::default(),
+            moved: Cell::default(),
+            seen: Cell::default(),
+            slow_clients,
+            written_off: Cell::default(),
+        }
     }
 
     /// So many bytes went by.
