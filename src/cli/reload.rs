@@ -9,6 +9,9 @@ use super::client::{self, ClientError};
 use super::wait::{Until, WaitOptions, wait_and_report};
 use super::{AdminOptions, fail, print};
 
+/// As many changes are told one by one.
+const CHANGES: usize = 20;
+
 /// Asks for a reload, and waits until the configuration is in force or refused; with `wait` also for
 /// the swaps that it started.
 pub(super) fn reload(options: &AdminOptions, wait: Option<&WaitOptions>) -> ExitCode {
@@ -43,10 +46,15 @@ fn outcome(report: &Value) -> String {
     let mut out = format!("configuration{} is in force", number.unwrap_or_default());
     match strings(&report["changes"]).collect::<Vec<_>>().as_slice() {
         [] => out.push_str("; it changes nothing"),
-        changes => changes.iter().for_each(|change| {
-            out.push_str("\n  ");
-            out.push_str(change);
-        }),
+        changes => {
+            for change in changes.iter().take(CHANGES) {
+                out.push_str("\n  ");
+                out.push_str(change);
+            }
+            if let more @ 1.. = changes.len().saturating_sub(CHANGES) {
+                out.push_str(&format!("\n  and {more} more"));
+            }
+        }
     }
     out.push('\n');
     for swap in report["swaps"].as_array().into_iter().flatten() {
@@ -76,6 +84,14 @@ mod tests {
         let report = json!({ "generation": 3, "changes": ["pool a: added b:1", "routes changed"] });
         let expected = "configuration 3 is in force\n  pool a: added b:1\n  routes changed\n";
         assert_eq!(outcome(&report), expected);
+    }
+
+    #[test]
+    fn of_very_many_changes_the_first_are_told() {
+        let changes: Vec<String> = (0..23).map(|pool| format!("pool {pool} changed")).collect();
+        let told = outcome(&json!({ "generation": 3, "changes": changes }));
+        assert_eq!(told.lines().count(), 1 + 20 + 1);
+        assert!(told.ends_with("  pool 19 changed\n  and 3 more\n"), "{told}");
     }
 
     #[test]
