@@ -233,6 +233,8 @@ impl Governor {
 
     /// Nothing in here can fail.
     fn swap(&self, generation: Generation, effects: Effects, sockets: SocketChanges) {
+        // First of all: what follows is told.
+        self.set_log(&generation.config.log);
         let snapshot = Arc::clone(&generation.snapshot);
         snapshot.pools.values().for_each(|pool| settle(pool));
         self.shared.snapshot.store(Arc::clone(&snapshot));
@@ -267,7 +269,6 @@ impl Governor {
         for id in sockets.stop {
             self.shared.broadcast(|| Mail::StopListening(id));
         }
-        self.set_log(&generation.config.log);
         self.handle.set_generation(generation);
     }
 
