@@ -41,6 +41,28 @@ impl Curious {
     }
 }
 
+/// The first probes of many new backends are so far apart: ten thousand take two seconds.
+const STAGGER: Duration = Duration::from_micros(200);
+
+/// When the first probes of a backend come.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Begin {
+    /// The first one comes after this.
+    delay: Duration,
+    /// Once there is a verdict, the next one comes after this part of the interval, 0 to 1.
+    phase: f64,
+}
+
+impl Begin {
+    /// Those of so many backends: they are soon judged, and then spread over the interval.
+    pub(super) fn of(backends: usize) -> impl Iterator<Item = Begin> {
+        (1..).zip(1..=backends).map(move |(nth, place)| Begin {
+            delay: STAGGER * nth,
+            phase: place as f64 / backends as f64,
+        })
+    }
+}
+
 /// Probes one backend for as long as it is in force.
 #[derive(Debug)]
 pub(super) struct Prober {
@@ -55,9 +77,10 @@ pub(super) struct Prober {
 }
 
 impl Prober {
-    /// The first probe comes after `delay`.
-    pub(super) async fn run(mut self, mut delay: Duration) {
+    /// Probes until it is dropped.
+    pub(super) async fn run(mut self, begin: Begin) {
         let mut addresses = Vec::new();
+        let (mut delay, mut phase) = (begin.delay, Some(begin.phase));
         loop {
             self.pause(delay).await;
             if self.backend.health().state() == State::Disabled {
@@ -76,7 +99,8 @@ impl Prober {
                 let _ = who.send(outcome.clone());
             }
             delay = if self.curious.is_empty() {
-                self.next_delay(check.interval).saturating_sub(started.elapsed())
+                let interval = check.interval.mul_f64(self.take_phase(&mut phase));
+                self.next_delay(interval).saturating_sub(started.elapsed())
             } else {
                 SHORTEST_PAUSE
             };
@@ -145,6 +169,13 @@ impl Prober {
             // An error means that the backend has left: the task is about to be aborted.
             Ok(()) = self.check.changed() => tokio::time::sleep_until(earliest).await,
         }
+    }
+
+    /// The part of an interval to wait: the first time that there is a verdict it is the backend's
+    /// place among others, from then on all of it.
+    fn take_phase(&self, phase: &mut Option<f64>) -> f64 {
+        let is_judged = self.backend.health().state() != State::Checking;
+        phase.take_if(|_| is_judged).unwrap_or(1.0)
     }
 
     fn next_delay(&self, interval: Duration) -> Duration {
@@ -242,5 +273,18 @@ impl Prober {
             verdict.into_iter().chain(wish).collect()
         };
         publish(&self.shared, &self.publisher, &self.backend, &transitions);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn probes_of_many_backends_are_spread_and_those_of_one_are_not_moved() {
+        let begin = |micros, phase| Begin { delay: Duration::from_micros(micros), phase };
+        assert_eq!(Begin::of(1).collect::<Vec<_>>(), [begin(200, 1.0)]);
+        let four = [begin(200, 0.25), begin(400, 0.5), begin(600, 0.75), begin(800, 1.0)];
+        assert_eq!(Begin::of(4).collect::<Vec<_>>(), four);
     }
 }

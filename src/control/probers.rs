@@ -10,14 +10,11 @@ use tokio::task::AbortHandle;
 
 use super::compile::Generation;
 use super::probe::Check;
-use super::prober::{Curious, Prober};
+use super::prober::{Begin, Curious, Prober};
 use super::publisher::Publisher;
 use super::transition::publish;
 use crate::health::{EjectionReason, ProbeFailure};
 use crate::state::{Backend, BackendId, Shared};
-
-/// The first probes of many new backends are so far apart: ten thousand take two seconds.
-const STAGGER: Duration = Duration::from_micros(200);
 
 /// One task per backend, so that a slow one delays nobody.
 #[derive(Debug)]
@@ -66,7 +63,9 @@ impl Probers {
     pub fn follow(&self, generation: &Generation) -> Vec<Arc<Backend>> {
         let mut running = self.lock();
         let mut left = std::mem::take(&mut *running);
-        let mut delay = Duration::ZERO;
+        let new =
+            backends(generation).filter(|(backend, _)| !left.contains_key(&backend.id)).count();
+        let mut begins = Begin::of(new);
         for (backend, check) in backends(generation) {
             let prober = match left.remove(&backend.id) {
                 Some(prober) => {
@@ -77,10 +76,7 @@ impl Probers {
                     });
                     prober
                 }
-                None => {
-                    delay += STAGGER;
-                    self.start(backend, check, delay)
-                }
+                None => self.start(backend, check, begins.next().unwrap_or_default()),
             };
             running.insert(prober.backend.id, prober);
         }
@@ -127,7 +123,7 @@ impl Probers {
         backend.forget_traffic.store(true, Ordering::Release);
     }
 
-    fn start(&self, backend: Arc<Backend>, check: &Arc<Check>, delay: Duration) -> Running {
+    fn start(&self, backend: Arc<Backend>, check: &Arc<Check>, begin: Begin) -> Running {
         let (sender, receiver) = watch::channel(Arc::clone(check));
         let (wake, curious) = (Arc::new(Notify::new()), Arc::new(Curious::default()));
         let prober = Prober {
@@ -138,7 +134,7 @@ impl Probers {
             shared: Arc::clone(&self.shared),
             publisher: Arc::clone(&self.publisher),
         };
-        let task = tokio::spawn(prober.run(delay)).abort_handle();
+        let task = tokio::spawn(prober.run(begin)).abort_handle();
         Running { backend, check: sender, wake, curious, task }
     }
 
