@@ -20,6 +20,7 @@ TITLES = {
     "held": "10,000 idle WebSockets and 10,000 idle keep-alive connections over TLS, at once",
     "p99": "HTTP/1.1 at 60 % of capacity",
     "workers": "two workers against one",
+    "pick": "a pick and a lookup, among 10,000 against 10",
     "reload": "reload of 10,000 backends under load",
 }
 
