@@ -29,7 +29,7 @@ pub struct RequestHead {
     /// Fields that we add, the same for all requests of a client's connection.
     pub of_connection: Rc<SharedFields>,
     /// Fields that we add to this request.
-    pub added: SmallVec<[Field; 3]>,
+    pub added: SmallVec<[Field; 2]>,
     /// Which fields of the answer may stay as they came, where client and backend both speak HTTP/1.1.
     pub sieve: Option<Sieve>,
 }

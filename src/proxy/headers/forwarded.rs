@@ -82,7 +82,7 @@ impl ConnectionHeaders {
         headers: &mut HeaderMap,
         claims: bool,
         host: Option<&HeaderValue>,
-        added: &mut SmallVec<[Field; 3]>,
+        added: &mut SmallVec<[Field; 2]>,
     ) {
         let trusted = self.trusted.is_some();
         if claims {
