@@ -53,8 +53,9 @@ pub async fn handle(
     let version = received.parts.version;
     let is_head = received.parts.method == Method::HEAD;
     let outcome = match set_out(&snapshot, received, &mut record) {
-        Ok(Begun::Going { route, pool, mut outgoing }) => {
-            pin!(send(route, pool, &mut outgoing, &mut record)).await
+        // Lent and not taken out, which would be a move, and room for it twice.
+        Ok(Begun::Going { route, pool, ref mut outgoing }) => {
+            pin!(send(route, pool, outgoing, &mut record)).await
         }
         Ok(Begun::Answered(answer)) => Ok(answer),
         Err(failure) => Err(failure),
