@@ -36,22 +36,10 @@ use super::{http2, upgrade};
 use crate::state::{Pool, Redirect, Route, Snapshot, Target};
 
 /// Answers one request. Whatever happens, the record tells of it once, and a failure is an answer.
-pub async fn handle(
-    connection: Rc<ConnectionState>,
-    mut received: Received,
-) -> Response<ResponseBody> {
-    let worker = &connection.worker;
-    let snapshot = worker.snapshot();
-    let listener = connection.listener(&snapshot);
-    let mut record = RequestRecord::begin(&connection, listener, &received);
-    let survey = received.survey;
-    let headers = &mut received.parts.headers;
-    let given = if survey.request_id { identity::take_request_id(headers) } else { None };
-    let request_id = given.unwrap_or_else(|| worker.new_request_id());
-    record.request_id = Some(request_id);
-    let json = survey.json && wants_json(received.values(&ACCEPT));
+pub async fn handle(connection: Rc<ConnectionState>, received: Received) -> Response<ResponseBody> {
+    let snapshot = connection.worker.snapshot();
     let version = received.parts.version;
-    let is_head = received.parts.method == Method::HEAD;
+    let (mut record, wants, received) = meet(&connection, &snapshot, received);
     let outcome = match set_out(&snapshot, received, &mut record) {
         // Lent and not taken out, which would be a move, and room for it twice.
         Ok(Begun::Going { route, pool, ref mut outgoing }) => {
@@ -61,7 +49,7 @@ pub async fn handle(
         Err(failure) => Err(failure),
     };
     let upload_open = record.is_upload_open();
-    let mut last = connection.is_aged(&record.listener, worker.now());
+    let mut last = connection.is_aged(&record.listener, connection.worker.now());
     let mut response = match outcome {
         Ok(Answer::Backend(response)) => response.map(|body| body.with_record(record)),
         Ok(Answer::Ours(response, reason)) => {
@@ -73,7 +61,7 @@ pub async fn handle(
         Err(failure) => {
             // What may follow a CONNECT is no request.
             last |= version != Version::HTTP_2 && matches!(failure, Failure::Connect);
-            error::answer(&failure, json, record)
+            error::answer(&failure, wants.json, record)
         }
     };
     if version != Version::HTTP_2 {
@@ -83,11 +71,41 @@ pub async fn handle(
     } else if last {
         connection.drain();
     }
-    if is_head && let Some(length) = response.body_mut().omit_own() {
+    if wants.head_only
+        && let Some(length) = response.body_mut().omit_own()
+    {
         // RFC 9110 section 9.3.2.
         response.headers_mut().insert(CONTENT_LENGTH, length.into());
     }
     response
+}
+
+/// What a client wants of an answer of our own.
+#[derive(Clone, Copy)]
+struct Wants {
+    /// An error as JSON.
+    json: bool,
+    /// No body.
+    head_only: bool,
+}
+
+/// Makes the record of a request, names it, and gives it back. No future, and the request comes and
+/// goes by value: one that a future has lent once has room in it to the end.
+fn meet(
+    connection: &Rc<ConnectionState>,
+    snapshot: &Snapshot,
+    mut received: Received,
+) -> (Box<RequestRecord>, Wants, Received) {
+    let mut record = RequestRecord::begin(connection, connection.listener(snapshot), &received);
+    let survey = received.survey;
+    let headers = &mut received.parts.headers;
+    let given = if survey.request_id { identity::take_request_id(headers) } else { None };
+    record.request_id = Some(given.unwrap_or_else(|| connection.worker.new_request_id()));
+    let wants = Wants {
+        json: survey.json && wants_json(received.values(&ACCEPT)),
+        head_only: received.parts.method == Method::HEAD,
+    };
+    (record, wants, received)
 }
 
 /// Whether an HTTP/1 connection cannot go on after this answer.
