@@ -8,10 +8,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
+use tokio::sync::oneshot;
 
 use super::health_memory;
 use super::probers::Probers;
-use super::store::{PATIENCE, Store};
+use super::store::{AGAIN, PATIENCE, Store, Trouble};
 use super::transition::publish;
 use crate::balance::Tier;
 use crate::health::{ByHand, Hand};
@@ -101,8 +102,23 @@ pub struct Hands {
     shared: Arc<Shared>,
     probers: Arc<Probers>,
     store: Store,
-    /// What is on the disk; one saves after another.
-    kept: tokio::sync::Mutex<Vec<Decision>>,
+    /// One saves after another.
+    kept: tokio::sync::Mutex<Kept>,
+}
+
+/// What is on the disk.
+#[derive(Debug, Default)]
+struct Kept {
+    decisions: Vec<Decision>,
+    trouble: Trouble,
+}
+
+/// Why that is not what is decided.
+#[derive(Debug)]
+struct NotKept {
+    words: String,
+    /// It was before.
+    is_news: bool,
 }
 
 impl Hands {
@@ -133,7 +149,7 @@ impl Hands {
             self.decide(&backend, Some(ByHand { hand, since }));
         }
         if let Ok(mut on_disk) = self.kept.try_lock() {
-            *on_disk = kept.document;
+            on_disk.decisions = kept.document;
         }
     }
 
@@ -173,7 +189,7 @@ impl Hands {
             }));
         }
         if let Err(problem) = self.keep_in_time().await {
-            notes.push(format!("a restart will not know of it: {problem}"));
+            notes.push(format!("a restart would not know of it yet: {problem}; it is tried again"));
         }
         Ok(HandReport {
             pool: Arc::clone(&found.name),
@@ -185,30 +201,48 @@ impl Hands {
     }
 
     /// Keeps what is decided now: a reload may have taken backends away. What takes too long goes on
-    /// beside, and is told as a failure.
+    /// beside, and what fails is tried again there; both are told as a failure.
     pub(super) async fn keep_in_time(self: &Arc<Self>) -> Result<(), String> {
         let hands = Arc::clone(self);
-        let keeping = tokio::spawn(async move { hands.keep().await });
-        match tokio::time::timeout(PATIENCE, keeping).await {
-            Ok(kept) => kept.map_err(|error| error.to_string())?,
+        let (tell, told) = oneshot::channel();
+        tokio::spawn(async move {
+            let kept = hands.keep().await;
+            let is_news = kept.as_ref().is_err_and(|not_kept| not_kept.is_news);
+            // Who asked may have lost patience.
+            let _ = tell.send(kept.map_err(|not_kept| not_kept.words));
+            if is_news {
+                hands.keep_at_last().await;
+            }
+        });
+        match tokio::time::timeout(PATIENCE, told).await {
+            Ok(Ok(kept)) => kept,
+            // The process ends.
+            Ok(Err(_)) => Ok(()),
             Err(_) => Err(format!("it is not on the disk after {} s", PATIENCE.as_secs())),
         }
     }
 
+    /// Tries again until it is kept.
+    async fn keep_at_last(&self) {
+        loop {
+            tokio::time::sleep(AGAIN).await;
+            if self.keep().await.is_ok() {
+                return;
+            }
+        }
+    }
+
     /// Keeps what is decided now, if that is not on the disk already.
-    async fn keep(&self) -> Result<(), String> {
+    async fn keep(&self) -> Result<(), NotKept> {
         let mut kept = self.kept.lock().await;
         let decisions = decisions(&self.shared.snapshot.load());
-        if *kept == decisions {
-            return Ok(());
-        }
-        let (store, document) = (self.store.clone(), decisions.clone());
-        let saving = tokio::task::spawn_blocking(move || store.save(DOCUMENT, &document));
-        saving.await.map_err(|error| error.to_string())?.map_err(|error| {
-            tracing::error!("cannot keep what was decided by hand: {error}");
-            error.to_string()
-        })?;
-        *kept = decisions;
+        let saved = match kept.decisions == decisions {
+            true => Ok(()),
+            false => self.store.save_beside(DOCUMENT, decisions.clone()).await,
+        };
+        let is_news = kept.trouble.note(DOCUMENT, &saved);
+        saved.map_err(|error| NotKept { words: error.to_string(), is_news })?;
+        kept.decisions = decisions;
         Ok(())
     }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 
 use super::publisher::Publisher;
-use super::store::Store;
+use super::store::{Store, Trouble};
 use super::transition::publish;
 use crate::state::{Backend, Pool, Shared, Snapshot};
 
@@ -50,11 +50,12 @@ pub(super) async fn keep(shared: Arc<Shared>, store: Store) {
         return;
     }
     let (mut kept, mut at) = (Verdicts::new(), Instant::now());
+    let mut trouble = Trouble::default();
     loop {
         tokio::time::sleep(LOOK).await;
         let verdicts = verdicts(&shared);
         if verdicts != kept || at.elapsed() >= AT_LEAST {
-            store.save_beside(DOCUMENT, verdicts.clone()).await;
+            trouble.note(DOCUMENT, &store.save_beside(DOCUMENT, verdicts.clone()).await);
             (kept, at) = (verdicts, Instant::now());
         }
     }
@@ -62,7 +63,7 @@ pub(super) async fn keep(shared: Arc<Shared>, store: Store) {
 
 /// Keeps the verdicts now.
 pub(super) async fn keep_now(shared: &Shared, store: &Store) {
-    store.save_beside(DOCUMENT, verdicts(shared)).await;
+    Trouble::default().note(DOCUMENT, &store.save_beside(DOCUMENT, verdicts(shared)).await);
 }
 
 fn verdicts(shared: &Shared) -> Verdicts {

@@ -24,6 +24,9 @@ use super::state_dir::{StateDir, StateDirError};
 /// not keep a bad version in service.
 pub(super) const PATIENCE: Duration = Duration::from_secs(2);
 
+/// After so long what could not be kept is tried again: the disk may have been full for a moment.
+pub(super) const AGAIN: Duration = Duration::from_secs(5);
+
 /// Of the envelope; a document of another one is not understood.
 const FORMAT: u32 = 1;
 
@@ -109,20 +112,41 @@ impl Store {
             .map_err(|source| StateDirError::Unusable { path, source })
     }
 
-    /// As [`save`](Self::save), on a thread that may block. A failure is told by the log only: what
-    /// is in force does not depend on it.
-    pub async fn save_beside<T>(&self, name: &'static str, document: T)
+    /// As [`save`](Self::save), on a thread that may block.
+    ///
+    /// # Errors
+    /// If it cannot be written; what is in force does not depend on it.
+    pub async fn save_beside<T>(&self, name: &'static str, document: T) -> Result<(), StateDirError>
     where
         T: Serialize + Send + 'static,
     {
         if !self.keeps() {
-            return;
+            return Ok(());
         }
         let store = self.clone();
         let saving = tokio::task::spawn_blocking(move || store.save(name, &document));
-        if let Ok(Err(error)) = saving.await {
-            tracing::error!("{error}; a restart would not know of the latest change of `{name}`");
+        // It is cancelled only at the end of the process.
+        saving.await.unwrap_or(Ok(()))
+    }
+}
+
+/// Whether a document could not be kept lately; the log tells when that begins and when it ends.
+#[derive(Debug, Default)]
+pub(super) struct Trouble(bool);
+
+impl Trouble {
+    /// Takes note of how it went. `true` if that is where the trouble begins.
+    pub(super) fn note(&mut self, name: &str, saved: &Result<(), StateDirError>) -> bool {
+        let before = std::mem::replace(&mut self.0, saved.is_err());
+        match saved {
+            Err(error) if !before => tracing::error!(
+                "{error}; it is tried again and again, and until then a restart does not know of \
+                 the latest change of `{name}`"
+            ),
+            Ok(()) if before => tracing::info!("`{name}` is kept again"),
+            _ => {}
         }
+        self.0 && !before
     }
 }
 

@@ -8,7 +8,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::guarded::{Kind, Left};
 use crate::control::Store;
-use crate::control::store::PATIENCE;
+use crate::control::state_dir::StateDirError;
+use crate::control::store::{AGAIN, PATIENCE, Trouble};
 use crate::deploy::{Report, Resume, Standing};
 
 /// Where swaps are kept ...
@@ -55,7 +56,8 @@ pub(super) fn load(store: &Store) -> (Result<KeptSwaps, ()>, Vec<Report>) {
 }
 
 /// Writes how swaps stand, one state after another. While the disk is slow they do not queue: a newer
-/// one takes the place of one that has not been begun with.
+/// one takes the place of one that has not been begun with. What cannot be written is tried again until
+/// it is, or there is a newer one.
 #[derive(Debug)]
 pub(super) struct Writer {
     next: Arc<Mutex<Next>>,
@@ -67,8 +69,8 @@ pub(super) struct Writer {
 /// What is to be written next.
 #[derive(Debug, Default)]
 struct Next {
-    swaps: Option<KeptSwaps>,
-    reports: Option<Vec<Report>>,
+    swaps: Option<Arc<KeptSwaps>>,
+    reports: Option<Arc<Vec<Report>>>,
     /// Whoever waits for it.
     done: Vec<oneshot::Sender<()>>,
 }
@@ -76,10 +78,16 @@ struct Next {
 impl Next {
     /// Puts a newer state in its place.
     fn replace(&mut self, swaps: KeptSwaps, reports: Option<Vec<Report>>) {
-        self.swaps = Some(swaps);
-        self.reports = reports.or(self.reports.take());
+        self.swaps = Some(Arc::new(swaps));
+        self.reports = reports.map(Arc::new).or(self.reports.take());
         // Who waited may have lost patience.
         self.done.retain(|done| !done.is_closed());
+    }
+
+    /// Puts a state back that could not be written, where there is no newer one.
+    fn put_back(&mut self, swaps: Arc<KeptSwaps>, reports: Option<Arc<Vec<Report>>>) {
+        self.swaps.get_or_insert(swaps);
+        self.reports = self.reports.take().or(reports);
     }
 }
 
@@ -91,29 +99,41 @@ impl Writer {
             let store = store.clone();
             async move {
                 if let Some(reports) = reports {
-                    store.save_beside(REPORTS, reports).await;
+                    store.save_beside(REPORTS, reports).await?;
                 }
-                store.save_beside(SWAPS, swaps).await;
+                store.save_beside(SWAPS, swaps).await
             }
         })
     }
 
     fn saving<S, F>(keeps: bool, save: S) -> Self
     where
-        S: Fn(KeptSwaps, Option<Vec<Report>>) -> F + Send + 'static,
-        F: Future<Output = ()> + Send,
+        S: Fn(Arc<KeptSwaps>, Option<Arc<Vec<Report>>>) -> F + Send + 'static,
+        F: Future<Output = Result<(), StateDirError>> + Send,
     {
         let (filled, mut wakes) = mpsc::channel(1);
         let next = Arc::new(Mutex::new(Next::default()));
         let to_write = Arc::clone(&next);
         tokio::spawn(async move {
-            while let Some(()) = wakes.recv().await {
+            let mut trouble = Trouble::default();
+            let mut failed = false;
+            loop {
+                let woken = match failed {
+                    false => wakes.recv().await,
+                    true => tokio::time::timeout(AGAIN, wakes.recv()).await.unwrap_or(Some(())),
+                };
+                let Some(()) = woken else { return };
                 let Next { swaps, reports, done } = std::mem::take(&mut *lock(&to_write));
                 if let Some(swaps) = swaps {
-                    save(swaps, reports).await;
+                    let saved = save(Arc::clone(&swaps), reports.clone()).await;
+                    trouble.note(SWAPS, &saved);
+                    failed = saved.is_err();
+                    if failed {
+                        lock(&to_write).put_back(swaps, reports);
+                    }
                 }
-                // Who waited may have lost patience.
                 for done in done {
+                    // Who waited may have lost patience.
                     let _ = done.send(());
                 }
             }
@@ -162,6 +182,8 @@ fn lock(next: &Mutex<Next>) -> MutexGuard<'_, Next> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
     use super::*;
 
     fn swaps(next_id: u64) -> KeptSwaps {
@@ -178,6 +200,7 @@ mod tests {
             async move {
                 works.acquire().await.unwrap().forget();
                 tell.send((swaps.next_id, reports.is_some())).unwrap();
+                Ok(())
             }
         });
         writer.write_later(swaps(1));
@@ -195,5 +218,33 @@ mod tests {
             all.push(one);
         }
         assert_eq!(all, [(1, false), (1_000, true)]);
+    }
+    #[tokio::test(start_paused = true)]
+    async fn what_cannot_be_written_is_tried_again_until_it_is_or_something_newer_is_there() {
+        let (tell, mut tried) = mpsc::unbounded_channel();
+        let full = Arc::new(AtomicBool::new(true));
+        let is_full = Arc::clone(&full);
+        let writer = Writer::saving(true, move |swaps, reports| {
+            let result = match is_full.load(Ordering::Relaxed) {
+                true => Err(StateDirError::Locked("state".into())),
+                false => Ok(()),
+            };
+            tell.send((swaps.next_id, reports.is_some(), result.is_ok())).unwrap();
+            async { result }
+        });
+        writer.write(swaps(1), Some(Vec::new())).await;
+        assert_eq!(tried.recv().await, Some((1, true, false)));
+        assert_eq!(tried.recv().await, Some((1, true, false)), "again");
+        writer.write(swaps(2), None).await;
+        assert_eq!(
+            tried.recv().await,
+            Some((2, true, false)),
+            "with the reports that were not written"
+        );
+        full.store(false, Ordering::Relaxed);
+        assert_eq!(tried.recv().await, Some((2, true, true)));
+        // And that was all.
+        tokio::time::sleep(10 * AGAIN).await;
+        assert!(tried.try_recv().is_err());
     }
 }
