@@ -254,6 +254,28 @@ async fn a_disk_that_hangs_holds_up_neither_decisions_nor_reloads() {
 }
 
 #[tokio::test]
+async fn a_decision_that_could_not_be_kept_is_kept_as_soon_as_it_can_be() {
+    let backend = Backend::named("one").await;
+    let state = tempfile::TempDir::new().unwrap();
+    let server = format!("state_dir = \"{}\"", state.path().display());
+    let proxy = Proxy::start_with(&server, &pool_of(&[&backend])).await;
+    // In the way of what is written first.
+    let draft = state.path().join("by_hand.json.new");
+    std::fs::create_dir(&draft).unwrap();
+    let address = backend.address.to_string();
+    let handle = proxy.running().handle();
+    let drained = handle.by_hand("app", &address, Action::Drain { close_tunnels: false });
+    let notes = drained.await.unwrap().notes.join("\n");
+    assert!(notes.contains("a restart would not know of it yet: cannot use"), "{notes}");
+    std::fs::remove_dir(&draft).unwrap();
+    let kept = state.path().join("by_hand.json");
+    eventually("kept", async || {
+        std::fs::read_to_string(&kept).is_ok_and(|text| text.contains(&address))
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn certificates_are_read_again() {
     let backend = Backend::named("one").await;
     let config = format!("{HTTPS}{}", pool_of(&[&backend]));
