@@ -20,11 +20,11 @@ pub enum Kind {
     Date,
     /// `Expect`.
     Expect,
-    /// It tells where a request comes from: see [`is_forwarding`].
+    /// It tells where a request comes from: see `is_forwarding`.
     Forwarding,
     /// `Grpc-Status`.
     GrpcStatus,
-    /// It ends here, as [`is_hop_by_hop`] has it, and is none of the others.
+    /// It ends here, as `is_hop_by_hop` has it, and is none of the others.
     HopByHop,
     /// Our own trace of a request's way.
     Hops,
