@@ -8,9 +8,9 @@
 use std::cell::Cell;
 
 /// What a worker may hold for clients, if nothing else is said.
-pub const COMMON_SHARE_BYTES: usize = 96 * 1024 * 1024;
+pub const COMMON_SHARE_BYTES: usize = 20 * 1024 * 1024;
 /// The part of it, as a divisor, that is divided for reads, as long as each can have the least.
-const FOR_READS: usize = 24;
+const FOR_READS: usize = 6;
 /// The smallest read.
 const LEAST_BYTES: usize = 4 * 1024;
 
@@ -81,7 +81,7 @@ mod tests {
     #[test]
     fn the_more_there_are_the_less_is_read() {
         let slow = SlowClients::default();
-        slow.allow(COMMON_SHARE_BYTES);
+        slow.allow(24 * 1024 * 1024);
         let rooms = [0, 127, 511, 5000].map(|count| {
             slow.count.set(count);
             slow.room() / 1024
