@@ -230,6 +230,27 @@ async fn who_goes_back_a_second_time_does_not_go_to_what_was_left() {
 }
 
 #[tokio::test]
+async fn who_goes_back_while_another_does_joins_in_or_does_not_wait_for_checks() {
+    let health = Arc::new(AtomicU16::new(200));
+    let sick = Arc::clone(&health);
+    let blue = Backend::start(move |_| Reply::status(sick.load(Ordering::SeqCst), "blue")).await;
+    let green = Backend::named("green").await;
+    let proxy = Proxy::start(&shop("blue", &[&blue], &[&green], SHORT)).await;
+    let handle = proxy.running().handle();
+    let id = swap(&proxy, "green").await.unwrap();
+    over(&proxy, id).await;
+    // Its way back stays at the gate for as long as its check fails.
+    health.store(503, Ordering::SeqCst);
+    let back = handle.rollback("shop", false, "a test").await.unwrap();
+    assert_eq!(handle.rollback("shop", false, "another").await.unwrap(), back);
+    assert_eq!(report(&proxy, back)["phase"], "gate");
+    let forced = handle.rollback("shop", true, "a third").await.unwrap();
+    assert_eq!(over(&proxy, back).await["outcome"], "cancelled");
+    over(&proxy, forced).await;
+    assert_eq!(status(&proxy)["active"], "blue");
+}
+
+#[tokio::test]
 async fn a_version_that_its_gate_refused_is_not_one_to_go_back_to() {
     let health = Arc::new(AtomicU16::new(200));
     let sick = Arc::clone(&health);

@@ -13,7 +13,7 @@ use super::traffic::Traffic;
 use super::view::{SwapId, SwapOptions, SwapRefused};
 use crate::config::model;
 use crate::control::compile::Generation;
-use crate::deploy::{Event, Order, Standing, Swap};
+use crate::deploy::{Event, Order, Phase, Standing, Swap};
 use crate::state::Happening;
 
 impl Swaps {
@@ -192,11 +192,20 @@ impl Swaps {
         let words = format!("by hand, asked by {asked_by}");
         let serving = &guarded.standing.serving;
         match &guarded.running {
-            Some(Running { swap, .. }) if swap.outcome().is_none() => {
+            Some(Running { swap, kind, .. }) if swap.outcome().is_none() => {
                 let id = SwapId(swap.order().id);
-                self.happened(&name, Event::RollBack(words)).await;
-                self.publish();
-                return Ok(id);
+                match kind {
+                    Kind::Forward => {
+                        self.happened(&name, Event::RollBack(words)).await;
+                        self.publish();
+                        return Ok(id);
+                    }
+                    Kind::Back if force && swap.phase() == Phase::Gate => {
+                        self.give_up(&name, words).await;
+                    }
+                    // It is on its way there.
+                    Kind::Back | Kind::Forced => return Ok(id),
+                }
             }
             running => {
                 if let Some(left) = guarded.left.as_ref().filter(|left| left.version != *serving) {

@@ -180,9 +180,11 @@ impl Guarded {
                 self.before = None;
                 self.left = Some(Left { version: other.clone(), report: order.id });
             }
-            Cause::Refused | Cause::Cancelled => {
+            // What did not pass its gate as a new version is not what served before any more.
+            Cause::Refused | Cause::Cancelled if running.kind == Kind::Forward => {
                 self.before.take_if(|before| before == other);
             }
+            Cause::Refused | Cause::Cancelled => {}
         }
         let over = Override { cause, report: order.id, since: now.epoch };
         self.standing.moved(&order.to, serving, over);
