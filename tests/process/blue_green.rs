@@ -84,8 +84,11 @@ impl Deploys {
     /// `deploy` with backends that are run by this.
     fn command_for(&self, backends: &str, arguments: &[&str]) -> Command {
         let [blue_1, blue_2, green_1, green_2] = self.ports;
-        let mut command = Command::new(Path::new(EXAMPLE).join("deploy"));
+        // What runs in the background may have been told to ignore Ctrl-C, and a script cannot undo that.
+        let mut command = Command::new("env");
         command
+            .arg("--default-signal=INT")
+            .arg(Path::new(EXAMPLE).join("deploy"))
             .args(arguments)
             .env("TIDEGATE", env!("CARGO_BIN_EXE_tidegate"))
             .env("TIDEGATE_ADMIN", self.admin())
