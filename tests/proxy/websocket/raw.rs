@@ -122,13 +122,18 @@ async fn a_tunnel_that_nobody_uses_is_closed() {
     eventually("free", async || proxy.in_flight(&backend) == 0).await;
 }
 
-#[tokio::test]
-async fn a_connection_goes_on_after_a_declined_upgrade() {
-    let backend = Backend::start(|request| match request.field("upgrade") {
+/// A backend that upgrades nobody.
+async fn declining() -> Backend {
+    Backend::start(|request| match request.field("upgrade") {
         Some(_) => Reply::status(403, "no"),
         None => Reply::ok("plain"),
     })
-    .await;
+    .await
+}
+
+#[tokio::test]
+async fn a_connection_goes_on_after_a_declined_upgrade() {
+    let backend = declining().await;
     let proxy = Proxy::before(&[&backend]).await;
     let mut client = proxy.connect().await;
     for _ in 0..3 {
@@ -142,11 +147,7 @@ async fn a_connection_goes_on_after_a_declined_upgrade() {
 
 #[tokio::test]
 async fn a_request_right_behind_a_declined_upgrade_is_served() {
-    let backend = Backend::start(|request| match request.field("upgrade") {
-        Some(_) => Reply::status(403, "no"),
-        None => Reply::ok("plain"),
-    })
-    .await;
+    let backend = declining().await;
     let proxy = Proxy::before(&[&backend]).await;
     let mut client = proxy.connect().await;
     client.send(format!("{ASK}GET / HTTP/1.1\r\nHost: test\r\n\r\n")).await;
