@@ -73,13 +73,14 @@ impl Gate {
         let smoke = (0..plan.smoke).map(Check::Smoke);
         let version = plan.expect_version.then_some(Check::Version);
         let warm_up = plan.warm_up.then_some(Check::WarmUp);
-        let checks = std::iter::once(Check::Probe).chain(smoke).chain(version).chain(warm_up);
+        let probe = (plan.gate_checks > 0).then_some(Check::Probe);
+        let checks = probe.into_iter().chain(smoke).chain(version).chain(warm_up);
         let refused = backends.is_empty().then(|| "it has no backend that may serve".to_owned());
         let mut gate = Self {
             round,
             backends,
             checks: checks.collect(),
-            needed: plan.gate_checks.max(1),
+            needed: plan.gate_checks,
             pause: plan.check_pause,
             began: now,
             timeout: plan.gate_timeout,

@@ -246,7 +246,8 @@ async fn who_goes_back_while_another_does_joins_in_or_does_not_wait_for_checks()
     assert_eq!(report(&proxy, back)["phase"], "gate");
     let forced = handle.rollback("shop", true, "a third").await.unwrap();
     assert_eq!(over(&proxy, back).await["outcome"], "cancelled");
-    over(&proxy, forced).await;
+    let report = over(&proxy, forced).await;
+    assert_eq!(report["gate"], serde_json::json!([]), "nothing was asked");
     assert_eq!(status(&proxy)["active"], "blue");
 }
 

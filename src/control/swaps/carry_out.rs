@@ -120,10 +120,8 @@ impl Guarded {
         let (pool, questions) = (Arc::clone(&self.pool), Arc::clone(&self.questions));
         let (id, tools) = (order.id, tools.clone());
         let Some(running) = &mut self.running else { return };
-        let forced = running.kind == Kind::Forced;
         running.tasks.spawn(async move {
             let outcome = match found {
-                _ if forced => Checked::Passed,
                 None => Checked::Failed("it is not in the configuration any more".to_owned()),
                 Some(backend) => match check {
                     Check::Probe => probe(&backend, &tools).await,

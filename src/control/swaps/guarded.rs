@@ -89,7 +89,8 @@ impl Kind {
     pub(super) fn plan(self, plan: &Plan) -> Plan {
         match self {
             Kind::Forward => plan.clone(),
-            Kind::Back | Kind::Forced => plan.clone().back(),
+            Kind::Back => plan.clone().back(),
+            Kind::Forced => plan.clone().back().unchecked(),
         }
     }
 }

@@ -96,3 +96,11 @@ fn copies_of_live_requests_are_compared_before_the_switch() {
         assert_eq!(world.told(Milestone::Refused).is_some(), !passes);
     }
 }
+
+#[test]
+fn a_gate_that_asks_nothing_is_passed_at_once() {
+    let mut world = World::new(plan().back().unchecked());
+    world.until(Milestone::Switched);
+    assert_eq!(world.checks, []);
+    assert_eq!(world.swap.report().gate, []);
+}
