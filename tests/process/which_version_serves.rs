@@ -144,6 +144,9 @@ async fn rule_6_what_served_serves_after_a_restart_unless_the_file_changed_its_m
     assert_eq!(serving(&program).await, "green");
     let words = "blue served before the restart, but the file wants green now";
     assert!(program.log().contains(words), "{}", program.log());
+    // And that is where to go back to.
+    assert_eq!(command(&program, &["rollback", "shop"]).await, Some(0));
+    assert_eq!(serving(&program).await, "blue");
 
     program.configure("", &shop.config("green", SHORT));
     let (code, told) = outcome(&program, &["check"]).await;

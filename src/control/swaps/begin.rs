@@ -63,10 +63,13 @@ impl Swaps {
         };
         let is_open = running.as_ref().is_some_and(|kept| kept.resume.report.outcome.is_none());
         let is_news = standing.as_ref().is_some_and(|kept| kept.wanted != *active);
+        let served = standing.as_ref().map(|kept| kept.serving.clone());
         let (standing, warning) =
             Standing::at_start(standing, active, |name| config.versions.contains_key(name));
         // What serves is what the file wants, but a swap was leading away from it.
         let overruled = warning.is_some() || (is_open && is_news);
+        // Nobody has checked what serves now, so that this is where to go back to.
+        let (before, left) = if warning.is_some() { (served, None) } else { (before, left) };
         if let Some(words) = warning {
             tracing::warn!(pool = &**name, "{words}");
             self.tools.shared.feed.tell(Happening::Note { pool: Some(name.clone()), words });
