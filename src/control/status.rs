@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use serde::Serialize;
 
@@ -139,21 +140,28 @@ impl Status {
             version: env!("CARGO_PKG_VERSION"),
             generation: snapshot.generation,
             uptime_seconds: shared.uptime().as_secs_f64(),
-            notes: of_process(shared, snapshot.max_requests).into_iter().collect(),
+            notes: of_process(shared, snapshot.max_requests),
             listeners: snapshot.listeners.iter().map(listener).collect(),
             pools: snapshot.pools.iter().map(pool).collect(),
         }
     }
 }
 
-fn of_process(shared: &Shared, max_requests: usize) -> Option<String> {
-    let refused = shared.overload.refused();
-    shared.overload.is_fresh(shared.uptime()).then(|| {
-        format!(
+fn of_process(shared: &Shared, max_requests: usize) -> Vec<String> {
+    let mut notes = Vec::new();
+    if shared.overload.is_fresh(shared.uptime()) {
+        let refused = shared.overload.refused();
+        notes.push(format!(
             "requests are answered 503 because {max_requests} are in flight (server.max_requests): \
              {refused} so far"
-        )
-    })
+        ));
+    }
+    if shared.state_unsaved.load(Ordering::Relaxed) {
+        let words = "the state of swaps cannot be written (the log says why): a restart would not \
+                     know of the latest";
+        notes.push(words.to_owned());
+    }
+    notes
 }
 
 fn of_listener(listener: &Listener) -> ListenerStatus {

@@ -138,6 +138,8 @@ pub struct Shared {
     pub accept_complaints: OnceASecond,
     /// How often it is said that connections are refused at a limit.
     pub refusal_complaints: OnceASecond,
+    /// How swaps stand could not be written of late. Set by whoever writes it.
+    pub state_unsaved: AtomicBool,
     /// How often it is said that idle connections are closed to make room.
     pub scarcity_complaints: OnceASecond,
     /// Of too much that is held for clients.
@@ -194,6 +196,7 @@ impl Shared {
             overload: Overload::default(),
             accept_complaints: OnceASecond::default(),
             refusal_complaints: OnceASecond::default(),
+            state_unsaved: AtomicBool::new(false),
             scarcity_complaints: OnceASecond::default(),
             memory_complaints: OnceASecond::default(),
             reloads: ReloadCounters::default(),

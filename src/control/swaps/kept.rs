@@ -1,6 +1,7 @@
 //! What survives a restart: which version serves, the swaps that run, the latest reports.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
@@ -11,6 +12,7 @@ use crate::control::Store;
 use crate::control::state_dir::StateDirError;
 use crate::control::store::{AGAIN, PATIENCE, Trouble};
 use crate::deploy::{Report, Resume, Standing};
+use crate::state::Shared;
 
 /// Where swaps are kept ...
 const SWAPS: &str = "swaps";
@@ -93,9 +95,10 @@ impl Next {
 
 impl Writer {
     /// Needs the control runtime around it.
-    pub(super) fn new(store: &Store) -> Self {
-        let store = store.clone();
-        Self::saving(store.keeps(), move |swaps, reports| {
+    pub(super) fn new(store: &Store, shared: &Arc<Shared>) -> Self {
+        let (store, shared) = (store.clone(), Arc::clone(shared));
+        let tell = move |unsaved| shared.state_unsaved.store(unsaved, Ordering::Relaxed);
+        Self::saving(store.keeps(), tell, move |swaps, reports| {
             let store = store.clone();
             async move {
                 if let Some(reports) = reports {
@@ -106,7 +109,8 @@ impl Writer {
         })
     }
 
-    fn saving<S, F>(keeps: bool, save: S) -> Self
+    /// `tell` is told whether what was to be written could not be.
+    fn saving<S, F>(keeps: bool, tell: impl Fn(bool) + Send + 'static, save: S) -> Self
     where
         S: Fn(Arc<KeptSwaps>, Option<Arc<Vec<Report>>>) -> F + Send + 'static,
         F: Future<Output = Result<(), StateDirError>> + Send,
@@ -128,6 +132,7 @@ impl Writer {
                     let saved = save(Arc::clone(&swaps), reports.clone()).await;
                     trouble.note(SWAPS, &saved);
                     failed = saved.is_err();
+                    tell(failed);
                     if failed {
                         lock(&to_write).put_back(swaps, reports);
                     }
@@ -182,7 +187,7 @@ fn lock(next: &Mutex<Next>) -> MutexGuard<'_, Next> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::sync::atomic::AtomicBool;
 
     use super::*;
 
@@ -195,14 +200,18 @@ mod tests {
         let (tell, mut written) = mpsc::unbounded_channel();
         let disk = Arc::new(tokio::sync::Semaphore::new(0));
         let works = Arc::clone(&disk);
-        let writer = Writer::saving(true, move |swaps, reports| {
-            let (works, tell) = (Arc::clone(&works), tell.clone());
-            async move {
-                works.acquire().await.unwrap().forget();
-                tell.send((swaps.next_id, reports.is_some())).unwrap();
-                Ok(())
-            }
-        });
+        let writer = Writer::saving(
+            true,
+            |_| {},
+            move |swaps, reports| {
+                let (works, tell) = (Arc::clone(&works), tell.clone());
+                async move {
+                    works.acquire().await.unwrap().forget();
+                    tell.send((swaps.next_id, reports.is_some())).unwrap();
+                    Ok(())
+                }
+            },
+        );
         writer.write_later(swaps(1));
         // Until the first has been begun with.
         tokio::task::yield_now().await;
@@ -224,7 +233,10 @@ mod tests {
         let (tell, mut tried) = mpsc::unbounded_channel();
         let full = Arc::new(AtomicBool::new(true));
         let is_full = Arc::clone(&full);
-        let writer = Writer::saving(true, move |swaps, reports| {
+        let unsaved = Arc::new(AtomicBool::new(false));
+        let told = Arc::clone(&unsaved);
+        let note = move |is| told.store(is, Ordering::Relaxed);
+        let writer = Writer::saving(true, note, move |swaps, reports| {
             let result = match is_full.load(Ordering::Relaxed) {
                 true => Err(StateDirError::Locked("state".into())),
                 false => Ok(()),
@@ -241,10 +253,12 @@ mod tests {
             Some((2, true, false)),
             "with the reports that were not written"
         );
+        assert!(unsaved.load(Ordering::Relaxed));
         full.store(false, Ordering::Relaxed);
         assert_eq!(tried.recv().await, Some((2, true, true)));
         // And that was all.
         tokio::time::sleep(10 * AGAIN).await;
+        assert!(!unsaved.load(Ordering::Relaxed));
         assert!(tried.try_recv().is_err());
     }
 }

@@ -90,7 +90,7 @@ impl Swaps {
         Swaps {
             tools,
             handle: handle.clone(),
-            writer: Writer::new(store),
+            writer: Writer::new(store, shared),
             store: store.clone(),
             pools: BTreeMap::new(),
             next_id: 1,
