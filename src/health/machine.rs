@@ -1,10 +1,13 @@
 //! The state machine of one backend's health.
 //!
 //! Two things are known of a backend: the verdict of its probes, and whether real traffic had it
-//! ejected. They are kept apart, so that neither can undo the other: a passing probe does not cut an
-//! ejection short, and the end of an ejection does not bring back a backend that fails its probes.
-//! The state is read off both, failing probes first. Above them stands what an operator has decided,
-//! and between them whether the backend itself asks for no more requests.
+//! ejected. They are kept apart, so that neither can undo the other: probes that pass all the time do
+//! not cut an ejection short, since they do not see what traffic sees, and the end of an ejection does
+//! not bring back a backend that fails its probes. Where probes came to see the trouble too, the
+//! passes that bring the backend back end the ejection with it: a process that was restarted serves
+//! again as soon as it is well. The state is read off both, failing probes first. Above them stands
+//! what an operator has decided, and between them whether the backend itself asks for no more
+//! requests.
 
 use std::time::{Duration, SystemTime};
 
@@ -210,7 +213,8 @@ impl Health {
     /// The first pass is a verdict at once (a backend that never served has nothing to make up
     /// for), while the first bad verdict needs `fall` failures like every other, since one probe
     /// may be lost on the way. After that, `rise` passes or `fall` failures in a row turn it round;
-    /// one that is [held down](Self::held_until) comes back with the first pass after that.
+    /// one that is [held down](Self::held_until) comes back with the first pass after that. Who comes
+    /// back from failing probes is ejected no more.
     pub fn on_probe(
         &mut self,
         now: Duration,
@@ -240,6 +244,9 @@ impl Health {
             Err(last) => Reason::Failed { failures: self.against, last, hold: self.hold },
         };
         self.change(now, reason, |health| {
+            if health.verdict == Verdict::Unhealthy && health.ejected_until.take().is_some() {
+                health.in_service_since = now;
+            }
             health.verdict = verdict;
             health.against = 0;
             health.leaving &= verdict == Verdict::Healthy;

@@ -27,10 +27,10 @@ fn failing_probes_and_ejections_do_not_undo_each_other() {
     assert_eq!(health.on_time(secs(11)), None);
     assert_eq!(health.state(), State::Unhealthy);
     assert_eq!(run(&mut health, "pp"), "uh");
-    // Probes recover during an ejection: it goes on.
-    let mut health = healthy();
+    // The first pass of all says nothing of what traffic showed.
+    let mut health = self::health();
     eject(&mut health, 1);
-    assert_eq!(run(&mut health, "fffpp"), "eeuue");
+    assert_eq!(run(&mut health, "p"), "e");
     assert_eq!(health.on_time(secs(11)).map(|t| t.to), Some(State::Healthy));
     // An unhealthy backend is out already.
     let mut health = Health::restored(SETTINGS, false, secs(0));
@@ -40,6 +40,18 @@ fn failing_probes_and_ejections_do_not_undo_each_other() {
     let mut health = self::health();
     eject(&mut health, 1);
     assert_eq!(health.on_time(secs(11)).map(|t| t.to), Some(State::Checking));
+}
+
+#[test]
+fn who_comes_back_from_failing_probes_is_ejected_no_more() {
+    let mut health = healthy();
+    eject(&mut health, 1);
+    assert_eq!(run(&mut health, "ffpfffp"), "eeeeeuu");
+    assert_eq!(run(&mut health, "p"), "h");
+    assert_eq!(health.ends_at(), None);
+    // It was one all the same: the next one is twice as long.
+    eject(&mut health, 20);
+    assert_eq!(health.ends_at(), Some(secs(40)));
 }
 
 /// Ejects at each time (after its last ejection ended) and gives the lengths.
