@@ -34,7 +34,7 @@ pub(super) async fn swap(
                     format!("{version} serves pool `{pool}`; swap {id} was given up for that");
                 Json(json!({ "id": null, "words": words })).into_response()
             }
-            _ => begun(id),
+            _ => begun(&state, id),
         }),
         Err(refusal) => refused(&state, &pool, &refusal),
     }
@@ -49,7 +49,7 @@ pub(super) async fn rollback(
     let body = read_object(request, &["force", "asked_by"]).await?;
     let (force, asked_by) = (flag(&body, "force")?, asked_by(&body)?);
     match state.control.rollback(&pool, force, &asked_by).await {
-        Ok(id) => Ok(begun(id)),
+        Ok(id) => Ok(begun(&state, id)),
         Err(refusal) => refused(&state, &pool, &refusal),
     }
 }
@@ -71,11 +71,14 @@ pub(super) async fn report(
             format!("there is no report {id}, or none any more; GET /api/reports lists them");
         error(StatusCode::NOT_FOUND, &words)
     })?;
-    Ok(Json(report.json(date)))
+    let mut json = report.json(date);
+    json["unsaved"] = state.control.unsaved().into();
+    Ok(Json(json))
 }
 
-fn begun(id: SwapId) -> Response {
-    let body = json!({ "id": id, "report": format!("/api/reports/{id}") });
+fn begun(state: &AdminState, id: SwapId) -> Response {
+    let unsaved = state.control.unsaved();
+    let body = json!({ "id": id, "report": format!("/api/reports/{id}"), "unsaved": unsaved });
     (StatusCode::ACCEPTED, Json(body)).into_response()
 }
 

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::wait::{Until, WaitOptions, Waited, say, text, wait, wait_and_report};
+use super::wait::{Until, WaitOptions, Waited, say, text, wait, wait_and_report, warn_of_unsaved};
 use super::{AdminOptions, client, fail, print};
 
 /// Arguments of `tidegate swap`.
@@ -59,6 +59,7 @@ pub(super) fn swap(arguments: &SwapArguments) -> ExitCode {
         return print(&format!("{}\n", answer["words"].as_str().unwrap_or("done")));
     };
     if *no_wait {
+        warn_of_unsaved(&answer);
         return print(&format!("swap {id} of pool {pool} to {version} has begun\n"));
     }
     ExitCode::from(wait_and_report(admin, id, *until, wait))

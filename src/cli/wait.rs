@@ -144,8 +144,16 @@ pub(super) fn text(report: &Value) -> &str {
     report["text"].as_str().unwrap_or_default()
 }
 
+/// Says so if a restart would not know of it.
+pub(super) fn warn_of_unsaved(answer: &Value) {
+    if let Some(words) = answer["unsaved"].as_str() {
+        say(&format!("warning: {words}"));
+    }
+}
+
 /// What was told so far.
 struct Progress {
+    unsaved: Value,
     notes: usize,
     line: String,
     failed: Option<u64>,
@@ -154,11 +162,15 @@ struct Progress {
 
 impl Progress {
     fn new(now: Instant) -> Self {
-        Self { notes: 0, line: String::new(), failed: None, told: now }
+        Self { unsaved: Value::Null, notes: 0, line: String::new(), failed: None, told: now }
     }
 
     /// Says what is new: a step, a note, a failure; and now and then that it goes on.
     fn tell(&mut self, report: &Value, now: Instant) {
+        if report["unsaved"] != self.unsaved {
+            warn_of_unsaved(report);
+            self.unsaved = report["unsaved"].clone();
+        }
         let notes = report["notes"].as_array().map_or(&[][..], Vec::as_slice);
         for note in notes.iter().skip(self.notes) {
             say(note["text"].as_str().unwrap_or_default());

@@ -16,7 +16,7 @@ use super::store::{AGAIN, PATIENCE, Store, Trouble};
 use super::transition::publish;
 use crate::balance::Tier;
 use crate::health::{ByHand, Hand};
-use crate::state::{Backend, CloseTunnels, Mail, Pace, Pool, Shared, Snapshot};
+use crate::state::{Backend, CloseTunnels, Document, Mail, Pace, Pool, Shared, Snapshot};
 
 /// The name of the document.
 const DOCUMENT: &str = "by_hand";
@@ -241,6 +241,7 @@ impl Hands {
             false => self.store.save_beside(DOCUMENT, decisions.clone()).await,
         };
         let is_news = kept.trouble.note(DOCUMENT, &saved);
+        self.shared.unsaved.set(Document::ByHand, saved.is_err());
         saved.map_err(|error| NotKept { words: error.to_string(), is_news })?;
         kept.decisions = decisions;
         Ok(())

@@ -21,7 +21,7 @@ use super::swaps::{Board, SwapId, SwapOptions, SwapRefused};
 use crate::balance::Condition;
 use crate::config::Errors;
 use crate::deploy::Report;
-use crate::state::{Pool, Shared};
+use crate::state::{Document, Pool, Shared};
 
 /// What the governor is asked to do.
 #[derive(Debug)]
@@ -220,6 +220,11 @@ impl Handle {
     /// The report of one swap, as it stands; `None` if there is none, or none any more.
     pub fn report(&self, id: SwapId) -> Option<Arc<Report>> {
         self.0.swaps.report(id)
+    }
+
+    /// That a restart would not know of the latest about swaps, in words, where that is so.
+    pub fn unsaved(&self) -> Option<String> {
+        self.0.shared.unsaved.words(&[Document::Swaps, Document::Reports]).pop()
     }
 
     /// Where the swaps stand.

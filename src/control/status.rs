@@ -2,13 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use serde::Serialize;
 
 use super::swaps::view::HeldView;
 use super::swaps::{Board, PoolSwaps, held};
-use crate::state::{Backend, Listener, Member, Pool, Shared, Version};
+use crate::state::{Backend, Document, Listener, Member, Pool, Shared, Version};
 
 /// The whole process.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -156,11 +155,7 @@ fn of_process(shared: &Shared, max_requests: usize) -> Vec<String> {
              {refused} so far"
         ));
     }
-    if shared.state_unsaved.load(Ordering::Relaxed) {
-        let words = "the state of swaps cannot be written (the log says why): a restart would not \
-                     know of the latest";
-        notes.push(words.to_owned());
-    }
+    notes.extend(shared.unsaved.words(&Document::ALL));
     notes
 }
 

@@ -7,6 +7,8 @@
 //! A document has one owner, who waits for each save before the next. Without a state directory
 //! nothing is kept, and nothing else is different.
 
+mod reserve;
+
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -19,6 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use super::files::reason;
 use super::state_dir::{StateDir, StateDirError};
+pub(super) use reserve::Written;
 
 /// The governor does not wait longer than this for something to be on the disk: a disk that hangs must
 /// not keep a bad version in service.
@@ -112,6 +115,26 @@ impl Store {
             .map_err(|source| StateDirError::Unusable { path, source })
     }
 
+    /// As [`save`](Self::save), for one that must be kept where the disk is full too: its place is
+    /// held from the first time on ([`reserve`]), and what does not fit there is kept in brief.
+    /// `None`: nothing is kept here.
+    ///
+    /// # Errors
+    /// If it cannot be written; the one before is still there.
+    pub(super) fn save_in_reserve<T: Serialize>(
+        &self,
+        name: &str,
+        document: &T,
+        brief: impl FnOnce() -> T,
+    ) -> Result<Option<Written>, StateDirError> {
+        let Some(directory) = &self.0 else { return Ok(None) };
+        let path = directory.path().join(format!("{name}.json"));
+        let brief = || enveloped(name, &brief());
+        let written =
+            enveloped(name, document).and_then(|full| reserve::write(&path, &full, brief));
+        written.map(Some).map_err(|source| StateDirError::Unusable { path, source })
+    }
+
     /// As [`save`](Self::save), on a thread that may block.
     ///
     /// # Errors
@@ -183,7 +206,7 @@ fn set_aside(path: &Path, problem: &Useless) {
     }
 }
 
-fn write<T: Serialize>(directory: &Path, path: &Path, name: &str, document: &T) -> io::Result<()> {
+fn enveloped<T: Serialize>(name: &str, document: &T) -> io::Result<Vec<u8>> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let envelope = Envelope {
         format: FORMAT,
@@ -193,11 +216,19 @@ fn write<T: Serialize>(directory: &Path, path: &Path, name: &str, document: &T) 
     };
     let mut bytes = serde_json::to_vec_pretty(&envelope)?;
     bytes.push(b'\n');
+    Ok(bytes)
+}
+
+fn write<T: Serialize>(directory: &Path, path: &Path, name: &str, document: &T) -> io::Result<()> {
+    let bytes = enveloped(name, document)?;
     let draft = path.with_extension("json.new");
     let mut options = OpenOptions::new();
     let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
-    file.write_all(&bytes)?;
-    file.sync_all()?;
+    if let Err(error) = file.write_all(&bytes).and_then(|()| file.sync_all()) {
+        // On a full disk it would only be in the way.
+        let _ = fs::remove_file(&draft);
+        return Err(error);
+    }
     fs::rename(&draft, path)?;
     // Only then does the new name survive a loss of power.
     File::open(directory)?.sync_all()

@@ -43,6 +43,18 @@ impl Resume {
     }
 }
 
+impl Resume {
+    /// Forgets what the swap has seen so far, which may be much; it can go on without.
+    pub fn forget_details(&mut self) {
+        let report = &mut self.report;
+        report.order.backends.clear();
+        report.gate.clear();
+        report.tests.clear();
+        report.blamed.clear();
+        report.notes.clear();
+    }
+}
+
 impl Swap {
     /// What must survive a restart.
     #[must_use]

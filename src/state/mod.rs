@@ -32,6 +32,7 @@ pub mod split;
 pub mod swap_counts;
 pub mod tls;
 pub mod trust;
+pub mod unsaved;
 pub mod version;
 pub mod waiting;
 
@@ -52,5 +53,6 @@ pub use ratio::Ratio;
 pub use shared::{Lifecycle, Shared, WorkerId};
 pub use snapshot::{Listener, ListenerState, Redirect, Route, Snapshot, Target};
 pub use split::{Share, Split};
+pub use unsaved::{Document, Unsaved};
 pub use version::{Choice, Member, NotPicked, Picked, UsableSet, Version};
 pub use waiting::WaitingLine;

@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use super::counters::Counter;
 use super::once_a_second::OnceASecond;
 use super::overload::Overload;
+use super::unsaved::Unsaved;
 use super::{Feed, Files, Mail, Notice, Snapshot};
 
 /// Index of a worker.
@@ -138,8 +139,8 @@ pub struct Shared {
     pub accept_complaints: OnceASecond,
     /// How often it is said that connections are refused at a limit.
     pub refusal_complaints: OnceASecond,
-    /// How swaps stand could not be written of late. Set by whoever writes it.
-    pub state_unsaved: AtomicBool,
+    /// What could not be written of late.
+    pub unsaved: Unsaved,
     /// How often it is said that idle connections are closed to make room.
     pub scarcity_complaints: OnceASecond,
     /// Of too much that is held for clients.
@@ -196,7 +197,7 @@ impl Shared {
             overload: Overload::default(),
             accept_complaints: OnceASecond::default(),
             refusal_complaints: OnceASecond::default(),
-            state_unsaved: AtomicBool::new(false),
+            unsaved: Unsaved::default(),
             scarcity_complaints: OnceASecond::default(),
             memory_complaints: OnceASecond::default(),
             reloads: ReloadCounters::default(),

@@ -6,13 +6,12 @@
 //! its pool too (`pool_requests_total`).
 
 mod backends;
+mod configuration;
 mod listeners;
 mod pools;
 mod process;
 mod text;
 mod workers;
-
-use std::sync::atomic::Ordering;
 
 use crate::state::Shared;
 use text::{Family, Text, counter, gauge, histogram};
@@ -31,23 +30,11 @@ pub fn render(shared: &Shared, log_dropped: u64) -> Vec<u8> {
     pools::write(&snapshot, shared.uptime(), &mut text);
     listeners::write(&snapshot, &mut text);
     workers::write(shared, &snapshot, &mut text);
-    configuration(shared, snapshot.generation, &mut text);
+    configuration::write(shared, snapshot.generation, &mut text);
     text.family(&LOG_DROPPED).add(&[], log_dropped);
     text.family(&BUILD_INFO).add(&[env!("CARGO_PKG_VERSION")], true);
     process::write(&mut text);
     text.finish()
-}
-
-fn configuration(shared: &Shared, generation: u64, text: &mut Text) {
-    let reloads = &shared.reloads;
-    let mut samples = text.family(&CONFIG_RELOADS);
-    samples.add(&["success"], reloads.succeeded.get());
-    samples.add(&["failure"], reloads.failed.get());
-    let succeeded = reloads.last_succeeded.load(Ordering::Relaxed);
-    text.family(&CONFIG_LAST_RELOAD_SUCCESS).add(&[], u64::from(succeeded));
-    let timestamp = reloads.last_success_timestamp.load(Ordering::Relaxed);
-    text.family(&CONFIG_LAST_RELOAD_TIMESTAMP).add(&[], timestamp);
-    text.family(&CONFIG_GENERATION).add(&[], generation);
 }
 
 const BACKEND: &[&str] = &["pool", "version", "backend"];
@@ -375,6 +362,11 @@ const CONFIG_GENERATION: Family = gauge(
     "tidegate_config_generation",
     &[],
     "Number of the configuration in force, counted from 1 at start.",
+);
+const STATE_SAVED: Family = gauge(
+    "tidegate_state_saved",
+    &["document"],
+    "Whether a restart would know of the latest: 0 while it cannot be written to state_dir.",
 );
 const BUILD_INFO: Family =
     gauge("tidegate_build_info", &["version"], "Always 1; the label tells the running version.");

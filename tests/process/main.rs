@@ -11,6 +11,7 @@ mod support;
 
 mod blue_green;
 mod by_hand;
+mod full_disk;
 mod limits;
 #[allow(dead_code, reason = "the floods use it too")]
 mod program;

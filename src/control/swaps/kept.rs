@@ -1,7 +1,10 @@
 //! What survives a restart: which version serves, the swaps that run, the latest reports.
+//!
+//! Where the disk is full the reports of swaps that are over may not be kept, nor what a swap that runs
+//! has seen so far. But for which version serves, and how far a swap is, there is a place held on the
+//! disk: no restart undoes a rollback.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
@@ -10,9 +13,9 @@ use tokio::sync::{mpsc, oneshot};
 use super::guarded::{Kind, Left};
 use crate::control::Store;
 use crate::control::state_dir::StateDirError;
-use crate::control::store::{AGAIN, PATIENCE, Trouble};
+use crate::control::store::{AGAIN, PATIENCE, Trouble, Written};
 use crate::deploy::{Report, Resume, Standing};
-use crate::state::Shared;
+use crate::state::{Document, Shared};
 
 /// Where swaps are kept ...
 const SWAPS: &str = "swaps";
@@ -20,7 +23,7 @@ const SWAPS: &str = "swaps";
 const REPORTS: &str = "reports";
 
 /// All swaps.
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct KeptSwaps {
     /// Number of the next swap.
     pub(super) next_id: u64,
@@ -28,7 +31,7 @@ pub(super) struct KeptSwaps {
 }
 
 /// One pool.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct KeptPool {
     pub(super) standing: Standing,
     pub(super) before: Option<String>,
@@ -39,10 +42,21 @@ pub(super) struct KeptPool {
 }
 
 /// A swap that runs.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct KeptSwap {
     pub(super) kind: Kind,
     pub(super) resume: Resume,
+}
+
+impl KeptSwaps {
+    /// Without what the swaps that run have seen: that may be much.
+    fn in_brief(&self) -> Self {
+        let mut brief = self.clone();
+        for running in brief.pools.values_mut().filter_map(|pool| pool.running.as_mut()) {
+            running.resume.forget_details();
+        }
+        brief
+    }
 }
 
 /// What was kept of the last run. `Err`: there was something about the swaps, and it is of no use.
@@ -97,29 +111,24 @@ impl Writer {
     /// Needs the control runtime around it.
     pub(super) fn new(store: &Store, shared: &Arc<Shared>) -> Self {
         let (store, shared) = (store.clone(), Arc::clone(shared));
-        let tell = move |unsaved| shared.state_unsaved.store(unsaved, Ordering::Relaxed);
+        let tell = move |document, unsaved| shared.unsaved.set(document, unsaved);
         Self::saving(store.keeps(), tell, move |swaps, reports| {
             let store = store.clone();
-            async move {
-                if let Some(reports) = reports {
-                    store.save_beside(REPORTS, reports).await?;
-                }
-                store.save_beside(SWAPS, swaps).await
-            }
+            async move { save(store, swaps, reports).await }
         })
     }
 
-    /// `tell` is told whether what was to be written could not be.
-    fn saving<S, F>(keeps: bool, tell: impl Fn(bool) + Send + 'static, save: S) -> Self
+    /// `tell` is told of each document whether it could not be written.
+    fn saving<S, F>(keeps: bool, tell: impl Fn(Document, bool) + Send + 'static, save: S) -> Self
     where
         S: Fn(Arc<KeptSwaps>, Option<Arc<Vec<Report>>>) -> F + Send + 'static,
-        F: Future<Output = Result<(), StateDirError>> + Send,
+        F: Future<Output = Saved> + Send,
     {
         let (filled, mut wakes) = mpsc::channel(1);
         let next = Arc::new(Mutex::new(Next::default()));
         let to_write = Arc::clone(&next);
         tokio::spawn(async move {
-            let mut trouble = Trouble::default();
+            let mut troubles = Troubles::default();
             let mut failed = false;
             loop {
                 let woken = match failed {
@@ -130,9 +139,9 @@ impl Writer {
                 let Next { swaps, reports, done } = std::mem::take(&mut *lock(&to_write));
                 if let Some(swaps) = swaps {
                     let saved = save(Arc::clone(&swaps), reports.clone()).await;
-                    trouble.note(SWAPS, &saved);
-                    failed = saved.is_err();
-                    tell(failed);
+                    tell(Document::Swaps, saved.swaps.is_err());
+                    tell(Document::Reports, saved.has_lost_reports());
+                    failed = troubles.note(saved);
                     if failed {
                         lock(&to_write).put_back(swaps, reports);
                     }
@@ -180,6 +189,67 @@ impl Writer {
     }
 }
 
+/// How it went.
+#[derive(Debug)]
+struct Saved {
+    swaps: Result<Option<Written>, StateDirError>,
+    reports: Result<(), StateDirError>,
+}
+
+impl Saved {
+    /// Whether a restart would forget what swaps came to, or have seen so far.
+    fn has_lost_reports(&self) -> bool {
+        let in_brief = |written: &Option<Written>| {
+            written.as_ref().is_some_and(|written| written.in_full.is_err())
+        };
+        self.reports.is_err() || self.swaps.as_ref().is_ok_and(in_brief)
+    }
+}
+
+async fn save(store: Store, swaps: Arc<KeptSwaps>, reports: Option<Arc<Vec<Report>>>) -> Saved {
+    let saving = tokio::task::spawn_blocking(move || {
+        // First what a swap that is over leaves behind: after that it is not among the swaps any more.
+        let reports = reports.map_or(Ok(()), |reports| store.save(REPORTS, &reports));
+        let brief = || Arc::new(swaps.in_brief());
+        Saved { swaps: store.save_in_reserve(SWAPS, &swaps, brief), reports }
+    });
+    // It is cancelled only at the end of the process.
+    saving.await.unwrap_or(Saved { swaps: Ok(None), reports: Ok(()) })
+}
+
+/// What the log was told of.
+#[derive(Debug, Default)]
+struct Troubles {
+    swaps: Trouble,
+    reports: Trouble,
+    room: bool,
+}
+
+impl Troubles {
+    /// Tells the log what has changed. Gives whether there is something to be tried again.
+    fn note(&mut self, saved: Saved) -> bool {
+        let Saved { swaps, reports } = saved;
+        self.reports.note(REPORTS, &reports);
+        let room = match &swaps {
+            Ok(Some(Written { in_full, reserve })) => in_full.as_ref().and(reserve.as_ref()).err(),
+            _ => None,
+        };
+        match room {
+            Some(error) if !self.room => tracing::error!(
+                "the state directory has no room for `{SWAPS}` to grow: {error}; which version serves \
+                 is kept all the same, what swaps have seen may not be; it is tried again and again"
+            ),
+            None if self.room && swaps.is_ok() => tracing::info!("`{SWAPS}` has its room again"),
+            _ => {}
+        }
+        let is_short = room.is_some();
+        self.room = is_short || (self.room && swaps.is_err());
+        let swaps = swaps.map(drop);
+        self.swaps.note(SWAPS, &swaps);
+        is_short || swaps.is_err() || reports.is_err()
+    }
+}
+
 fn lock(next: &Mutex<Next>) -> MutexGuard<'_, Next> {
     // Nothing that holds it can panic halfway.
     next.lock().unwrap_or_else(PoisonError::into_inner)
@@ -187,9 +257,10 @@ fn lock(next: &Mutex<Next>) -> MutexGuard<'_, Next> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::AtomicBool;
+    use std::sync::atomic::{AtomicBool, Ordering};
 
     use super::*;
+    use crate::state::Unsaved;
 
     fn swaps(next_id: u64) -> KeptSwaps {
         KeptSwaps { next_id, ..KeptSwaps::default() }
@@ -202,13 +273,13 @@ mod tests {
         let works = Arc::clone(&disk);
         let writer = Writer::saving(
             true,
-            |_| {},
+            |_, _| {},
             move |swaps, reports| {
                 let (works, tell) = (Arc::clone(&works), tell.clone());
                 async move {
                     works.acquire().await.unwrap().forget();
                     tell.send((swaps.next_id, reports.is_some())).unwrap();
-                    Ok(())
+                    Saved { swaps: Ok(None), reports: Ok(()) }
                 }
             },
         );
@@ -233,16 +304,16 @@ mod tests {
         let (tell, mut tried) = mpsc::unbounded_channel();
         let full = Arc::new(AtomicBool::new(true));
         let is_full = Arc::clone(&full);
-        let unsaved = Arc::new(AtomicBool::new(false));
+        let unsaved = Arc::new(Unsaved::default());
         let told = Arc::clone(&unsaved);
-        let note = move |is| told.store(is, Ordering::Relaxed);
+        let note = move |document, is| told.set(document, is);
         let writer = Writer::saving(true, note, move |swaps, reports| {
             let result = match is_full.load(Ordering::Relaxed) {
                 true => Err(StateDirError::Locked("state".into())),
                 false => Ok(()),
             };
             tell.send((swaps.next_id, reports.is_some(), result.is_ok())).unwrap();
-            async { result }
+            async { Saved { swaps: result.map(|()| None), reports: Ok(()) } }
         });
         writer.write(swaps(1), Some(Vec::new())).await;
         assert_eq!(tried.recv().await, Some((1, true, false)));
@@ -253,12 +324,12 @@ mod tests {
             Some((2, true, false)),
             "with the reports that were not written"
         );
-        assert!(unsaved.load(Ordering::Relaxed));
+        assert!(unsaved.has(Document::Swaps));
         full.store(false, Ordering::Relaxed);
         assert_eq!(tried.recv().await, Some((2, true, true)));
         // And that was all.
         tokio::time::sleep(10 * AGAIN).await;
-        assert!(!unsaved.load(Ordering::Relaxed));
+        assert!(!unsaved.has(Document::Swaps));
         assert!(tried.try_recv().is_err());
     }
 }
