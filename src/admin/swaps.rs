@@ -86,7 +86,9 @@ fn refused(state: &AdminState, pool: &str, refusal: &SwapRefused) -> Result<Resp
     let words = refusal.to_string();
     let status = match refusal {
         // What was wanted is so already: no error to a script that is run twice.
-        SwapRefused::Serves { .. } | SwapRefused::RolledBack { .. } => {
+        SwapRefused::Serves { .. }
+        | SwapRefused::RolledBack { .. }
+        | SwapRefused::CameToNothing { .. } => {
             return Ok(Json(json!({ "id": null, "words": words })).into_response());
         }
         SwapRefused::UnknownPool { .. } | SwapRefused::UnknownVersion { .. } => {

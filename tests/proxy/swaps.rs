@@ -2,6 +2,7 @@
 
 mod gate;
 mod reloads;
+mod rollback;
 mod shadow;
 
 use std::sync::Arc;
@@ -175,101 +176,6 @@ async fn what_cannot_be_swapped_is_refused_in_words() {
     assert!(refused("shed", "red").await.contains("there are: shop"));
     let back = handle.rollback("shop", false, "a test").await.unwrap_err().to_string();
     assert!(back.contains("no version to go back to"), "{back}");
-}
-
-#[tokio::test]
-async fn rolled_back_by_hand_in_the_watch_it_is_at_once_and_later_by_a_swap() {
-    let (blue, green) = (Backend::named("blue").await, Backend::named("green").await);
-    let proxy = Proxy::start(&shop("blue", &[&blue], &[&green], LONG)).await;
-    let handle = proxy.running().handle();
-    let id = swap(&proxy, "green").await.unwrap();
-    in_phase(&proxy, id, "watch").await;
-    assert_eq!(handle.rollback("shop", false, "a test").await.unwrap(), id);
-    assert_eq!(who_answers(&proxy).await, "blue");
-    assert_eq!(over(&proxy, id).await["outcome"], "rolled_back");
-
-    proxy.reload(&shop("blue", &[&blue], &[&green], SHORT)).await.unwrap();
-    for force in [false, true] {
-        let id = swap(&proxy, "green").await.unwrap();
-        over(&proxy, id).await;
-        assert_eq!(who_answers(&proxy).await, "green");
-        let back = handle.rollback("shop", force, "a test").await.unwrap();
-        over(&proxy, back).await;
-        assert_eq!(who_answers(&proxy).await, "blue");
-    }
-}
-
-#[tokio::test]
-async fn who_goes_back_a_second_time_does_not_go_to_what_was_left() {
-    let (blue, green) = (Backend::named("blue").await, Backend::named("green").await);
-    let proxy = Proxy::start(&shop("blue", &[&blue], &[&green], SHORT)).await;
-    let handle = proxy.running().handle();
-    let id = swap(&proxy, "green").await.unwrap();
-    over(&proxy, id).await;
-    // A rollback that is a swap, and one in a watch.
-    let back = handle.rollback("shop", false, "a test").await.unwrap();
-    over(&proxy, back).await;
-    proxy.reload(&shop("blue", &[&blue], &[&green], LONG)).await.unwrap();
-    for report in [Some(back), None] {
-        let report = match report {
-            Some(report) => report,
-            None => {
-                let id = swap(&proxy, "green").await.unwrap();
-                in_phase(&proxy, id, "watch").await;
-                handle.rollback("shop", false, "a test").await.unwrap()
-            }
-        };
-        for force in [false, true] {
-            let again = handle.rollback("shop", force, "a test").await.unwrap_err().to_string();
-            let words = format!("blue serves pool `shop` since the rollback of report {report}");
-            assert!(again.starts_with(&words), "{again}");
-        }
-        over(&proxy, report).await;
-        assert_eq!(who_answers(&proxy).await, "blue");
-    }
-}
-
-#[tokio::test]
-async fn who_goes_back_while_another_does_joins_in_or_does_not_wait_for_checks() {
-    let health = Arc::new(AtomicU16::new(200));
-    let sick = Arc::clone(&health);
-    let blue = Backend::start(move |_| Reply::status(sick.load(Ordering::SeqCst), "blue")).await;
-    let green = Backend::named("green").await;
-    let proxy = Proxy::start(&shop("blue", &[&blue], &[&green], SHORT)).await;
-    let handle = proxy.running().handle();
-    let id = swap(&proxy, "green").await.unwrap();
-    over(&proxy, id).await;
-    // Its way back stays at the gate for as long as its check fails.
-    health.store(503, Ordering::SeqCst);
-    let back = handle.rollback("shop", false, "a test").await.unwrap();
-    assert_eq!(handle.rollback("shop", false, "another").await.unwrap(), back);
-    assert_eq!(report(&proxy, back)["phase"], "gate");
-    let forced = handle.rollback("shop", true, "a third").await.unwrap();
-    assert_eq!(over(&proxy, back).await["outcome"], "cancelled");
-    let report = over(&proxy, forced).await;
-    assert_eq!(report["gate"], serde_json::json!([]), "nothing was asked");
-    assert_eq!(status(&proxy)["active"], "blue");
-}
-
-#[tokio::test]
-async fn a_version_that_its_gate_refused_is_not_one_to_go_back_to() {
-    let health = Arc::new(AtomicU16::new(200));
-    let sick = Arc::clone(&health);
-    let blue = Backend::named("blue").await;
-    let green = Backend::start(move |_| Reply::status(sick.load(Ordering::SeqCst), "green")).await;
-    let config = shop("blue", &[&blue], &[&green], &format!("{SHORT}\ngate_timeout = \"1s\""));
-    let proxy = Proxy::start(&config).await;
-    for version in ["green", "blue"] {
-        let id = swap(&proxy, version).await.unwrap();
-        over(&proxy, id).await;
-    }
-    assert_eq!(status(&proxy)["swaps"]["before"], "green");
-    health.store(503, Ordering::SeqCst);
-    let refused = swap(&proxy, "green").await.unwrap();
-    assert_eq!(over(&proxy, refused).await["outcome"], "refused");
-    assert_eq!(status(&proxy)["swaps"]["before"], Value::Null);
-    let back = proxy.running().handle().rollback("shop", false, "a test").await.unwrap_err();
-    assert!(back.to_string().contains("no version to go back to"), "{back}");
 }
 
 #[tokio::test]

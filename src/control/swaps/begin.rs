@@ -211,13 +211,9 @@ impl Swaps {
                 }
             }
             running => {
-                if let Some(left) = guarded.left.as_ref().filter(|left| left.version != *serving) {
-                    return Err(SwapRefused::RolledBack {
-                        pool: pool.to_owned(),
-                        serving: serving.clone(),
-                        left: left.version.clone(),
-                        report: SwapId(left.report),
-                    });
+                let left = guarded.left.as_ref().filter(|left| left.version != *serving);
+                if let Some(done) = left.and_then(|left| guarded.done_already(left, force)) {
+                    return Err(done);
                 }
                 if running.is_some() {
                     self.give_up(&name, words).await;

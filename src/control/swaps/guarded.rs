@@ -8,7 +8,7 @@ use tokio::task::JoinSet;
 use super::questions::Questions;
 use super::shadow::Copies;
 use super::traffic::{Traffic, VersionTraffic, is_out_by_hand};
-use super::view::{OverrideStatus, PoolSwaps, RunningSwap, SwapId};
+use super::view::{OverrideStatus, PoolSwaps, RunningSwap, SwapId, SwapRefused};
 use crate::balance::Condition;
 use crate::deploy::{
     Cause, Command, Event, Observation, Order, Outcome, Override, Plan, Side, Standing, Swap,
@@ -42,7 +42,7 @@ pub(super) struct Guarded {
     pub(super) standing: Standing,
     /// What served before, and is to be gone back to.
     pub(super) before: Option<String>,
-    /// The version that traffic has come back from, if no other has been let serve since.
+    /// The version that was let go of last, if no other has been let serve since.
     pub(super) left: Option<Left>,
     pub(super) running: Option<Running>,
     /// Swaps that are over but for tunnels that have a deadline.
@@ -51,12 +51,22 @@ pub(super) struct Guarded {
     pub(super) last: Option<SwapId>,
 }
 
-/// A version that traffic has come back from, by a rollback of whatever kind.
+/// A version that traffic has come back from, by a rollback of whatever kind, or that a swap which
+/// came to nothing was to lead to: whoever goes back after that may well mean this one.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub(super) struct Left {
     pub(super) version: String,
     /// The report of it.
     pub(super) report: u64,
+    /// What happened.
+    #[serde(default = "Left::by_rollback")]
+    pub(super) cause: Cause,
+}
+
+impl Left {
+    fn by_rollback() -> Cause {
+        Cause::RollBack
+    }
 }
 
 /// A swap and what works for it.
@@ -179,16 +189,46 @@ impl Guarded {
             // To go back again would be to go to the version that was left.
             Cause::RollBack => {
                 self.before = None;
-                self.left = Some(Left { version: other.clone(), report: order.id });
+                self.left = Some(Left { version: other.clone(), report: order.id, cause });
             }
-            // What did not pass its gate as a new version is not what served before any more.
+            // To go back once more would be to go back from a version that nobody complained of. But
+            // what did not pass its gate as a new version is not what served before any more, and who
+            // went there by a swap wants away from what serves.
             Cause::Refused | Cause::Cancelled if running.kind == Kind::Forward => {
-                self.before.take_if(|before| before == other);
+                let is_back = self.before.take_if(|before| before == other).is_some();
+                self.left =
+                    (!is_back).then(|| Left { version: other.clone(), report: order.id, cause });
             }
             Cause::Refused | Cause::Cancelled => {}
         }
         let over = Override { cause, report: order.id, since: now.epoch };
         self.standing.moved(&order.to, serving, over);
+    }
+
+    /// What is said to who wants to go back where that has been done, or came to nothing; `None`: there
+    /// is more to go back from.
+    pub(super) fn done_already(&self, left: &Left, force: bool) -> Option<SwapRefused> {
+        let (pool, serving) = (self.pool.name.to_string(), self.standing.serving.clone());
+        let (report, version) = (SwapId(left.report), left.version.clone());
+        // It may have left the file.
+        let is_there = self.version(&version).is_some();
+        let again =
+            is_there.then(|| format!("`tidegate swap {pool} {version}` tries {version} again"));
+        if !matches!(left.cause, Cause::Refused | Cause::Cancelled) {
+            let next = again.map(|again| format!("; {again}")).unwrap_or_default();
+            return Some(SwapRefused::RolledBack { pool, serving, report, next });
+        }
+        let further = self.before.as_ref().filter(|before| self.version(before).is_some());
+        let further = further.map(|before| {
+            format!("`tidegate rollback {pool} --force` goes a step further back, to {before}")
+        });
+        if force && further.is_some() {
+            return None;
+        }
+        let next = [again, further].into_iter().flatten();
+        let next = next.map(|next| format!("; {next}")).collect();
+        let cause = left.cause.label();
+        Some(SwapRefused::CameToNothing { pool, serving, version, cause, report, next })
     }
 
     /// Why another version serves than the file wants; no more once a swap has switched to that one.

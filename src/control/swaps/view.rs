@@ -75,19 +75,32 @@ pub enum SwapRefused {
         state: String,
     },
     /// That was done.
-    #[error(
-        "{serving} serves pool `{pool}` since the rollback of report {report}; \
-         `tidegate swap {pool} {left}` tries {left} again"
-    )]
+    #[error("{serving} serves pool `{pool}` since the rollback of report {report}{next}")]
     RolledBack {
         /// The pool.
         pool: String,
         /// What serves.
         serving: String,
-        /// What was left.
-        left: String,
         /// The swap that was rolled back, or went back.
         report: SwapId,
+        /// What to type, in words.
+        next: String,
+    },
+    /// There was nothing to go back from: the version never came into force, or was taken back.
+    #[error("swap {report} to {version} was {cause}, {serving} serves pool `{pool}`{next}")]
+    CameToNothing {
+        /// The pool.
+        pool: String,
+        /// What serves.
+        serving: String,
+        /// Where the swap was to lead.
+        version: String,
+        /// `refused` or `cancelled`.
+        cause: &'static str,
+        /// That swap.
+        report: SwapId,
+        /// What to type, in words.
+        next: String,
     },
     /// Nothing served before.
     #[error(
@@ -110,7 +123,8 @@ pub struct PoolSwaps {
     /// Why another version serves than the file wants.
     #[serde(rename = "override")]
     pub override_: Option<OverrideStatus>,
-    /// The version before, to which `rollback` goes back.
+    /// The version before, to which `rollback` goes back; with `--force`, if the latest swap came to
+    /// nothing.
     pub before: Option<String>,
     /// The swap that runs.
     pub running: Option<RunningSwap>,
