@@ -101,7 +101,7 @@ fn read_config(path: &Path) -> Result<Admin, EndpointError> {
     let text = fs::read_to_string(path)
         .map_err(|source| EndpointError::Unreadable { path: path.to_owned(), source })?;
     config::parse(&text, path, &|name| env::var(name).ok())
-        .map(|parsed| parsed.config.admin)
+        .map(|parsed| parsed.config.admin.clone())
         .map_err(EndpointError::Config)
 }
 

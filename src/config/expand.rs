@@ -7,6 +7,10 @@ use super::values::Problem;
 /// `text` with its variables replaced. As in a shell, the default also stands in for a variable
 /// that is set but empty; `$${` gives a plain `${`, and any other `$` is itself.
 pub(super) fn expand(text: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<String, Problem> {
+    // Most have none, and for one byte there is a quick way to look.
+    if !text.contains('$') {
+        return Ok(text.to_owned());
+    }
     let mut expanded = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(dollar) = rest.find("${") {

@@ -29,7 +29,7 @@ use super::values::{
 /// Reads the whole file. What is wrong is reported to `reader`; the value is complete only if
 /// nothing was.
 pub(super) fn read<'r>(reader: &'r Reader<'r>, root: &'r DeTable<'r>) -> Config {
-    reader.table(Some(root), String::new(), None, |s| Config {
+    reader.whole(root, |s| Config {
         server: s.table("server", server),
         admin: s.table("admin", admin),
         log: s.table("log", log),

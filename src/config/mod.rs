@@ -21,8 +21,8 @@ mod suggest;
 mod tests;
 mod values;
 
-use std::collections::HashMap;
 use std::path::{self, Path};
+use std::sync::Arc;
 use std::time::Duration;
 
 use toml::de::DeTable;
@@ -36,14 +36,25 @@ pub use source::{Located, Position, Source, Span};
 #[derive(Debug, Clone, PartialEq)]
 pub struct Parsed {
     /// What it says.
-    pub config: Config,
+    pub config: Arc<Config>,
     /// What is probably not meant, in the order of the file.
     pub warnings: Vec<Diagnostic>,
-    /// The path of every key that the file gives outside of lists, `pools.app.policy`, at its place:
-    /// tells what was written from what is a default.
-    pub written: HashMap<String, Span>,
     /// The text, for later diagnostics about [`Located`] values.
     pub source: Source,
+}
+
+impl Parsed {
+    /// Where the file gives the key of this path, `server.workers`; `None` if it has its default. The
+    /// text is looked through for it.
+    pub fn place_of(&self, path: &str) -> Option<Span> {
+        let root = DeTable::parse(self.source.text()).ok()?;
+        let (above, key) = path.rsplit_once('.').unwrap_or(("", path));
+        let mut table = root.get_ref();
+        for name in above.split('.').filter(|name| !name.is_empty()) {
+            table = table.get(name)?.get_ref().as_table()?;
+        }
+        table.get_key_value(key).map(|(name, _)| name.span().into())
+    }
 }
 
 /// Reads the text of the file at `path`, which is not opened: it names the file in errors, and its
@@ -69,9 +80,10 @@ pub fn parse(
     let reader = reader::Reader::new(absolute.parent().unwrap_or(Path::new("")), env);
     let config = file::read(&reader, root.get_ref());
     check::check(&config, &reader);
-    let written = reader.written();
     match reader.into_findings() {
-        (errors, warnings) if errors.is_empty() => Ok(Parsed { config, warnings, written, source }),
+        (errors, warnings) if errors.is_empty() => {
+            Ok(Parsed { config: Arc::new(config), warnings, source })
+        }
         (errors, _) => Err(Errors { source, errors, read: Some(Box::new(config)) }),
     }
 }

@@ -4,10 +4,11 @@
 //! own: what is wrong with one is noted and the others are read all the same. A [`Section`] knows
 //! which keys were asked for, so that whatever else stands in its table is unknown.
 
+mod key_path;
 mod value;
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use toml::Spanned;
@@ -18,6 +19,7 @@ use super::source::{Located, Span};
 use super::suggest::suggest;
 use super::values::{self, Problem, Scalar};
 
+use key_path::KeyPath;
 use value::Node;
 pub(super) use value::Value;
 
@@ -26,8 +28,6 @@ pub(super) struct Reader<'a> {
     directory: &'a Path,
     env: &'a dyn Fn(&str) -> Option<String>,
     findings: RefCell<Vec<Diagnostic>>,
-    /// Every known key that stands in the file outside of lists, at its place.
-    written: RefCell<HashMap<String, Span>>,
     /// Every key that was asked for, and whether it stood in the file.
     #[cfg(test)]
     pub(super) asked: RefCell<BTreeMap<String, bool>>,
@@ -39,7 +39,6 @@ impl<'a> Reader<'a> {
             directory,
             env,
             findings: RefCell::default(),
-            written: RefCell::default(),
             #[cfg(test)]
             asked: RefCell::default(),
         }
@@ -59,11 +58,6 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// The path of every known key that stands in the file outside of lists, at its place.
-    pub(super) fn written(&self) -> HashMap<String, Span> {
-        self.written.take()
-    }
-
     /// All findings in the order of the file: errors, then warnings.
     pub(super) fn into_findings(self) -> (Vec<Diagnostic>, Vec<Diagnostic>) {
         let mut findings = self.findings.into_inner();
@@ -71,15 +65,24 @@ impl<'a> Reader<'a> {
         findings.into_iter().partition(|finding| finding.severity == Severity::Error)
     }
 
+    /// Reads the whole file.
+    pub(super) fn whole<'r, T>(
+        &'r self,
+        root: &'r DeTable<'r>,
+        read: impl FnOnce(&mut Section<'r>) -> T,
+    ) -> T {
+        self.table(Some(root), KeyPath::default(), None, read)
+    }
+
     /// Reads one table and then reports the keys in it that nobody asked for.
-    pub(super) fn table<'r, T>(
+    fn table<'r, T>(
         &'r self,
         table: Option<&'r DeTable<'r>>,
-        key: String,
+        path: KeyPath<'r>,
         span: Option<Span>,
         read: impl FnOnce(&mut Section<'r>) -> T,
     ) -> T {
-        let mut section = Section { reader: self, table, key, span, asked: Vec::new() };
+        let mut section = Section { reader: self, table, path, span, asked: Vec::new() };
         let value = read(&mut section);
         section.report_unknown_keys();
         value
@@ -90,7 +93,7 @@ impl<'a> Reader<'a> {
 pub(super) struct Section<'r> {
     reader: &'r Reader<'r>,
     table: Option<&'r DeTable<'r>>,
-    key: String,
+    path: KeyPath<'r>,
     span: Option<Span>,
     asked: Vec<&'static str>,
 }
@@ -118,12 +121,12 @@ impl<'r> Section<'r> {
 
     /// Path of a key of this table.
     pub(super) fn key_of(&self, key: &str) -> String {
-        if self.key.is_empty() { key.to_owned() } else { [&self.key, ".", key].concat() }
+        self.path.key(key).to_string()
     }
 
     /// Reports an error about the table as a whole.
     pub(super) fn error(&self, message: impl Into<String>, help: impl Into<Option<String>>) {
-        let error = Diagnostic::error(message).at(self.span).key(&self.key).help(help);
+        let error = Diagnostic::error(message).at(self.span).key(self.path.to_string()).help(help);
         self.reader.report(error);
     }
 
@@ -181,13 +184,8 @@ impl<'r> Section<'r> {
             let present = self.has(key);
             *self.reader.asked.borrow_mut().entry(self.key_of(key)).or_default() |= present;
         }
-        let (name, node) = self.entry(key)?;
-        let key = self.key_of(key);
-        // What stands in lists are the many backends, and nobody asks where.
-        if !key.contains('[') {
-            self.reader.written.borrow_mut().insert(key.clone(), name.span().into());
-        }
-        Some(Value { reader: self.reader, node, key })
+        let (_, node) = self.entry(key)?;
+        Some(Value { reader: self.reader, node, path: self.path.key(key) })
     }
 
     /// The value of a key together with its place.
@@ -262,7 +260,7 @@ impl<'r> Section<'r> {
     ) -> T {
         match self.value(key) {
             Some(value) => value.table(read),
-            None => self.reader.table(None, self.key_of(key), self.span, read),
+            None => self.reader.table(None, self.path.key(key), self.span, read),
         }
     }
 
@@ -294,15 +292,15 @@ impl<'r> Section<'r> {
         let Some(table) = self.value(key).and_then(|value| value.as_table()) else {
             return BTreeMap::new();
         };
-        let mut found = BTreeMap::new();
+        let (mut found, above) = (BTreeMap::new(), self.path.key(key));
         for (name, node) in table {
-            let key = format!("{}.{}", self.key_of(key), name.get_ref());
+            let path = above.key(name.get_ref());
             let span = Span::from(name.span());
             if let Err(problem) = values::name(name.get_ref()) {
-                self.reader.report(problem.at(span, &key));
+                self.reader.report(problem.at(span, &path));
             }
             let name = Located::new(name.get_ref().to_string(), span);
-            let value = Value { reader: self.reader, node, key };
+            let value = Value { reader: self.reader, node, path };
             found.insert(name.value.clone(), value.table_at(span, |s| read(s, name)));
         }
         found
@@ -313,7 +311,8 @@ impl<'r> Section<'r> {
         let value = self.value(key)?;
         let mut found = Vec::new();
         for (name, node) in value.as_table()? {
-            let entry = Value { node, key: format!("{}.{}", value.key, name.get_ref()), ..value };
+            let path = value.path.key(name.get_ref());
+            let entry = Value { reader: self.reader, node, path };
             let name = Located::new(name.get_ref().to_string(), name.span().into());
             found.extend(entry.read(values::text).map(|text| (name, text.value)));
         }
@@ -330,7 +329,7 @@ impl<'r> Section<'r> {
             if !self.asked.contains(&key) {
                 let error = Diagnostic::error(format!("unknown key `{key}`"))
                     .at(Span::from(name.span()))
-                    .key(&self.key)
+                    .key(self.path.to_string())
                     .help(suggest(key, self.asked.iter().copied()));
                 self.reader.report(error);
             }

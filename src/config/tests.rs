@@ -4,6 +4,7 @@ mod rendering;
 mod sections;
 
 use std::path::Path;
+use std::sync::Arc;
 
 use super::{Config, Errors, Parsed, parse};
 
@@ -29,7 +30,7 @@ fn with(more: &str) -> String {
     format!("{MINIMAL}{more}")
 }
 
-fn config_of(text: &str) -> Config {
+fn config_of(text: &str) -> Arc<Config> {
     try_parse(text).unwrap_or_else(|errors| panic!("{errors}")).config
 }
 

@@ -5,15 +5,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::compile::Generation;
 use crate::config::model::{BackendAddress, Config, Pool};
 
-/// The differences; empty if there are none that anyone would look for.
-pub(super) fn changes(old: &Generation, new: &Generation) -> Vec<String> {
-    let (before, after) = (&old.config, &new.config);
+/// What another configuration changes of what is in force; empty if there is nothing that anyone would
+/// look for. `fingerprints` gives those of the certificates that a listener is to show.
+pub(super) fn changes<'a>(
+    old: &Generation,
+    after: &Config,
+    fingerprints: impl Fn(&str) -> Vec<&'a str>,
+) -> Vec<String> {
+    let before = &old.config;
     let mut changes = Vec::new();
     names("listener", &before.listeners, &after.listeners, &mut changes);
     for (name, listener) in common(&before.listeners, &after.listeners) {
         if listener.0 != listener.1 {
             changes.push(format!("listener {name} changed"));
-        } else if fingerprints(old, name) != fingerprints(new, name) {
+        } else if old.fingerprints(name) != fingerprints(name) {
             changes.push(format!("listener {name} has new certificates"));
         }
     }
@@ -40,11 +45,14 @@ fn sections(before: &Config, after: &Config, changes: &mut Vec<String>) {
 }
 
 fn pool(name: &str, before: &Pool, after: &Pool, changes: &mut Vec<String>) {
-    let (old, new) = (backends(before), backends(after));
-    let added = new.difference(&old).map(|backend| format!("pool {name}: added {backend}"));
-    let removed = old.difference(&new).map(|backend| format!("pool {name}: removed {backend}"));
     let told = changes.len();
-    changes.extend(added.chain(removed));
+    if !backends(before).eq(backends(after)) {
+        let (old, new): (BTreeSet<_>, BTreeSet<_>) =
+            (backends(before).collect(), backends(after).collect());
+        let added = new.difference(&old).map(|backend| format!("pool {name}: added {backend}"));
+        let removed = old.difference(&new).map(|backend| format!("pool {name}: removed {backend}"));
+        changes.extend(added.chain(removed));
+    }
     if before.active != after.active {
         let (from, to) = (&before.active.value, &after.active.value);
         changes.push(format!("pool {name}: the file wants {to} in place of {from}"));
@@ -55,9 +63,9 @@ fn pool(name: &str, before: &Pool, after: &Pool, changes: &mut Vec<String>) {
 }
 
 /// Not as text: a reload looks at all of them, and tells of few.
-fn backends(pool: &Pool) -> BTreeSet<&BackendAddress> {
+fn backends(pool: &Pool) -> impl Iterator<Item = &BackendAddress> {
     let backends = pool.versions.values().flat_map(|version| &version.backends);
-    backends.map(|backend| &backend.address.value).collect()
+    backends.map(|backend| &backend.address.value)
 }
 
 fn names<T>(
@@ -79,18 +87,15 @@ fn common<'a, T>(
     after.iter().filter_map(|(name, new)| Some((name.as_str(), (before.get(name)?, new))))
 }
 
-fn fingerprints<'a>(generation: &'a Generation, name: &str) -> Vec<&'a str> {
-    let listener = generation.snapshot.listeners.iter().find(|listener| *listener.name == *name);
-    let tls = listener.and_then(|listener| listener.tls.as_ref());
-    let identities = tls.iter().flat_map(|tls| tls.certificates.identities());
-    identities.map(|identity| identity.fingerprint.as_str()).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use std::path::Path;
 
     use super::*;
+
+    fn changes(before: &Generation, after: &Generation) -> Vec<String> {
+        super::changes(before, &after.config, |listener| after.fingerprints(listener))
+    }
 
     fn generation(pools: &str) -> Generation {
         let text = format!("[listeners.http]\nbind = \"127.0.0.1:0\"\n{pools}");

@@ -35,6 +35,7 @@ use crate::config::{Diagnostic, Located};
 use crate::health::Settings;
 use crate::state::files::for_connections;
 use crate::state::route::RouteTable;
+use crate::state::tls::ServerTls;
 use crate::state::trust::TrustedProxies;
 use crate::state::{Backend, Listener, Pool, PoolState, Route, Snapshot, SocketId, Version};
 pub use convert::log_settings;
@@ -64,7 +65,7 @@ pub struct Generation {
     /// What requests see.
     pub snapshot: Arc<Snapshot>,
     /// What it was made from.
-    pub config: Config,
+    pub config: Arc<Config>,
     /// How the backends of each pool are probed; the same `Arc` as long as that stays the same.
     pub checks: BTreeMap<Arc<str>, Arc<Check>>,
     /// What is asked of the new versions of each pool before a swap.
@@ -81,7 +82,7 @@ impl Generation {
     pub fn none() -> Self {
         Generation {
             snapshot: Arc::new(Snapshot::empty()),
-            config: Config::default(),
+            config: Arc::default(),
             checks: BTreeMap::new(),
             questions: BTreeMap::new(),
             admin: Arc::default(),
@@ -89,6 +90,18 @@ impl Generation {
             roots: Roots::default(),
         }
     }
+
+    /// Fingerprints of the certificates of the listener of this name.
+    pub(super) fn fingerprints(&self, listener: &str) -> Vec<&str> {
+        let listener = self.snapshot.listeners.iter().find(|it| *it.name == *listener);
+        fingerprints_of(listener.and_then(|listener| listener.tls.as_ref()))
+    }
+}
+
+/// Fingerprints of the certificates that a listener shows.
+fn fingerprints_of(tls: Option<&ServerTls>) -> Vec<&str> {
+    let identities = tls.into_iter().flat_map(|tls| tls.certificates.identities());
+    identities.map(|identity| identity.fingerprint.as_str()).collect()
 }
 
 /// Who may use the admin API.
@@ -111,7 +124,7 @@ impl std::fmt::Debug for AdminAccess {
 pub struct Compiled {
     /// What is probably not meant.
     pub warnings: Vec<Diagnostic>,
-    config: Config,
+    config: Arc<Config>,
     listeners: Vec<CompiledListener>,
     routes: RouteTable<Arc<Route>>,
     pools: BTreeMap<Arc<str>, Arc<Pool>>,
@@ -203,7 +216,7 @@ pub fn file_errors(mut config: Config, now: SystemTime) -> Vec<Diagnostic> {
 /// Everything that is wrong with the files that the configuration names, at their places, in the
 /// order of the text.
 pub fn compile(
-    config: &Config,
+    config: &Arc<Config>,
     old: &Generation,
     context: &Context<'_>,
 ) -> Result<Compiled, Vec<Diagnostic>> {
@@ -224,7 +237,7 @@ pub fn compile(
     let warnings = findings.finish()?;
     Ok(Compiled {
         warnings,
-        config: config.clone(),
+        config: Arc::clone(config),
         listeners,
         routes,
         pools,
@@ -243,6 +256,12 @@ impl Compiled {
     /// The sockets to be bound for it, each at the place of its address in the text.
     pub fn sockets(&self) -> impl Iterator<Item = &Located<SocketKey>> {
         self.listeners.iter().flat_map(|listener| &listener.sockets)
+    }
+
+    /// Fingerprints of the certificates of the listener of this name.
+    pub(super) fn fingerprints(&self, listener: &str) -> Vec<&str> {
+        let listener = self.listeners.iter().find(|it| it.name() == listener);
+        fingerprints_of(listener.and_then(CompiledListener::tls))
     }
 
     /// Puts the snapshot together. `bound` tells what every one of [`sockets`](Self::sockets)

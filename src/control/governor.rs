@@ -23,7 +23,6 @@ pub use self::prepared::{Prepared, read_config};
 use self::prepared::{draw_up, prepare};
 use super::beside;
 use super::by_hand::Hands;
-use super::changes::changes;
 use super::compile::{Compiled, Effects, Generation, Versions, log_settings};
 use super::handle::{Command, Handle, ReloadError, ReloadReport};
 use super::health_memory;
@@ -195,7 +194,7 @@ impl Governor {
 
     fn put_in_force(&mut self, prepared: Prepared) -> Result<ReloadReport, ReloadError> {
         let warnings = prepared.warnings();
-        let Prepared { parsed, compiled, .. } = prepared;
+        let Prepared { parsed, compiled, changes } = prepared;
         let old = self.handle.generation();
         let access = access::Change::prepare(&parsed, &old.config.log).map_err(|error| vec![error]);
         let (access, opening) = match access.and_then(|it| Ok((it, self.open(&compiled)?))) {
@@ -207,7 +206,6 @@ impl Governor {
         let (generation, effects) =
             compiled.into_generation(number, |key| self.sockets.find(&opening, key));
         let sockets = self.sockets.commit(opening, &wanted);
-        let changes = changes(&old, &generation);
         self.swap(generation, effects, sockets);
         access.put_in_force(&self.setting.access_log);
         let warnings: Vec<String> =

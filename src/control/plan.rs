@@ -125,7 +125,7 @@ pub(super) fn plan(
     swaps: &Board,
     now: SystemTime,
 ) -> ReloadPlan {
-    let changes = changes(old, new);
+    let changes = changes(old, &new.config, |listener| new.fingerprints(listener));
     let (before, after) = (&old.config, &new.config);
     let is_same = |name: &str| {
         before.listeners.get(name) == after.listeners.get(name)

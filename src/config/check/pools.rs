@@ -30,7 +30,8 @@ fn backends_key(key: &str, version: &str) -> String {
 }
 
 fn check_addresses(reader: &Reader, pool: &Pool, key: &str) {
-    let mut seen: HashMap<&BackendAddress, (&str, &Backend)> = HashMap::new();
+    let backends = pool.versions.values().map(|version| version.backends.len()).sum();
+    let mut seen: HashMap<&BackendAddress, (&str, &Backend)> = HashMap::with_capacity(backends);
     for (version, set) in &pool.versions {
         for backend in &set.backends {
             let Some((other, first)) = seen.insert(&backend.address, (version, backend)) else {

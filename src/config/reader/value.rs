@@ -3,6 +3,7 @@
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::key_path::KeyPath;
 use super::{Reader, Section};
 use crate::config::expand::expand;
 use crate::config::source::{Located, Span};
@@ -14,7 +15,7 @@ pub(in crate::config) type Node<'r> = Spanned<DeValue<'r>>;
 pub(in crate::config) struct Value<'r> {
     pub(in crate::config) reader: &'r Reader<'r>,
     pub(in crate::config) node: &'r Node<'r>,
-    pub(in crate::config) key: String,
+    pub(in crate::config) path: KeyPath<'r>,
 }
 
 impl<'r> Value<'r> {
@@ -40,7 +41,7 @@ impl<'r> Value<'r> {
         match self.scalar().and_then(|scalar| grammar(&scalar)) {
             Ok(value) => Some(Located::new(value, self.span())),
             Err(problem) => {
-                self.reader.report(problem.at(self.span(), &self.key));
+                self.reader.report(problem.at(self.span(), &self.path));
                 None
             }
         }
@@ -69,11 +70,8 @@ impl<'r> Value<'r> {
             self.report_type("a list", "put it in brackets: `[...]`");
             return None;
         };
-        let entry = |(index, node)| Value {
-            reader: self.reader,
-            node,
-            key: format!("{}[{index}]", self.key),
-        };
+        let entry =
+            |(index, node)| Value { reader: self.reader, node, path: self.path.entry(index) };
         Some(list.iter().enumerate().map(entry).collect())
     }
 
@@ -83,7 +81,7 @@ impl<'r> Value<'r> {
     }
 
     pub(super) fn table_at<T>(&self, span: Span, read: impl FnOnce(&mut Section<'r>) -> T) -> T {
-        self.reader.table(self.as_table(), self.key.clone(), Some(span), read)
+        self.reader.table(self.as_table(), self.path.clone(), Some(span), read)
     }
 
     pub(super) fn as_table(&self) -> Option<&'r DeTable<'r>> {
@@ -100,6 +98,6 @@ impl<'r> Value<'r> {
             Err(_) => "another value".to_owned(),
         };
         let problem = Problem::new(format!("expected {expected}, found {found}")).help(help);
-        self.reader.report(problem.at(self.span(), &self.key));
+        self.reader.report(problem.at(self.span(), &self.path));
     }
 }

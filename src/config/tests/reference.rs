@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::config::reader::Reader;
 use crate::config::{Config, file, parse};
@@ -13,7 +14,7 @@ fn env(name: &str) -> Option<String> {
     (name == "AFFINITY_SECRET").then(|| "0123456789abcdef".to_owned())
 }
 
-fn parse_reference(text: &str) -> Option<Config> {
+fn parse_reference(text: &str) -> Option<Arc<Config>> {
     parse(text, Path::new("config/reference.toml"), &env).ok().map(|parsed| parsed.config)
 }
 

@@ -173,7 +173,7 @@ fn the_environment_gives_texts_numbers_and_booleans() {
         _ => None,
     };
     let text = with("[server]\nworkers = \"${N}\"\nforwarded = \"${B}\"");
-    let server = parse(&text, Path::new("x.toml"), &env).unwrap().config.server;
+    let server = parse(&text, Path::new("x.toml"), &env).unwrap().config.server.clone();
     assert_eq!((server.workers, server.forwarded), (Some(3), true));
     assert_eq!(server.state_dir.unwrap().value, Path::new("/var/lib/tidegate"));
     // What is not from the environment must have its own type.

@@ -22,8 +22,8 @@ impl Problem {
         Self { help: Some(help.into()), ..self }
     }
 
-    pub(in crate::config) fn at(self, span: Span, key: &str) -> Diagnostic {
-        Diagnostic::error(self.message).at(span).key(key).help(self.help)
+    pub(in crate::config) fn at(self, span: Span, key: &impl fmt::Display) -> Diagnostic {
+        Diagnostic::error(self.message).at(span).key(key.to_string()).help(self.help)
     }
 
     pub(super) fn expected(what: &str, found: &Scalar) -> Self {

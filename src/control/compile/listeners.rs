@@ -25,6 +25,14 @@ pub(super) struct CompiledListener {
 }
 
 impl CompiledListener {
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(super) fn tls(&self) -> Option<&ServerTls> {
+        self.tls.as_ref()
+    }
+
     pub(super) fn at(self, index: u16, bound: &impl Fn(&SocketKey) -> Option<Bound>) -> Listener {
         let bound: Vec<Bound> = self.sockets.iter().filter_map(|key| bound(key)).collect();
         Listener {

@@ -65,10 +65,11 @@ impl<'a> OldPool<'a> {
     fn find(old: &'a Generation, name: &str) -> Self {
         let Some(pool) = old.snapshot.pools.get(name) else { return OldPool::default() };
         let split = pool.state.split.load_full();
-        let members = split.shares.iter().flat_map(|share| &share.version.members);
-        let backends = members
-            .map(|member| (member.backend.address.clone(), Arc::clone(&member.backend)))
-            .collect();
+        let members = || split.shares.iter().flat_map(|share| &share.version.members);
+        let mut backends = HashMap::with_capacity(members().count());
+        backends.extend(
+            members().map(|member| (member.backend.address.clone(), Arc::clone(&member.backend))),
+        );
         OldPool {
             config: old.config.pools.get(name),
             pool: Some(pool),

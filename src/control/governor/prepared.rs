@@ -7,6 +7,7 @@ use std::time::SystemTime;
 use super::Setting;
 use super::restarts::{forgotten, restart_only};
 use crate::config::{Diagnostic, Errors, Parsed, restart_only_changes};
+use crate::control::changes::changes;
 use crate::control::compile::{Compiled, Context, Generation, compile, file_errors};
 use crate::control::handle::{Handle, ReloadError};
 use crate::control::plan::{self, Draft, ReloadPlan};
@@ -17,6 +18,8 @@ use crate::state::Shared;
 pub struct Prepared {
     pub(super) parsed: Parsed,
     pub(super) compiled: Compiled,
+    /// What it changes, in words.
+    pub(super) changes: Vec<String>,
 }
 
 /// Reads and parses the configuration file with the environment of the process.
@@ -60,7 +63,11 @@ impl Prepared {
             }
         }
         match compile(&parsed.config, old, context) {
-            Ok(compiled) => Ok(Prepared { parsed, compiled }),
+            Ok(compiled) => {
+                let changes =
+                    changes(old, &parsed.config, |listener| compiled.fingerprints(listener));
+                Ok(Prepared { parsed, compiled, changes })
+            }
             Err(errors) => Err(Errors { source: parsed.source, errors, read: None }.into()),
         }
     }

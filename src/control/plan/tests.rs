@@ -75,7 +75,7 @@ fn a_swap_that_would_be_given_up_is_named() {
 fn what_becomes_of_a_swap_that_runs_is_told() {
     let told = |change: &dyn Fn(&mut Pool), active: &str, phase| {
         let mut new = generation(active);
-        change(new.config.pools.get_mut("shop").unwrap());
+        change(Arc::make_mut(&mut new.config).pools.get_mut("shop").unwrap());
         let running = RunningSwap { phase, ..in_watch() };
         let board = board("green", "blue", Some(running));
         plan(&generation("green"), &new, &board, SystemTime::UNIX_EPOCH).running
@@ -95,7 +95,7 @@ fn what_becomes_of_a_swap_that_runs_is_told() {
 fn a_version_that_serves_and_leaves_is_told_first() {
     let leaving = |text: &str, board: &Board| {
         let mut new = generation("blue");
-        let shop = new.config.pools.get_mut("shop").unwrap();
+        let shop = Arc::make_mut(&mut new.config).pools.get_mut("shop").unwrap();
         shop.versions.retain(|name, _| text.contains(name));
         plan(&generation("blue"), &new, board, SystemTime::UNIX_EPOCH)
     };
