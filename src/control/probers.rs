@@ -1,6 +1,6 @@
 //! The probers of all backends in force.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -34,6 +34,18 @@ struct Running {
     task: AbortHandle,
 }
 
+impl Running {
+    fn use_check(&self, check: &Arc<Check>) {
+        self.check.send_if_modified(|current| {
+            let changed = !Arc::ptr_eq(current, check);
+            if changed {
+                *current = Arc::clone(check);
+            }
+            changed
+        });
+    }
+}
+
 impl Drop for Running {
     fn drop(&mut self) {
         self.task.abort();
@@ -62,25 +74,21 @@ impl Probers {
     /// tells the others of a changed check, and stops with those that left, which it returns.
     pub fn follow(&self, generation: &Generation) -> Vec<Arc<Backend>> {
         let mut running = self.lock();
-        let mut left = std::mem::take(&mut *running);
-        let new =
-            backends(generation).filter(|(backend, _)| !left.contains_key(&backend.id)).count();
-        let mut begins = Begin::of(new);
-        for (backend, check) in backends(generation) {
-            let prober = match left.remove(&backend.id) {
-                Some(prober) => {
-                    prober.check.send_if_modified(|current| {
-                        let changed = !Arc::ptr_eq(current, check);
-                        current.clone_from(check);
-                        changed
-                    });
-                    prober
-                }
-                None => self.start(backend, check, begins.next().unwrap_or_default()),
-            };
-            running.insert(prober.backend.id, prober);
+        let (mut new, mut stay) = (Vec::new(), 0);
+        each_backend(generation, |backend, check| match running.get(&backend.id) {
+            Some(prober) => {
+                prober.use_check(check);
+                stay += 1;
+            }
+            None => new.push((Arc::clone(backend), check)),
+        });
+        // Of ten thousand that stay none has to be looked for again.
+        let gone = if stay < running.len() { leave(&mut running, generation) } else { Vec::new() };
+        let begins = Begin::of(new.len());
+        for ((backend, check), begin) in new.into_iter().zip(begins) {
+            running.insert(backend.id, self.start(backend, check, begin));
         }
-        left.into_values().map(|gone| Arc::clone(&gone.backend)).collect()
+        gone
     }
 
     /// Who is told of backends that are in another state.
@@ -143,16 +151,24 @@ impl Probers {
     }
 }
 
-fn backends(generation: &Generation) -> impl Iterator<Item = (Arc<Backend>, &Arc<Check>)> {
-    generation.snapshot.pools.iter().flat_map(|(name, pool)| {
-        let split = pool.state.split.load_full();
-        let check = generation.checks.get(name);
-        let versions = split.shares.iter().map(|share| Arc::clone(&share.version));
-        let versions: Vec<_> = versions.collect();
-        versions.into_iter().flat_map(move |version| {
-            let backends = version.members.iter().map(|member| Arc::clone(&member.backend));
-            let backends: Vec<_> = backends.collect();
-            backends.into_iter().filter_map(move |backend| Some((backend, check?)))
-        })
-    })
+/// Ends with the backends that are not in force any more.
+fn leave(running: &mut HashMap<BackendId, Running>, generation: &Generation) -> Vec<Arc<Backend>> {
+    let mut in_force = HashSet::with_capacity(running.len());
+    each_backend(generation, |backend, _| {
+        in_force.insert(backend.id);
+    });
+    let gone = running.extract_if(|id, _| !in_force.contains(id));
+    gone.map(|(_, gone)| Arc::clone(&gone.backend)).collect()
+}
+
+fn each_backend<'g>(
+    generation: &'g Generation,
+    mut visit: impl FnMut(&Arc<Backend>, &'g Arc<Check>),
+) {
+    for (name, pool) in &generation.snapshot.pools {
+        let Some(check) = generation.checks.get(name) else { continue };
+        let split = pool.state.split.load();
+        let members = split.shares.iter().flat_map(|share| &share.version.members);
+        members.for_each(|member| visit(&member.backend, check));
+    }
 }
