@@ -147,6 +147,9 @@ impl Page {
             backend.in_flight,
             Text(&backend.reason),
         ));
+        if let Some(failure) = &backend.now {
+            self.raw(format_args!("; now: {}", Text(failure)));
+        }
         if let Some(finding) = &backend.finding {
             self.raw(format_args!("; {}", Text(finding)));
         }
@@ -221,6 +224,7 @@ mod tests {
             state: "unhealthy",
             since_seconds: 61.0,
             reason: "said \"<script>alert('&')</script>\"".into(),
+            now: None,
             weight_ratio: 1.0,
             weight: 1,
             backup: false,

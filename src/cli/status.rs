@@ -120,6 +120,7 @@ fn remarks(backend: &Value) -> String {
     let suspected = backend["suspected"] == true;
     let learned = backend["learned_keepalive_seconds"].as_f64();
     let remarks = [
+        backend["now"].as_str().map(|_| format!("now: {}", text(&backend["now"]))),
         on_trial.then(|| "on trial".to_owned()),
         spared.map(|ratio| format!("{:.0}% of its share", ratio * 100.0)),
         suspected.then(|| "suspected, being checked".to_owned()),

@@ -265,6 +265,7 @@ impl Prober {
             self.backend.yardstick.set_cleared(now);
             self.backend.suspected.store(false, Ordering::Relaxed);
         }
+        self.backend.history.probed(outcome.as_ref().map(drop));
         let wish = outcome.as_ref().ok().map(|answer| answer.leaving);
         let transitions: Vec<Transition> = {
             let mut health = self.backend.health();

@@ -93,6 +93,9 @@ pub struct BackendStatus {
     pub since_seconds: f64,
     /// Why, in words.
     pub reason: String,
+    /// How its checks fail now, in words, if that is otherwise than the reason tells; absent if not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub now: Option<String>,
     /// Its share relative to its siblings.
     pub weight: u32,
     /// The part of that share that it is to get now, 0 to 1: less in slow start, and while slow.
@@ -246,6 +249,7 @@ fn of_member(member: &Member, backend: &Backend, shared: &Shared) -> BackendStat
         state,
         since_seconds: since.as_secs_f64(),
         reason: reason.unwrap_or_else(|| "no verdict yet".to_owned()),
+        now: backend.history.now().map(|failure| failure.to_string()),
         weight: member.weight,
         weight_ratio: backend.weight_ratio(),
         backup: member.backup,

@@ -22,6 +22,10 @@ pub struct BackendExplanation {
     pub state: &'static str,
     /// How long it has been that.
     pub since_seconds: f64,
+    /// How its checks fail now, in words, if that is otherwise than its last transition tells; absent
+    /// if not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub now: Option<String>,
     /// When it may take requests again, in words; absent if it may now.
     pub comes_back: Option<String>,
     /// Requests in flight.
@@ -86,6 +90,7 @@ fn explain(backend: &Backend, version: &Arc<str>, now: Duration) -> BackendExpla
         backend: backend.label.to_string(),
         state: backend.condition().label(),
         since_seconds: now.saturating_sub(health.since()).as_secs_f64(),
+        now: backend.history.now().map(|failure| failure.to_string()),
         comes_back: comes_back(health.state(), health.held_until(now), now),
         in_flight: backend.in_flight(),
         suspected,

@@ -74,6 +74,9 @@ fn write_backend(f: &mut String, told: &BackendExplanation) -> fmt::Result {
     let version = if version.is_empty() { String::new() } else { format!(", version {version}") };
     writeln!(f, "{backend} in pool {pool}{version}")?;
     writeln!(f, "{state} for {since_seconds:.0} s, {in_flight} requests in flight")?;
+    if let Some(failure) = &told.now {
+        writeln!(f, "its checks fail now: {failure}")?;
+    }
     if told.suspected {
         writeln!(f, "under suspicion: it is being probed, and others are preferred")?;
     }
