@@ -7,7 +7,7 @@ mod render;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::sync::Arc;
+
 use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
@@ -114,6 +114,8 @@ pub struct ExpiringCertificate {
     pub listener: String,
     /// For which names.
     pub names: Vec<String>,
+    /// The file that it is in.
+    pub file: String,
     /// Whole days that are left; negative: it has expired.
     pub days: i64,
 }
@@ -156,7 +158,7 @@ pub(super) fn plan(
         overrides,
         tunnels,
         tunnels_on_removed,
-        certificates: expiring(&new.snapshot, now),
+        certificates: expiring(new, now),
         shadowed: shadowed_routes(after),
         warnings: Vec::new(),
         text: String::new(),
@@ -313,19 +315,22 @@ fn tunnels(old: &Snapshot, new: &Generation) -> (u64, u64) {
     (all, on_removed)
 }
 
-fn expiring(new: &Snapshot, now: SystemTime) -> Vec<ExpiringCertificate> {
-    let listeners = new
-        .listeners
-        .iter()
-        .filter_map(|listener| listener.tls.as_ref().map(|tls| (Arc::clone(&listener.name), tls)));
+fn expiring(new: &Generation, now: SystemTime) -> Vec<ExpiringCertificate> {
+    let listeners = new.snapshot.listeners.iter();
+    let listeners = listeners.filter_map(|listener| Some((&listener.name, listener.tls.as_ref()?)));
+    // Certificates are in the order of the file.
     let identities = listeners.flat_map(|(name, tls)| {
-        tls.certificates.identities().iter().map(move |identity| (Arc::clone(&name), identity))
+        let written = new.config.listeners.get(&**name).and_then(|listener| listener.tls.as_ref());
+        let files =
+            written.into_iter().flat_map(|tls| &tls.certificates).map(|one| &one.cert.value);
+        tls.certificates.identities().iter().zip(files).map(move |found| (name, found))
     });
     let mut expiring: Vec<ExpiringCertificate> = identities
-        .filter(|(_, identity)| identity.not_after < now + NEAR)
-        .map(|(listener, identity)| ExpiringCertificate {
+        .filter(|(_, (identity, _))| identity.not_after < now + NEAR)
+        .map(|(listener, (identity, file))| ExpiringCertificate {
             listener: listener.to_string(),
             names: identity.names.clone(),
+            file: file.display().to_string(),
             days: days_left(identity.not_after, now),
         })
         .collect();

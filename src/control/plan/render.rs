@@ -71,7 +71,7 @@ impl ReloadPlan {
         for certificate in &self.certificates {
             let listener = &certificate.listener;
             let names = match &certificate.names[..] {
-                [] => "without a name".to_owned(),
+                [] => format!("without a name in `{}`", certificate.file),
                 names => format!("for {}", names.join(", ")),
             };
             match certificate.days {

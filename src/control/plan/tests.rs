@@ -1,4 +1,5 @@
 use std::path::Path;
+use std::sync::Arc;
 
 use super::*;
 use crate::control::swaps::PoolSwaps;
@@ -121,10 +122,11 @@ fn a_certificate_without_a_name_is_told_as_such() {
     let told = |names: &[&str]| {
         let names = names.iter().map(|&name| name.to_owned()).collect();
         let mut plan = of("blue", &board("blue", "blue", None));
-        plan.certificates = vec![ExpiringCertificate { listener: "https".into(), names, days: 4 }];
+        let (listener, file) = ("https".into(), "certs/a.pem".into());
+        plan.certificates = vec![ExpiringCertificate { listener, names, file, days: 4 }];
         plan.render()
     };
-    let line = "certificate without a name (listener https) expires in 4 days\n";
+    let line = "certificate without a name in `certs/a.pem` (listener https) expires in 4 days\n";
     assert!(told(&[]).contains(line), "{}", told(&[]));
     assert!(told(&["a.test", "b.test"]).contains("certificate for a.test, b.test (listener"));
 }
