@@ -59,6 +59,12 @@ pub(super) fn wait_and_report(
     match wait(admin, id, until, options) {
         Ok(Waited::Over(report)) => {
             print(text(&report));
+            let stayed = ["kept", "undecided"].contains(&report["outcome"].as_str().unwrap_or(""));
+            if let Some(why) = report["cut_short"].as_str().filter(|_| stayed) {
+                say(&format!(
+                    "it did not stay for long: {why}; `tidegate status` shows what serves"
+                ));
+            }
             // A swap that was switched and is not decided yet is as it should be.
             report["exit_code"].as_u64().map_or(0, |code| u8::try_from(code).unwrap_or(1))
         }

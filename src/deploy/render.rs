@@ -7,7 +7,7 @@ use super::drain::Drained;
 use super::gate::GateRow;
 use super::history::Percentiles;
 use super::latencies::Quantile;
-use super::message::Check;
+use super::message::{Check, Outcome};
 use super::report::{Phase, Report, VersionFigures};
 use super::table::Table;
 use super::verdict::TestReport;
@@ -26,13 +26,18 @@ impl Report {
     fn write(&self, f: &mut String, date: &dyn Fn(Duration) -> String) -> fmt::Result {
         let order = &self.order;
         let result = self.outcome.map_or("running", |outcome| outcome.label()).replace('_', " ");
+        let stayed = matches!(self.outcome, Some(Outcome::Kept | Outcome::Undecided));
+        let cut = if stayed && self.cut_short.is_some() { ", and then left again" } else { "" };
         writeln!(
             f,
-            "report {}: {} from {} to {}: {result}",
+            "report {}: {} from {} to {}: {result}{cut}",
             order.id, order.pool, order.from, order.to
         )?;
         if !self.reason.is_empty() {
             writeln!(f, "  {}", self.reason)?;
+        }
+        if let Some(why) = &self.cut_short {
+            writeln!(f, "  its drain was not waited for: {why}")?;
         }
         writeln!(f, "  asked by {} at {}", order.asked_by, date(self.asked_at))?;
         self.write_phases(f)?;

@@ -88,8 +88,8 @@ pub enum Wish {
     Nothing,
     /// A swap to this version, which `active` was changed to.
     Swap(String),
-    /// Nothing, since an override is in force: it and what to type, in words.
-    Overridden(String),
+    /// Nothing, since an override is in force; [`Standing::explain`] has more.
+    Overridden,
 }
 
 impl Standing {
@@ -123,9 +123,9 @@ impl Standing {
     }
 
     /// Takes the file after a reload.
-    pub fn reloaded(&mut self, pool: &str, active: &str) -> Wish {
+    pub fn reloaded(&mut self, active: &str) -> Wish {
         if self.wanted == active {
-            return self.explain(pool).map_or(Wish::Nothing, Wish::Overridden);
+            return self.override_.map_or(Wish::Nothing, |_| Wish::Overridden);
         }
         active.clone_into(&mut self.wanted);
         self.override_ = None;
@@ -141,15 +141,20 @@ impl Standing {
         self.override_ = (self.serving != self.wanted).then_some(before.unwrap_or(over));
     }
 
-    /// The override in words and what to type; `None`: what is wanted serves, or is about to.
+    /// The override in words and what to type, if no swap is on its way to what is wanted already;
+    /// `None`: that serves.
     #[must_use]
-    pub fn explain(&self, pool: &str) -> Option<String> {
+    pub fn explain(&self, pool: &str, on_its_way: Option<u64>) -> Option<String> {
         let Override { cause, report, .. } = self.override_?;
         let Self { wanted, serving, .. } = self;
-        let next = match cause {
+        let command = format!("`tidegate swap {pool} {wanted}`");
+        let next = match (on_its_way, cause) {
+            (Some(id), _) => format!("swap {id} is on its way there"),
             // Nothing has failed.
-            Cause::Swap => format!("goes there, or set active = \"{serving}\" in the file"),
-            _ => "tries again".to_owned(),
+            (None, Cause::Swap) => {
+                format!("{command} goes there, or set active = \"{serving}\" in the file")
+            }
+            (None, _) => format!("{command} tries again"),
         };
         let serves = match cause {
             Cause::Swap | Cause::RollBack => "serves since",
@@ -157,10 +162,7 @@ impl Standing {
             Cause::Refused | Cause::Cancelled => "still serves after",
         };
         let cause = cause.words();
-        Some(format!(
-            "file wants {wanted}, {serving} {serves} {cause} of report {report}; \
-             `tidegate swap {pool} {wanted}` {next}"
-        ))
+        Some(format!("file wants {wanted}, {serving} {serves} {cause} of report {report}; {next}"))
     }
 }
 
@@ -180,10 +182,10 @@ mod tests {
     #[test]
     fn a_change_of_active_asks_for_a_swap_and_nothing_else_does() {
         let mut standing = Standing::new("blue");
-        assert_eq!(standing.reloaded("shop", "blue"), Wish::Nothing);
-        assert_eq!(standing.reloaded("shop", "green"), Wish::Swap("green".to_owned()));
+        assert_eq!(standing.reloaded("blue"), Wish::Nothing);
+        assert_eq!(standing.reloaded("green"), Wish::Swap("green".to_owned()));
         assert_eq!(standing.serving, "blue", "a wish moves no traffic");
-        assert_eq!(standing.reloaded("shop", "green"), Wish::Nothing, "it is on its way");
+        assert_eq!(standing.reloaded("green"), Wish::Nothing, "it is on its way");
     }
 
     #[test]
@@ -191,15 +193,19 @@ mod tests {
         let mut standing = with("green", "blue", Cause::RollBack);
         let words = "file wants green, blue serves since the rollback of report 12; \
                      `tidegate swap shop green` tries again";
-        assert_eq!(standing.reloaded("shop", "green"), Wish::Overridden(words.to_owned()));
-        assert_eq!(standing.reloaded("shop", "red"), Wish::Swap("red".to_owned()));
+        assert_eq!(standing.explain("shop", None).as_deref(), Some(words));
+        let again = "file wants green, blue serves since the rollback of report 12; swap 13 is on its \
+                     way there";
+        assert_eq!(standing.explain("shop", Some(13)).as_deref(), Some(again));
+        assert_eq!(standing.reloaded("green"), Wish::Overridden);
+        assert_eq!(standing.reloaded("red"), Wish::Swap("red".to_owned()));
         assert_eq!(standing.override_, None);
     }
 
     #[test]
     fn an_override_ends_where_file_and_state_agree() {
         let mut changed = with("green", "blue", Cause::RollBack);
-        assert_eq!(changed.reloaded("shop", "blue"), Wish::Nothing);
+        assert_eq!(changed.reloaded("blue"), Wish::Nothing);
         assert_eq!(changed.override_, None);
         let mut again = with("green", "blue", Cause::RollBack);
         again.moved("green", "green", Override { cause: Cause::Swap, report: 13, since: NOW });
@@ -211,7 +217,7 @@ mod tests {
         let standing = with("blue", "green", Cause::Swap);
         let words = "file wants blue, green serves since the swap of report 12; \
                      `tidegate swap shop blue` goes there, or set active = \"green\" in the file";
-        assert_eq!(standing.explain("shop").as_deref(), Some(words));
+        assert_eq!(standing.explain("shop", None).as_deref(), Some(words));
     }
 
     #[test]

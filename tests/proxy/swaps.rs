@@ -227,5 +227,7 @@ async fn who_waits_for_a_drain_that_another_swap_cuts_short_is_told() {
     proxy.running().handle().rollback("shop", false, "a test").await.unwrap();
     let report = over(&proxy, id).await;
     assert_eq!((&report["outcome"], &report["exit_code"]), (&"undecided".into(), &6.into()));
-    assert!(report["cut_short"].as_str().unwrap().contains("a test"), "{}", report["text"]);
+    assert_eq!(report["cut_short"], "by hand, asked by a test: back to blue");
+    let words = "undecided, and then left again\n";
+    assert!(report["text"].as_str().unwrap().contains(words), "{}", report["text"]);
 }

@@ -203,29 +203,26 @@ impl Swaps {
                         self.publish();
                         return Ok(id);
                     }
-                    Kind::Back if force && swap.phase() == Phase::Gate => {
-                        self.give_up(&name, words).await;
-                    }
+                    // It may go on without what it waits for.
+                    Kind::Back if force && swap.phase() == Phase::Gate => {}
                     // It is on its way there.
                     Kind::Back | Kind::Forced => return Ok(id),
                 }
             }
-            running => {
+            _ => {
                 let left = guarded.left.as_ref().filter(|left| left.version != *serving);
                 if let Some(done) = left.and_then(|left| guarded.done_already(left, force)) {
                     return Err(done);
                 }
-                if running.is_some() {
-                    self.give_up(&name, words).await;
-                }
             }
         }
-        let before = self.pools.get(&name).and_then(|guarded| {
-            guarded.before.clone().filter(|before| {
-                *before != guarded.standing.serving && guarded.version(before).is_some()
-            })
-        });
+        let before = guarded.before.clone();
+        let before = before.filter(|it| it != serving && guarded.version(it).is_some());
         let before = before.ok_or_else(|| SwapRefused::NothingBefore(pool.to_owned()))?;
+        // A way back that is forced, or a drain that another one waits for.
+        if guarded.running.is_some() {
+            self.give_up(&name, format!("{words}: back to {before}")).await;
+        }
         let kind = if force { Kind::Forced } else { Kind::Back };
         Ok(self.start(&name, &before, asked_by, kind).await)
     }

@@ -241,11 +241,18 @@ impl Guarded {
         self.standing.override_.filter(|_| !is_there)
     }
 
+    /// The override in words, with what to type unless a swap is on its way there.
+    pub(super) fn override_words(&self) -> Option<String> {
+        let open = self.running.iter().filter(|running| running.swap.outcome().is_none());
+        let mut orders = open.map(|running| running.swap.order());
+        let on_its_way = orders.find(|order| order.to == self.standing.wanted);
+        self.standing.explain(&self.pool.name, on_its_way.map(|order| order.id))
+    }
+
     /// How it stands, for whoever asks.
     pub(super) fn status(&self, now: Now) -> PoolSwaps {
-        let name = &self.pool.name;
         let override_ = self.overridden().map(|kept| OverrideStatus {
-            words: self.standing.explain(name).unwrap_or_default(),
+            words: self.override_words().unwrap_or_default(),
             cause: kept.cause.label(),
             report: SwapId(kept.report),
             since: kept.since.as_secs_f64(),

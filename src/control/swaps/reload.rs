@@ -85,14 +85,15 @@ impl Swaps {
         }
         let Some(guarded) = self.pools.get_mut(name) else { return };
         let is_news = guarded.standing.wanted != *active;
-        match guarded.standing.reloaded(name, active) {
+        match guarded.standing.reloaded(active) {
             Wish::Nothing if is_news => {
                 followed.changes.push(format!("pool {name}: {active} serves already"));
             }
             Wish::Nothing => {}
             // It is on its way there.
-            Wish::Overridden(_) if guarded.overridden().is_none() => {}
-            Wish::Overridden(words) => {
+            Wish::Overridden if guarded.overridden().is_none() => {}
+            Wish::Overridden => {
+                let words = guarded.override_words().unwrap_or_default();
                 // Who reloads by a signal reads the log.
                 tracing::warn!(pool = &**name, "pool {name}: {words}");
                 followed.overrides.push(format!("pool {name}: {words}"));
