@@ -163,3 +163,5 @@ fn workers_that_panic_come_back_with_their_sockets() {
     }
     running.shutdown_blocking();
 }
+
+mod panics;

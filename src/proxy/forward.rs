@@ -164,6 +164,9 @@ async fn attempt(
     let backend = picked.slot.backend();
     let waiting = (&lane, &place);
     let (response, lease) = pin!(exchange(pool, outgoing, backend, waiting, tried, record)).await?;
+    // Where a request holds the most: a test sees what becomes of that.
+    #[cfg(test)]
+    assert_ne!(outgoing.head.target, "/panic", "a test asked for it");
     let status = response.status();
     count_answer(picked.slot.backend(), status, place, began, record);
     if is_to_be_asked_elsewhere(status, pool, &picked, outgoing, record) {
