@@ -30,6 +30,7 @@ mod explain;
 mod guard;
 mod page;
 mod routes;
+mod scrape;
 mod serve;
 mod swaps;
 

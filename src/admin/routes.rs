@@ -18,10 +18,10 @@ use serde_json::{Value, json};
 
 use super::bind::Address;
 use super::guard::{self, Guard};
-use super::{AdminState, backends, events, explain, page, swaps};
+use super::{AdminState, backends, events, explain, page, scrape, swaps};
 use crate::control::plan::{Draft, ReloadPlan};
 use crate::control::{Readiness, ReloadError, ReloadReport, Status};
-use crate::telemetry::{date, metrics};
+use crate::telemetry::date;
 
 /// Largest request body, in bytes.
 const MAX_BODY: usize = 16 * 1024;
@@ -36,7 +36,7 @@ pub(super) fn router(state: AdminState, address: Address) -> Router {
     Router::new()
         .route("/livez", get(async || "ok\n"))
         .route("/readyz", get(readyz))
-        .route("/metrics", get(render_metrics))
+        .route("/metrics", get(scrape::scrape))
         .route("/", get(show_page))
         .route("/api/status", get(status))
         .route("/api/events", get(events::stream))
@@ -82,17 +82,6 @@ async fn readyz(State(state): State<AdminState>) -> Response {
         Readiness::NotReady(reason) => {
             (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")).into_response()
         }
-    }
-}
-
-async fn render_metrics(State(state): State<AdminState>) -> Response {
-    // With thousands of backends it takes a while, and probes run on this runtime.
-    let rendering = tokio::task::spawn_blocking(move || {
-        metrics::render(&state.shared, state.access_log.dropped())
-    });
-    match rendering.await {
-        Ok(text) => ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
-        Err(_) => error(StatusCode::INTERNAL_SERVER_ERROR, "the metrics cannot be rendered"),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Every metric: its name, its labels, and what it means.
 //!
 //! Nothing is registered. A scrape walks the live snapshot, reads the cells that both planes count
-//! in, and writes the text at once, so that what is gone from the snapshot is gone from the answer,
+//! in, and writes the text piece by piece, so that what is gone from the snapshot is gone from the answer,
 //! and an idle metric costs nothing. Totals that must not fall when a backend goes are counted by
 //! its pool too (`pool_requests_total`).
 
@@ -19,13 +19,13 @@ use text::{Family, Text, counter, gauge, histogram};
 /// The media type of what [`render`] returns.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// All metrics of the process in the text format of Prometheus. `log_dropped` counts the lines that
-/// the access log lost.
+/// Gives `pass_on` all metrics of the process in the text format of Prometheus, piece by piece.
+/// `log_dropped` counts the lines that the access log lost.
 ///
 /// With thousands of backends it takes tens of milliseconds: for a thread that nobody waits for.
-pub fn render(shared: &Shared, log_dropped: u64) -> Vec<u8> {
+pub fn render(shared: &Shared, log_dropped: u64, pass_on: &mut dyn FnMut(&str)) {
     let snapshot = shared.snapshot.load_full();
-    let mut text = Text::default();
+    let mut text = Text::new(pass_on);
     backends::write(&snapshot, &mut text);
     pools::write(&snapshot, shared.uptime(), &mut text);
     listeners::write(&snapshot, &mut text);
@@ -34,7 +34,7 @@ pub fn render(shared: &Shared, log_dropped: u64) -> Vec<u8> {
     text.family(&LOG_DROPPED).add(&[], log_dropped);
     text.family(&BUILD_INFO).add(&[env!("CARGO_PKG_VERSION")], true);
     process::write(&mut text);
-    text.finish()
+    text.finish();
 }
 
 const BACKEND: &[&str] = &["pool", "version", "backend"];

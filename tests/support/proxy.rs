@@ -270,8 +270,11 @@ impl Proxy {
 
     /// What Prometheus would read.
     pub fn metrics(&self) -> String {
-        let text = tidegate::telemetry::metrics::render(self.running.shared(), 0);
-        String::from_utf8(text).unwrap()
+        let mut text = String::new();
+        tidegate::telemetry::metrics::render(self.running.shared(), 0, &mut |piece| {
+            text.push_str(piece);
+        });
+        text
     }
 
     /// The sum of a metric over all series that hold every one of these pieces of label text.

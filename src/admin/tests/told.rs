@@ -1,5 +1,10 @@
 //! What can be read: readiness, metrics, status, the page, explanations.
 
+use std::io::Read;
+
+use flate2::read::GzDecoder;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
 use super::house::{GOOD, House};
 use crate::balance::Condition;
 
@@ -86,4 +91,20 @@ async fn a_backend_is_told_with_what_happened_to_it() {
     assert_eq!(told["backends"][0]["pool"], "app");
     assert!(told["text"].as_str().unwrap().starts_with("127.0.0.1:1 in pool app\n"));
     assert_eq!(house.get("/api/explain?backend=127.0.0.1:9").await.refusal(), 404);
+}
+
+#[tokio::test]
+async fn metrics_are_compressed_for_whom_takes_that() {
+    let house = House::new(GOOD).await;
+    // HTTP/1.0 has no chunks: what follows the head is the body.
+    let head = "GET /metrics HTTP/1.0\r\nHost: localhost\r\nAccept-Encoding: gzip\r\n\r\n";
+    let (mut stream, mut answer) = (house.connect().await, Vec::new());
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream.read_to_end(&mut answer).await.unwrap();
+    let end = memchr::memmem::find(&answer, b"\r\n\r\n").unwrap();
+    let head = String::from_utf8_lossy(&answer[..end]).to_lowercase();
+    assert!(head.contains("\r\ncontent-encoding: gzip"), "{head}");
+    let mut text = String::new();
+    GzDecoder::new(&answer[end + 4..]).read_to_string(&mut text).unwrap();
+    assert!(text.contains("\ntidegate_backend_up{"), "{text}");
 }

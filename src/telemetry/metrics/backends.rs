@@ -1,4 +1,8 @@
 //! Series of backends, of all versions.
+//!
+//! Those of requests begin when a worker first uses the backend: of ten thousand backends many may
+//! never be, and they are the larger part of the text. They begin together, at zero where nothing
+//! happened, so that `rate` sees what happens from then on.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,6 +21,11 @@ struct Row {
 }
 
 impl Row {
+    /// Whether a worker has counted anything for it.
+    fn is_used(&self) -> bool {
+        self.backend.cells.cells().next().is_some()
+    }
+
     fn labels(&self) -> [&str; 3] {
         [&self.backend.pool, &self.version, &self.backend.label]
     }
@@ -27,11 +36,13 @@ impl Row {
     }
 }
 
-pub(super) fn write(snapshot: &Snapshot, text: &mut Text) {
+pub(super) fn write(snapshot: &Snapshot, text: &mut Text<'_>) {
     let rows = rows(snapshot);
     health(&rows, text);
     findings(&rows, text);
+    let used: Vec<&Row> = rows.iter().filter(|row| row.is_used()).collect();
     requests(&rows, text);
+    traffic(&used, text);
     connections(&rows, text);
 }
 
@@ -50,7 +61,7 @@ fn rows(snapshot: &Snapshot) -> Vec<Row> {
 
 fn each<V: Into<Value>>(
     rows: &[Row],
-    text: &mut Text,
+    text: &mut Text<'_>,
     family: &Family,
     value: impl Fn(&Backend) -> V,
 ) {
@@ -61,9 +72,9 @@ fn each<V: Into<Value>>(
 }
 
 /// As [`each`], with several samples per backend that differ in their last label.
-fn each_by<const N: usize>(
-    rows: &[Row],
-    text: &mut Text,
+fn each_by<'r, const N: usize>(
+    rows: impl IntoIterator<Item = &'r Row>,
+    text: &mut Text<'_>,
     family: &Family,
     values: impl Fn(&Backend) -> [(&'static str, u64); N],
 ) {
@@ -79,7 +90,7 @@ fn total(backend: &Backend, counter: impl Fn(&BackendCells) -> &Counter) -> u64 
     backend.cells.sum(|cells| counter(cells).get())
 }
 
-fn health(rows: &[Row], text: &mut Text) {
+fn health(rows: &[Row], text: &mut Text<'_>) {
     each(rows, text, &metric::BACKEND_UP, |backend| backend.health().is_well());
     each_by(rows, text, &metric::BACKEND_STATE, |backend| {
         let condition = backend.condition();
@@ -114,7 +125,7 @@ fn health(rows: &[Row], text: &mut Text) {
     }
 }
 
-fn findings(rows: &[Row], text: &mut Text) {
+fn findings(rows: &[Row], text: &mut Text<'_>) {
     let mut samples = text.family(&metric::BACKEND_FINDINGS);
     for row in rows {
         let [pool, version, backend] = row.labels();
@@ -135,7 +146,7 @@ fn ejections(backend: &Backend) -> BTreeMap<&'static str, u64> {
     ejections
 }
 
-fn requests(rows: &[Row], text: &mut Text) {
+fn requests(rows: &[Row], text: &mut Text<'_>) {
     let mut samples = text.family(&metric::BACKEND_REQUESTS);
     for row in rows {
         let codes = row.backend.cells.cells().map(|cells| &cells.codes);
@@ -144,18 +155,22 @@ fn requests(rows: &[Row], text: &mut Text) {
         }
     }
     each(rows, text, &metric::BACKEND_IN_FLIGHT, Backend::in_flight);
+}
+
+/// What comes of requests. Not in here are connections, which are opened without any too.
+fn traffic(used: &[&Row], text: &mut Text<'_>) {
     for (family, select) in [
         (&metric::BACKEND_DURATION, (|cells| &cells.duration) as fn(&BackendCells) -> &Histogram),
         (&metric::BACKEND_HEAD, |cells| &cells.head),
     ] {
         let mut samples = text.family(family);
-        for row in rows {
+        for row in used {
             let mut sum = HistogramSum::default();
             row.backend.cells.cells().for_each(|cells| select(cells).add_to(&mut sum));
             samples.add_histogram(&row.labels(), &sum);
         }
     }
-    each_by(rows, text, &metric::BACKEND_RETRIES, |backend| {
+    each_by(used.iter().copied(), text, &metric::BACKEND_RETRIES, |backend| {
         [
             ("connect", total(backend, |cells| &cells.retries.connect)),
             ("reset", total(backend, |cells| &cells.retries.reset)),
@@ -165,7 +180,7 @@ fn requests(rows: &[Row], text: &mut Text) {
             ("status", total(backend, |cells| &cells.retries.status)),
         ]
     });
-    each_by(rows, text, &metric::BACKEND_TIMEOUTS, |backend| {
+    each_by(used.iter().copied(), text, &metric::BACKEND_TIMEOUTS, |backend| {
         [
             ("connect_timeout", total(backend, |cells| &cells.timeouts.connect)),
             ("response_timeout", total(backend, |cells| &cells.timeouts.response)),
@@ -174,7 +189,7 @@ fn requests(rows: &[Row], text: &mut Text) {
             ("route_timeout", total(backend, |cells| &cells.timeouts.route)),
         ]
     });
-    each_by(rows, text, &metric::BACKEND_BYTES, |backend| {
+    each_by(used.iter().copied(), text, &metric::BACKEND_BYTES, |backend| {
         [
             ("received", total(backend, |cells| &cells.bytes_in)),
             ("sent", total(backend, |cells| &cells.bytes_out)),
@@ -182,7 +197,7 @@ fn requests(rows: &[Row], text: &mut Text) {
     });
 }
 
-fn connections(rows: &[Row], text: &mut Text) {
+fn connections(rows: &[Row], text: &mut Text<'_>) {
     // The two counters of a difference are not read at the same moment.
     let open = |backend: &Backend| {
         let closed = total(backend, |cells| &cells.closes);

@@ -6,7 +6,7 @@ use super::text::Text;
 use crate::state::{Document, Shared};
 use crate::telemetry::metrics as metric;
 
-pub(super) fn write(shared: &Shared, generation: u64, text: &mut Text) {
+pub(super) fn write(shared: &Shared, generation: u64, text: &mut Text<'_>) {
     let reloads = &shared.reloads;
     let mut samples = text.family(&metric::CONFIG_RELOADS);
     samples.add(&["success"], reloads.succeeded.get());

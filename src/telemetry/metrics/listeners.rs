@@ -9,7 +9,7 @@ use crate::state::snapshot::ListenerCells;
 use crate::state::{H2Abuse, Idleness, Listener, Snapshot};
 use crate::telemetry::metrics as metric;
 
-pub(super) fn write(snapshot: &Snapshot, text: &mut Text) {
+pub(super) fn write(snapshot: &Snapshot, text: &mut Text<'_>) {
     let listeners = &snapshot.listeners;
     let mut samples = text.family(&metric::LISTENER_CONNECTIONS);
     for listener in listeners {
@@ -33,7 +33,7 @@ pub(super) fn write(snapshot: &Snapshot, text: &mut Text) {
 
 fn each(
     listeners: &[Arc<Listener>],
-    text: &mut Text,
+    text: &mut Text<'_>,
     family: &Family,
     value: impl Fn(&ListenerCells) -> u64,
 ) {
@@ -43,7 +43,7 @@ fn each(
     }
 }
 
-fn refused(listeners: &[Arc<Listener>], text: &mut Text) {
+fn refused(listeners: &[Arc<Listener>], text: &mut Text<'_>) {
     let mut samples = text.family(&metric::LISTENER_REFUSED);
     for listener in listeners {
         let cells = &listener.state.cells;
@@ -58,7 +58,7 @@ fn refused(listeners: &[Arc<Listener>], text: &mut Text) {
     }
 }
 
-fn made_room(listeners: &[Arc<Listener>], text: &mut Text) {
+fn made_room(listeners: &[Arc<Listener>], text: &mut Text<'_>) {
     let mut samples = text.family(&metric::LISTENER_MADE_ROOM);
     for listener in listeners {
         for idleness in Idleness::ALL {
@@ -68,7 +68,7 @@ fn made_room(listeners: &[Arc<Listener>], text: &mut Text) {
     }
 }
 
-fn handshakes(listeners: &[Arc<Listener>], text: &mut Text) {
+fn handshakes(listeners: &[Arc<Listener>], text: &mut Text<'_>) {
     let mut samples = text.family(&metric::LISTENER_HANDSHAKES);
     for listener in listeners.iter().filter(|listener| listener.tls.is_some()) {
         let cells = &listener.state.cells;
@@ -82,7 +82,7 @@ fn handshakes(listeners: &[Arc<Listener>], text: &mut Text) {
     }
 }
 
-fn h2_abuse(listeners: &[Arc<Listener>], text: &mut Text) {
+fn h2_abuse(listeners: &[Arc<Listener>], text: &mut Text<'_>) {
     let mut samples = text.family(&metric::LISTENER_H2_ABUSE);
     for listener in listeners.iter().filter(|listener| listener.tls.is_some() || listener.h2c) {
         for kind in H2Abuse::ALL {
@@ -92,7 +92,7 @@ fn h2_abuse(listeners: &[Arc<Listener>], text: &mut Text) {
     }
 }
 
-fn certificates(listeners: &[Arc<Listener>], text: &mut Text) {
+fn certificates(listeners: &[Arc<Listener>], text: &mut Text<'_>) {
     let mut expiry: BTreeMap<&str, SystemTime> = BTreeMap::new();
     for identity in listeners
         .iter()

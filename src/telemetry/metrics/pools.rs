@@ -9,7 +9,7 @@ use crate::state::{Pool, Snapshot, Split, Version};
 use crate::telemetry::metrics as metric;
 
 /// `now` is the time since the process started.
-pub(super) fn write(snapshot: &Snapshot, now: Duration, text: &mut Text) {
+pub(super) fn write(snapshot: &Snapshot, now: Duration, text: &mut Text<'_>) {
     requests(snapshot, text);
     queues(snapshot, text);
     breakers(snapshot, now, text);
@@ -17,7 +17,7 @@ pub(super) fn write(snapshot: &Snapshot, now: Duration, text: &mut Text) {
     swaps(snapshot, text);
 }
 
-fn requests(snapshot: &Snapshot, text: &mut Text) {
+fn requests(snapshot: &Snapshot, text: &mut Text<'_>) {
     let mut samples = text.family(&metric::POOL_REQUESTS);
     for pool in snapshot.pools.values() {
         let cells = &pool.state.cells;
@@ -38,7 +38,7 @@ fn requests(snapshot: &Snapshot, text: &mut Text) {
     }
 }
 
-fn queues(snapshot: &Snapshot, text: &mut Text) {
+fn queues(snapshot: &Snapshot, text: &mut Text<'_>) {
     let mut samples = text.family(&metric::POOL_QUEUE_LENGTH);
     for pool in snapshot.pools.values() {
         samples.add(&[&pool.name], pool.state.line.len());
@@ -61,7 +61,7 @@ fn queues(snapshot: &Snapshot, text: &mut Text) {
     }
 }
 
-fn breakers(snapshot: &Snapshot, now: Duration, text: &mut Text) {
+fn breakers(snapshot: &Snapshot, now: Duration, text: &mut Text<'_>) {
     let with_one = || snapshot.pools.values().filter(|pool| pool.circuit_breaker.is_some());
     let mut samples = text.family(&metric::POOL_BREAKER_STATE);
     for pool in with_one() {
@@ -86,7 +86,7 @@ fn breakers(snapshot: &Snapshot, now: Duration, text: &mut Text) {
     }
 }
 
-fn versions(snapshot: &Snapshot, text: &mut Text) {
+fn versions(snapshot: &Snapshot, text: &mut Text<'_>) {
     // Loaded once, so that what is said of a pool agrees.
     let splits: Vec<(&Pool, _)> =
         snapshot.pools.values().map(|pool| (&**pool, pool.state.split.load_full())).collect();
@@ -128,7 +128,7 @@ fn versions(snapshot: &Snapshot, text: &mut Text) {
 }
 
 /// Only of pools that have versions: others are never swapped.
-fn swaps(snapshot: &Snapshot, text: &mut Text) {
+fn swaps(snapshot: &Snapshot, text: &mut Text<'_>) {
     let versioned = || {
         let pools = snapshot.pools.values();
         pools.filter(|pool| pool.state.split.load().version("").is_none())

@@ -6,7 +6,7 @@ use std::fs;
 use super::text::Text;
 use crate::telemetry::metrics as metric;
 
-pub(super) fn write(text: &mut Text) {
+pub(super) fn write(text: &mut Text<'_>) {
     if let Some(stat) = fs::read_to_string("/proc/self/stat").ok().as_deref().and_then(Stat::parse)
     {
         let ticks = rustix::param::clock_ticks_per_second().max(1) as f64;

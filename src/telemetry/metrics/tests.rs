@@ -35,8 +35,7 @@ struct Scrape {
 }
 
 impl Scrape {
-    fn parse(text: &[u8]) -> Self {
-        let text = std::str::from_utf8(text).unwrap();
+    fn parse(text: &str) -> Self {
         assert!(text.ends_with('\n'));
         let mut scrape = Scrape::default();
         let mut family = String::new();
@@ -251,7 +250,9 @@ fn house() -> (Arc<Shared>, [Arc<Backend>; 3]) {
 }
 
 fn scrape(shared: &Shared) -> Scrape {
-    Scrape::parse(&render(shared, 3))
+    let mut text = String::new();
+    render(shared, 3, &mut |piece| text.push_str(piece));
+    Scrape::parse(&text)
 }
 
 const BLUE: &str = "pool=\"app\",version=\"blue\",backend=\"127.0.0.1:1\"";
@@ -262,6 +263,20 @@ fn a_quiet_house_renders_by_the_rules() {
     let scrape = scrape(&shared);
     assert_eq!(scrape.get("tidegate_log_dropped_total"), 3.0);
     assert_eq!(scrape.get("tidegate_config_generation"), 7.0);
+}
+
+#[test]
+fn series_of_requests_begin_with_the_first_use_of_a_backend() {
+    let (shared, [blue, ..]) = house();
+    let of_requests = |scrape: &Scrape| {
+        let names =
+            ["request_duration_seconds_sum", "head_seconds_sum", "retries", "timeouts", "bytes"];
+        names.map(|name| scrape.samples.keys().any(|it| it.contains(name) && it.contains(BLUE)))
+    };
+    assert_eq!(of_requests(&scrape(&shared)), [false; 5]);
+    // All of them, since `rate` sees no increase from nothing.
+    blue.cells.cell(WorkerId::new(0)).connects.add(1);
+    assert_eq!(of_requests(&scrape(&shared)), [true; 5]);
 }
 
 #[test]

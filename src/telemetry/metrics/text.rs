@@ -1,23 +1,30 @@
 //! The text format of Prometheus: families of samples, each with its help and type.
 //!
-//! The `prometheus` crate encodes; this is the little that makes declaring and filling a family a
-//! line each. A family is encoded as soon as it is complete, so that thousands of backends need the
-//! memory of one family and not of all.
+//! It is written at once, sample by sample, and passed on piece by piece: thousands of backends make
+//! tens of megabytes, which need not be in memory together.
 
+use std::fmt::{Display, Write};
 use std::time::Duration;
 
-use prometheus::TextEncoder;
-use prometheus::proto::{self, Bucket, LabelPair, Metric, MetricFamily, MetricType};
-
 use crate::state::counters::{BUCKET_BOUNDS_MICROS, CODES, CodeCounters, HistogramSum};
+
+/// The text is passed on in pieces of about this size, in bytes.
+const PIECE: usize = 64 * 1024;
 
 /// Declares a metric.
 #[derive(Debug)]
 pub(super) struct Family {
     name: &'static str,
-    kind: MetricType,
+    kind: Kind,
     labels: &'static [&'static str],
     help: &'static str,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    Counter,
+    Gauge,
+    Histogram,
 }
 
 pub(super) const fn counter(
@@ -25,7 +32,7 @@ pub(super) const fn counter(
     labels: &'static [&'static str],
     help: &'static str,
 ) -> Family {
-    Family { name, kind: MetricType::COUNTER, labels, help }
+    Family { name, kind: Kind::Counter, labels, help }
 }
 
 pub(super) const fn gauge(
@@ -33,7 +40,7 @@ pub(super) const fn gauge(
     labels: &'static [&'static str],
     help: &'static str,
 ) -> Family {
-    Family { name, kind: MetricType::GAUGE, labels, help }
+    Family { name, kind: Kind::Gauge, labels, help }
 }
 
 pub(super) const fn histogram(
@@ -41,127 +48,165 @@ pub(super) const fn histogram(
     labels: &'static [&'static str],
     help: &'static str,
 ) -> Family {
-    Family { name, kind: MetricType::HISTOGRAM, labels, help }
+    Family { name, kind: Kind::Histogram, labels, help }
 }
 
-/// The value of a sample: a float, as Prometheus has it; counts are exact up to 2^53.
+/// The value of a sample.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Value(f64);
+pub(super) enum Value {
+    Count(u64),
+    Number(f64),
+}
 
 impl From<u64> for Value {
     fn from(count: u64) -> Self {
-        Value(count as f64)
+        Value::Count(count)
     }
 }
 
 impl From<u32> for Value {
     fn from(count: u32) -> Self {
-        Value(count.into())
+        Value::Count(count.into())
     }
 }
 
 impl From<usize> for Value {
     fn from(count: usize) -> Self {
-        Value(count as f64)
+        Value::Count(count as u64)
     }
 }
 
 impl From<bool> for Value {
     fn from(flag: bool) -> Self {
-        Value(flag.into())
+        Value::Count(flag.into())
     }
 }
 
 impl From<f64> for Value {
     fn from(number: f64) -> Self {
-        Value(number)
+        Value::Number(number)
     }
 }
 
 /// The text in the making.
-#[derive(Debug, Default)]
-pub(super) struct Text {
-    out: String,
-    /// The family that is being filled.
-    open: MetricFamily,
+pub(super) struct Text<'a> {
+    piece: String,
+    pass_on: &'a mut dyn FnMut(&str),
+    /// The bounds of the buckets as label values.
+    bounds: Vec<String>,
 }
 
-impl Text {
-    /// Begins a family. Each may begin once only.
-    pub(super) fn family<'a>(&'a mut self, family: &'a Family) -> Samples<'a> {
-        self.encode();
-        self.open.set_name(family.name.to_owned());
-        self.open.set_help(family.help.to_owned());
-        self.open.set_field_type(family.kind);
-        Samples { metrics: self.open.mut_metric(), family }
+impl<'a> Text<'a> {
+    pub(super) fn new(pass_on: &'a mut dyn FnMut(&str)) -> Self {
+        let seconds = |micros| Duration::from_micros(micros).as_secs_f64().to_string();
+        let bounds = BUCKET_BOUNDS_MICROS.into_iter().map(seconds).collect();
+        Text { piece: String::new(), pass_on, bounds }
     }
 
-    pub(super) fn finish(mut self) -> Vec<u8> {
-        self.encode();
-        self.out.into_bytes()
+    /// Begins a family. Each may begin once only; one without samples is left out.
+    pub(super) fn family<'t>(&'t mut self, family: &'t Family) -> Samples<'t, 'a> {
+        Samples { text: self, family, is_begun: false }
     }
 
-    /// Writes the open family; one without samples is left out.
-    fn encode(&mut self) {
-        let family = std::mem::take(&mut self.open);
-        if !family.get_metric().is_empty() {
-            // It fails only for families without samples or with a name that is none.
-            let encoded = TextEncoder::new().encode_utf8(&[family], &mut self.out);
-            debug_assert!(encoded.is_ok(), "{encoded:?}");
-        }
+    pub(super) fn finish(mut self) {
+        self.flush();
+    }
+
+    fn flush(&mut self) {
+        (self.pass_on)(&self.piece);
+        self.piece.clear();
     }
 }
 
 /// The samples of one family. Label values are given in the order in which the family names them.
-#[derive(Debug)]
-pub(super) struct Samples<'a> {
-    metrics: &'a mut Vec<Metric>,
-    family: &'a Family,
+pub(super) struct Samples<'t, 'a> {
+    text: &'t mut Text<'a>,
+    family: &'t Family,
+    is_begun: bool,
 }
 
-impl Samples<'_> {
+impl Samples<'_, '_> {
     pub(super) fn add(&mut self, values: &[&str], value: impl Into<Value>) {
-        let mut metric = self.labelled(values);
-        let Value(value) = value.into();
-        if self.family.kind == MetricType::COUNTER {
-            let mut counter = proto::Counter::default();
-            counter.set_value(value);
-            metric.set_counter(counter);
-        } else {
-            let mut gauge = proto::Gauge::default();
-            gauge.set_value(value);
-            metric.set_gauge(gauge);
+        match value.into() {
+            Value::Count(count) => {
+                self.sample("", values, None, itoa::Buffer::new().format(count));
+            }
+            Value::Number(number) => self.sample("", values, None, number),
         }
-        self.metrics.push(metric);
     }
 
     pub(super) fn add_histogram(&mut self, values: &[&str], sum: &HistogramSum) {
-        let mut metric = self.labelled(values);
-        let mut count = 0;
-        let buckets = sum.buckets.iter().zip(BUCKET_BOUNDS_MICROS).map(|(observed, micros)| {
-            count += observed;
-            let mut bucket = Bucket::default();
-            bucket.set_upper_bound(Duration::from_micros(micros).as_secs_f64());
-            bucket.set_cumulative_count(count);
-            bucket
-        });
-        let mut histogram = proto::Histogram::default();
-        histogram.set_bucket(buckets.collect());
-        histogram.set_sample_count(sum.count());
-        histogram.set_sample_sum(Duration::from_micros(sum.sum_micros).as_secs_f64());
-        metric.set_histogram(histogram);
-        self.metrics.push(metric);
+        let (mut number, mut observed) = (itoa::Buffer::new(), 0);
+        for (index, bucket) in sum.buckets.iter().enumerate() {
+            observed += bucket;
+            self.sample("_bucket", values, Some(index), number.format(observed));
+        }
+        self.sample("_sum", values, None, Duration::from_micros(sum.sum_micros).as_secs_f64());
+        self.sample("_count", values, None, number.format(observed));
     }
 
-    fn labelled(&self, values: &[&str]) -> Metric {
-        debug_assert_eq!(values.len(), self.family.labels.len(), "labels of {}", self.family.name);
-        let labels = self.family.labels.iter().zip(values).map(|(name, value)| {
-            let mut pair = LabelPair::default();
-            pair.set_name((*name).to_owned());
-            pair.set_value((*value).to_owned());
-            pair
-        });
-        Metric::from_label(labels.collect())
+    /// Writes a sample; `bucket` is the index of the histogram's bucket that it is of.
+    fn sample(
+        &mut self,
+        suffix: &str,
+        values: &[&str],
+        bucket: Option<usize>,
+        value: impl Display,
+    ) {
+        self.begin();
+        let Family { name, labels, .. } = self.family;
+        debug_assert_eq!(values.len(), labels.len(), "labels of {name}");
+        let Text { piece, bounds, .. } = &mut *self.text;
+        piece.push_str(name);
+        piece.push_str(suffix);
+        let bound = bucket.map(|index| bounds.get(index).map_or("+Inf", String::as_str));
+        let labels = labels.iter().zip(values).map(|(name, value)| (*name, *value));
+        let mut before = '{';
+        for (label, value) in labels.chain(bound.map(|bound| ("le", bound))) {
+            piece.push(before);
+            piece.push_str(label);
+            piece.push_str("=\"");
+            escape(piece, value);
+            piece.push('"');
+            before = ',';
+        }
+        if before == ',' {
+            piece.push('}');
+        }
+        // Writing to a String cannot fail.
+        let _ = writeln!(piece, " {value}");
+        if piece.len() >= PIECE {
+            self.text.flush();
+        }
+    }
+
+    fn begin(&mut self) {
+        if std::mem::replace(&mut self.is_begun, true) {
+            return;
+        }
+        let Family { name, kind, help, .. } = self.family;
+        let kind = match kind {
+            Kind::Counter => "counter",
+            Kind::Gauge => "gauge",
+            Kind::Histogram => "histogram",
+        };
+        // Help is our own, one line without backslashes. Writing to a String cannot fail.
+        let _ = writeln!(self.text.piece, "# HELP {name} {help}\n# TYPE {name} {kind}");
+    }
+}
+
+/// A label value with what would end it, or its line, escaped.
+fn escape(out: &mut String, value: &str) {
+    if !value.bytes().any(|byte| matches!(byte, b'"' | b'\\' | b'\n')) {
+        return out.push_str(value);
+    }
+    for character in value.chars() {
+        match character {
+            '"' => out.push_str("\\\""),
+            '\\' => out.push_str("\\\\"),
+            '\n' => out.push_str("\\n"),
+            other => out.push(other),
+        }
     }
 }
 

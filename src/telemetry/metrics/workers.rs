@@ -7,7 +7,7 @@ use crate::state::shared::WorkerPort;
 use crate::state::{Shared, Snapshot};
 use crate::telemetry::metrics as metric;
 
-pub(super) fn write(shared: &Shared, snapshot: &Snapshot, text: &mut Text) {
+pub(super) fn write(shared: &Shared, snapshot: &Snapshot, text: &mut Text<'_>) {
     text.family(&metric::CONNECTIONS).add(&[], shared.files.clients.taken());
     text.family(&metric::REQUESTS_IN_FLIGHT).add(&[], shared.requests.load(Ordering::Relaxed));
     if snapshot.max_requests < usize::MAX {

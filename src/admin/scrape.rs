@@ -1,0 +1,114 @@
+//! `GET /metrics`: made on a thread of its own and sent as it is made, compressed for whom takes that.
+
+use std::io::{self, Write};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use axum::body::{Body, Bytes};
+use axum::extract::State;
+use axum::http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, VARY};
+use axum::http::{HeaderMap, HeaderValue};
+use axum::response::{IntoResponse, Response};
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use futures_util::Stream;
+use tokio::sync::mpsc::{Receiver, Sender, channel};
+use tokio::task::spawn_blocking;
+
+use super::AdminState;
+use crate::telemetry::metrics;
+
+/// Pieces that are made ahead of what the reader has taken.
+const AHEAD: usize = 4;
+
+pub(super) async fn scrape(State(state): State<AdminState>, headers: HeaderMap) -> Response {
+    let (sender, receiver) = channel(AHEAD);
+    let reader = Reader(sender);
+    let zipped = takes_gzip(&headers);
+    // With thousands of backends it takes a while, and probes run on this runtime.
+    spawn_blocking(move || {
+        // An error means that the reader has left.
+        let _ = if zipped { send_zipped(&state, reader) } else { send(&state, reader) };
+    });
+    let body = Body::from_stream(Pieces(receiver));
+    let mut response = ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], body).into_response();
+    let fields = response.headers_mut();
+    fields.insert(VARY, HeaderValue::from_static("accept-encoding"));
+    if zipped {
+        fields.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    }
+    response
+}
+
+/// Whether gzip is among what is taken (RFC 9110 section 12.5.3). Which of several is liked best does
+/// not matter, as there is one.
+fn takes_gzip(headers: &HeaderMap) -> bool {
+    let lists = headers.get_all(ACCEPT_ENCODING).iter().filter_map(|list| list.to_str().ok());
+    lists.flat_map(|list| list.split(',')).any(|coding| {
+        let (name, weight) = coding.split_once(';').unwrap_or((coding, ""));
+        let weight = weight.trim().strip_prefix("q=").map(str::parse::<f32>);
+        name.trim().eq_ignore_ascii_case("gzip") && weight != Some(Ok(0.0))
+    })
+}
+
+fn send(state: &AdminState, mut to: impl Write) -> io::Result<()> {
+    let mut outcome = Ok(());
+    metrics::render(&state.shared, state.access_log.dropped(), &mut |piece| {
+        if outcome.is_ok() {
+            outcome = to.write_all(piece.as_bytes());
+        }
+    });
+    outcome
+}
+
+fn send_zipped(state: &AdminState, reader: Reader) -> io::Result<()> {
+    // Names and labels repeat, so that the quickest way makes it a twentieth already.
+    let mut encoder = GzEncoder::new(reader, Compression::fast());
+    send(state, &mut encoder)?;
+    encoder.finish().map(drop)
+}
+
+/// The thread's end: waits where the reader does not keep up.
+struct Reader(Sender<Bytes>);
+
+impl Write for Reader {
+    fn write(&mut self, piece: &[u8]) -> io::Result<usize> {
+        let sent = self.0.blocking_send(Bytes::copy_from_slice(piece));
+        sent.map(|()| piece.len()).map_err(|_| io::ErrorKind::BrokenPipe.into())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The connection's end.
+struct Pieces(Receiver<Bytes>);
+
+impl Stream for Pieces {
+    type Item = io::Result<Bytes>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.0.poll_recv(cx).map(|piece| piece.map(Ok))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gzip_is_taken_where_it_is_named_and_not_refused() {
+        for (list, taken) in [
+            ("gzip", true),
+            ("deflate, GZIP;q=0.5", true),
+            ("gzip;q=0", false),
+            ("gzip;q=0.000, br", false),
+            ("br, identity", false),
+            ("", false),
+        ] {
+            let headers = HeaderMap::from_iter([(ACCEPT_ENCODING, list.parse().unwrap())]);
+            assert_eq!(takes_gzip(&headers), taken, "{list}");
+        }
+    }
+}
