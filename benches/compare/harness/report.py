@@ -22,6 +22,7 @@ TITLES = {
     "workers": "two workers against one",
     "pick": "a pick and a lookup, among 10,000 against 10",
     "reload": "reload of 10,000 backends under load",
+    "scale": "10,000 backends in 1,000 pools with 10,000 routes",
 }
 
 # Row: (at most, of whom). None: of nothing, the figure itself. "best": of the best peer.
@@ -109,6 +110,46 @@ def held_section(found):
         [[name, one.processes, *(f"{mib:.0f}" for mib in (one.before_mib, one.held_mib, one.after_mib)),
           f"{one.idle_ms_per_second:.1f}", f"{one.echo_p50_ms:.2f}", f"{one.echo_p99_ms:.2f}"] for name, one in found.items()])
     return section("held", text, [])[0]
+
+
+def reload_section(found):
+    """The table of reloads: {processors that the proxy has: [Reload]}."""
+    def cells(rounds):
+        of = lambda figure, digits=0: spread([figure(one) for one in rounds], digits)
+        return [of(lambda one: one.failed), of(lambda one: one.p99_before), of(lambda one: one.p99),
+                of(lambda one: one.p99 / one.p99_before, 2), of(lambda one: one.slowest_before / 1e3, 1),
+                of(lambda one: one.slowest / 1e3, 1), of(lambda one: one.seconds * 1e3), of(lambda one: one.cpu_seconds * 1e3)]
+    text = table(
+        ["processors", "failed requests", "p99 before, µs", "p99 of the worst second", "ratio", "slowest before, ms",
+         "slowest around it", "reload took, ms", "CPU in that time, load included, ms"],
+        [[place, *cells(rounds)] for place, rounds in found.items()])
+    alone, beside = found.values()
+    failed = sum(one.failed for one in [*alone, *beside])
+    took, ratio = [one.seconds * 1e3 for one in alone], [one.p99 / one.p99_before for one in alone]
+    slowest = [one.slowest / 1e3 for one in beside]
+    return section("reload", text, [
+        ("no failed request", str(failed), "missed" if failed else "met"),
+        ("takes <= 200 ms", spread(took, 0), "met" if median(took) <= 200 else "missed"),
+        ("p99 <= 2 times before", spread(ratio), "met" if median(ratio) <= 2 else "missed"),
+        ("with a processor beside the worker's nobody waits over 5 ms", spread(slowest, 1),
+         "met" if median(slowest) <= 5 else "missed")])
+
+
+def scale_section(rounds):
+    """The table of what very many backends cost: [Scale]."""
+    ms = lambda figure: spread([figure(one) * 1e3 for one in rounds], 0) + " ms"
+    mib = lambda figure: spread([figure(one) for one in rounds], 0) + " MiB"
+    rows = [["`tidegate check`", ms(lambda one: one.check)], ["start, until it accepts", ms(lambda one: one.accepts)],
+            ["start, until `/readyz`", ms(lambda one: one.ready)], ["reload", ms(lambda one: one.reload)],
+            ["memory", mib(lambda one: one.memory_mib)], ["memory after two reloads", mib(lambda one: one.reloaded_mib)]]
+    for what, scrape in (("scrape", lambda one: one.plain), ("scrape, gzip", lambda one: one.gzip),
+                         ("scrape, all backends used", lambda one: one.plain_used),
+                         ("scrape, all backends used, gzip", lambda one: one.gzip_used)):
+        size = median(scrape(one).bytes for one in rounds) / 1e6
+        series = median(scrape(one).series for one in rounds)
+        growth = median(scrape(one).growth_mib for one in rounds)
+        rows.append([what, f"{ms(lambda one: scrape(one).seconds)}, {size:.1f} MB, {series:,.0f} series, {growth:+.0f} MiB"])
+    return section("scale", table(["", ""], rows), [])
 
 
 def section(row, text, goals):
