@@ -2,12 +2,18 @@
 
 use std::env;
 use std::process::ExitCode;
+use std::thread::sleep;
 
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::wait::{Until, WaitOptions, Waited, say, text, wait, wait_and_report, warn_of_unsaved};
+use super::wait::{
+    LOOK, Until, WaitOptions, Waited, say, text, wait, wait_and_report, warn_of_unsaved,
+};
 use super::{AdminOptions, client, fail, print};
+
+/// How often it is looked for a swap that takes the place of another.
+const LOOKS: u32 = 10;
 
 /// Arguments of `tidegate swap`.
 #[derive(Debug, Args)]
@@ -77,16 +83,48 @@ pub(super) fn rollback(arguments: &RollbackArguments) -> ExitCode {
     let Some(id) = answer["id"].as_u64() else {
         return print(&format!("{}\n", answer["words"].as_str().unwrap_or("done")));
     };
-    match wait(admin, id, Until::Verdict, &WaitOptions { timeout: None }) {
-        Ok(Waited::Over(report) | Waited::TimedOut(report)) => {
-            print(text(&report));
-            // That swap was rolled back, or a swap to the version before was made.
-            let is_back = ["rolled_back", "cancelled", "kept", "undecided"];
-            let outcome = report["outcome"].as_str().unwrap_or_default();
-            if is_back.contains(&outcome) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    follow_back(admin, id)
+}
+
+/// Waits for a swap that is rolled back, or goes back, and tells whether that came to pass.
+fn follow_back(admin: &AdminOptions, mut id: u64) -> ExitCode {
+    loop {
+        let report = match wait(admin, id, Until::Verdict, &WaitOptions { timeout: None }) {
+            Ok(Waited::Over(report) | Waited::TimedOut(report)) => report,
+            Err(error) => return fail(error),
+        };
+        print(text(&report));
+        if is_back(&report) {
+            return ExitCode::SUCCESS;
         }
-        Err(error) => fail(error),
+        // Somebody may have seen to it that there is no waiting for checks. What takes the place of a
+        // swap begins when that one is over and written down.
+        let mut looks = (0..LOOKS).map(|_| {
+            sleep(LOOK);
+            on_its_way(admin, &report)
+        });
+        let Some(next) = looks.find_map(|next| next) else { return ExitCode::FAILURE };
+        say(&format!("swap {next} goes there in its place"));
+        id = next;
     }
+}
+
+/// Whether that swap was rolled back or given up, or a swap to the version before was made.
+fn is_back(report: &Value) -> bool {
+    let ends = match report["back"] == true {
+        true => ["kept", "undecided"],
+        false => ["rolled_back", "cancelled"],
+    };
+    ends.contains(&report["outcome"].as_str().unwrap_or_default())
+}
+
+/// Another swap to where this one was to go.
+fn on_its_way(admin: &AdminOptions, report: &Value) -> Option<u64> {
+    let status: Value = serde_json::from_str(&client::get(admin, "/api/status").ok()?).ok()?;
+    let last = status["pools"].get(report["pool"].as_str()?)?["swaps"]["last"].as_u64()?;
+    let later = client::get(admin, &format!("/api/reports/{last}")).ok()?;
+    let later: Value = serde_json::from_str(&later).ok()?;
+    (later["id"] != report["id"] && later["to"] == report["to"]).then_some(last)
 }
 
 /// Prints one report, or a line for each.

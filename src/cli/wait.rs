@@ -12,7 +12,7 @@ use super::client::{self, ClientError};
 use super::{AdminOptions, fail, print};
 
 /// Between two looks.
-const LOOK: Duration = Duration::from_millis(250);
+pub(super) const LOOK: Duration = Duration::from_millis(250);
 /// Without news, something is said all the same after this.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(10);
 /// A proxy that is being restarted is asked again for so long.

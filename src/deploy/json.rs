@@ -26,6 +26,7 @@ impl Report {
             "pool": order.pool,
             "from": order.from,
             "to": order.to,
+            "back": order.back,
             "asked_by": order.asked_by,
             "asked_at": seconds(self.asked_at),
             "phase": latest.map(Phase::label),
@@ -162,6 +163,7 @@ mod tests {
             pool: "shop".into(),
             from: "blue".into(),
             to: "green".into(),
+            back: false,
             asked_by: "a reload".into(),
             backends: vec!["127.0.0.1:5001".into()],
         };

@@ -19,6 +19,9 @@ pub struct Order {
     pub from: String,
     /// The version that is to serve.
     pub to: String,
+    /// Whether it goes back to a version that served, by hand.
+    #[serde(default)]
+    pub back: bool,
     /// Who asked, in words: "a reload", "`tidegate swap` from 127.0.0.1".
     pub asked_by: String,
     /// Addresses of the new version's backends, without those that were drained or disabled by hand.

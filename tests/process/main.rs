@@ -15,6 +15,7 @@ mod full_disk;
 mod limits;
 #[allow(dead_code, reason = "the floods use it too")]
 mod program;
+mod rollback;
 mod shop;
 mod signals;
 mod swap_command;

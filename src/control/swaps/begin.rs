@@ -250,6 +250,7 @@ impl Swaps {
             pool: name.to_string(),
             from: guarded.standing.serving.clone(),
             to: to.to_owned(),
+            back: kind != Kind::Forward,
             asked_by,
             backends: guarded.candidates(to),
         };

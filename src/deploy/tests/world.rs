@@ -24,6 +24,7 @@ pub fn order() -> Order {
         pool: "shop".to_owned(),
         from: "blue".to_owned(),
         to: "green".to_owned(),
+        back: false,
         asked_by: "a test".to_owned(),
         backends: backends(3),
     }
