@@ -25,6 +25,9 @@ use super::RawStream;
 
 /// A short record: three packets.
 const SHORT_BYTES: usize = 4 * 1024;
+/// What is left over joins the record before up to this length: bodies come in powers of two, after a
+/// head, and few bytes would make a record that costs as much as any.
+const REST_BYTES: usize = 1024;
 /// So much goes out in short records: what networks take at once (RFC 6928), and a little.
 const BEGINNING_BYTES: usize = 16 * 1024;
 
@@ -75,7 +78,7 @@ impl Secured {
         length: usize,
     ) -> Poll<io::Result<usize>> {
         let mut sealed = 0;
-        while self.short_left > 0 && length - sealed > SHORT_BYTES {
+        while self.short_left > 0 && length - sealed > SHORT_BYTES + REST_BYTES {
             let part = part(slices, sealed, SHORT_BYTES);
             let taken = self.stream.get_mut().1.writer().write_vectored(&part)?;
             if taken == 0 {
