@@ -15,12 +15,14 @@ pub(crate) struct Inbox {
     buffer: BytesMut,
     judged: usize,
     read_size: ReadSize,
+    /// The buffer is somebody else's, who gets it back.
+    lent: bool,
 }
 
 impl Inbox {
     /// With what was read by somebody else already.
     pub(crate) fn new(held: &[u8], read_size: ReadSize) -> Self {
-        Inbox { buffer: BytesMut::from(held), judged: 0, read_size }
+        Inbox { buffer: BytesMut::from(held), judged: 0, read_size, lent: false }
     }
 
     /// All that is there.
@@ -75,8 +77,24 @@ impl Inbox {
     pub(crate) fn buffer(&mut self) -> &mut BytesMut {
         if self.room() < self.wanted() {
             self.buffer.reserve(self.read_size.bytes());
+            self.lent &= self.read_size.is_common();
         }
         &mut self.buffer
+    }
+
+    /// Lends it a buffer, in place of one that has no room left. Who reads more than most, or may not
+    /// even read that, gets one of its own.
+    pub(crate) fn lend(&mut self, buffer: impl FnOnce() -> BytesMut) {
+        if self.read_size.is_common() {
+            self.buffer = buffer();
+            self.lent = true;
+        }
+    }
+
+    /// Gives back what it was lent, if nothing is left in it.
+    pub(crate) fn give_back(&mut self) -> Option<BytesMut> {
+        let whole = self.buffer.is_empty() && std::mem::take(&mut self.lent);
+        whole.then(|| std::mem::take(&mut self.buffer))
     }
 
     /// So many bytes have come into the buffer: the next read may be larger or smaller.
@@ -163,6 +181,25 @@ mod tests {
         assert!(inbox.is_without_buffer());
         inbox.buffer().extend_from_slice(b"x");
         assert!(!inbox.is_without_buffer());
+    }
+
+    #[test]
+    fn a_lent_buffer_is_given_back_unless_it_had_to_grow() {
+        let mut inbox = holding(b"");
+        let lend = |inbox: &mut Inbox| inbox.lend(|| BytesMut::with_capacity(8 * 1024));
+        lend(&mut inbox);
+        inbox.buffer().extend_from_slice(b"head");
+        assert!(inbox.give_back().is_none(), "something is left in it");
+        lend(&mut inbox);
+        assert!(inbox.give_back().is_some());
+        lend(&mut inbox);
+        let room = inbox.buffer().capacity();
+        inbox.buffer().resize(room, 0);
+        inbox.note_read(room);
+        inbox.judge(room);
+        drop(inbox.take());
+        inbox.buffer();
+        assert!(inbox.give_back().is_none());
     }
 
     #[test]

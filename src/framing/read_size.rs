@@ -33,6 +33,11 @@ impl ReadSize {
         self.bytes
     }
 
+    /// Whether it is what most reads need.
+    pub(crate) fn is_common(self) -> bool {
+        self.bytes == LEAST_BYTES
+    }
+
     /// Another answer begins, or its client did not keep up.
     pub(crate) fn hold_back(&mut self) {
         self.bytes = self.bytes.min(COMMON_BYTES);

@@ -246,7 +246,7 @@ fn behind(state: &ConnectionState, link: &RefCell<Link>, answer: &Answer, asked:
     if answer.is_last() {
         return Next::Linger;
     }
-    link.resume();
+    link.resume(&state.worker.upstreams.spare);
     Next::GoOn
 }
 

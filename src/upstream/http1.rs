@@ -29,7 +29,7 @@ use super::Error;
 use super::dial::UpstreamStream;
 use super::framing::Asked;
 use super::request::RequestHead;
-use super::spare::SpareMaps;
+use super::spare::Spare;
 use crate::framing::Violation;
 use crate::framing::plain::{PlainLines, Sieve};
 use crate::state::backend::BackendCells;
@@ -50,7 +50,7 @@ impl Http1 {
         stream: UpstreamStream,
         backend: &Arc<Backend>,
         worker: WorkerId,
-        spare: Rc<SpareMaps>,
+        spare: Rc<Spare>,
     ) -> Self {
         let gauge = ConnectionGauge::open(Arc::clone(backend), worker);
         let link = Rc::new(RefCell::new(Link::new(stream, gauge, spare)));
@@ -101,13 +101,9 @@ impl Http1 {
         let asked = if head.method == Method::HEAD { Asked::Head } else { Asked::Plain };
         let mut sending = self.sending(head, body);
         let answer = self.ask(&mut sending, asked, head.sieve).await?;
-        let mut link = self.link.borrow_mut();
-        if link.sent {
-            link.out = sending.into_buffer();
-        } else {
+        if !self.link.borrow().sent {
             self.writer = Some(write_on(Rc::clone(&self.link), sending));
         }
-        drop(link);
         Ok(response(answer, |plain| Body::new(Rc::clone(&self.link), plain)))
     }
 
@@ -115,7 +111,7 @@ impl Http1 {
     where
         B: http_body::Body<Data = Bytes> + Unpin,
     {
-        Sending::new(head, body, std::mem::take(&mut self.link.borrow_mut().out))
+        Sending::new(head, body, self.link.borrow().spare.take_out())
     }
 
     async fn ask<B>(
@@ -142,7 +138,10 @@ impl Http1 {
             }
             if !link.sent {
                 match sending.poll(&mut link.stream, cx) {
-                    Poll::Ready(Ok(())) => link.sent = true,
+                    Poll::Ready(Ok(())) => {
+                        link.sent = true;
+                        link.spare.keep_out(sending.take_buffer());
+                    }
                     Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                     Poll::Pending => {}
                 }

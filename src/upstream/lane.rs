@@ -20,7 +20,7 @@ pub use self::lease::Lease;
 use super::dial::{UpstreamStream, dial};
 use super::http1::{self, ConnectionGauge, Http1, UpgradeOutcome};
 use super::http2::Http2;
-use super::{Error, RequestHead, SpareMaps};
+use super::{Error, RequestHead, Spare};
 use crate::state::pool::{Protocol, UpstreamSettings};
 use crate::state::{Backend, Files, WorkerId};
 
@@ -31,7 +31,7 @@ pub struct Lane<B> {
     worker: WorkerId,
     workers: usize,
     files: Arc<Files>,
-    spare: Rc<SpareMaps>,
+    spare: Rc<Spare>,
     settings: RefCell<Arc<UpstreamSettings>>,
     /// Last in, first out: the warmest connection serves next and the surplus grows old.
     idle: RefCell<Vec<Idle>>,
@@ -84,7 +84,7 @@ where
     pub(super) fn new(
         backend: Arc<Backend>,
         settings: Arc<UpstreamSettings>,
-        spare: Rc<SpareMaps>,
+        spare: Rc<Spare>,
         (worker, workers): (WorkerId, usize),
         files: Arc<Files>,
     ) -> Self {

@@ -30,7 +30,7 @@ pub use error::{Error, Failed};
 pub use lane::{Connection, Lane, Lease, UpgradeAnswer};
 pub use request::{Field, RequestHead, SharedFields};
 pub use slow_clients::{COMMON_SHARE_BYTES, SlowClients};
-pub use spare::SpareMaps;
+pub use spare::Spare;
 
 use crate::state::pool::UpstreamSettings;
 use crate::state::{Backend, BackendId, Files, WorkerId};
@@ -39,7 +39,7 @@ use crate::state::{Backend, BackendId, Files, WorkerId};
 #[derive(Debug)]
 pub struct Upstreams<B> {
     /// Maps for the fields of answers; those of requests that are done are welcome.
-    pub spare: Rc<SpareMaps>,
+    pub spare: Rc<Spare>,
     worker: WorkerId,
     workers: usize,
     files: Arc<Files>,

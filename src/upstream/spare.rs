@@ -1,11 +1,16 @@
-//! Emptied maps of fields, kept for the next answer.
+//! What one exchange leaves for the next: emptied maps of fields, and room for reads and writes.
 //!
 //! Every request brings a map and every answer needs one. The map of an answer is kept for the next
 //! request, so that neither is allocated while requests follow one another.
+//!
+//! Most heads and answers are read, and written, within one turn of their task. So all connections of
+//! a worker do that in the same room, one after another: what they last used is still in the
+//! processor's cache, where a room of each connection's own would have left it.
 
 use std::cell::RefCell;
 use std::rc::Rc;
 
+use bytes::BytesMut;
 use http::HeaderMap;
 
 use super::SlowClients;
@@ -14,16 +19,20 @@ use super::SlowClients;
 const MAX_MAPS: usize = 64;
 /// Larger ones are rare, and would stay large.
 const MAX_FIELDS: usize = 64;
+/// The largest room for writes that is kept.
+const MAX_OUT_BYTES: usize = 16 * 1024;
 
-/// The spare maps of one worker, and what else its connections have to share.
+/// What the connections of one worker have to spare and to share.
 #[derive(Debug, Default)]
-pub struct SpareMaps {
+pub struct Spare {
     maps: RefCell<Vec<HeaderMap>>,
+    room: RefCell<BytesMut>,
+    out: RefCell<Vec<u8>>,
     /// Clients that take nothing.
     pub slow_clients: Rc<SlowClients>,
 }
 
-impl SpareMaps {
+impl Spare {
     /// An empty map.
     pub fn take(&self) -> HeaderMap {
         self.maps.borrow_mut().pop().unwrap_or_default()
@@ -37,6 +46,29 @@ impl SpareMaps {
             maps.push(map);
         }
     }
+
+    /// Room for reads, or what is left of it: nothing, if somebody else has it.
+    pub fn take_room(&self) -> BytesMut {
+        self.room.take()
+    }
+
+    /// Keeps room for reads in which nothing is left.
+    pub fn keep_room(&self, room: BytesMut) {
+        self.room.replace(room);
+    }
+
+    /// Empty room for writes.
+    pub fn take_out(&self) -> Vec<u8> {
+        self.out.take()
+    }
+
+    /// Keeps room for writes of which everything has been written.
+    pub fn keep_out(&self, mut out: Vec<u8>) {
+        if (1..=MAX_OUT_BYTES).contains(&out.capacity()) {
+            out.clear();
+            self.out.replace(out);
+        }
+    }
 }
 
 #[cfg(test)]
@@ -48,7 +80,7 @@ mod tests {
 
     #[test]
     fn a_kept_map_comes_back_empty() {
-        let spare = SpareMaps::default();
+        let spare = Spare::default();
         let mut map = HeaderMap::with_capacity(20);
         map.insert(ACCEPT, HeaderValue::from_static("*/*"));
         let room = map.capacity();
@@ -59,14 +91,23 @@ mod tests {
 
     #[test]
     fn large_maps_are_not_kept() {
-        let spare = SpareMaps::default();
+        let spare = Spare::default();
         spare.keep(HeaderMap::with_capacity(MAX_FIELDS * 2));
         assert_eq!(spare.take().capacity(), 0);
     }
 
     #[test]
+    fn room_for_writes_comes_back_empty_unless_it_is_large() {
+        let spare = Spare::default();
+        spare.keep_out(b"written".to_vec());
+        spare.keep_out(Vec::with_capacity(2 * MAX_OUT_BYTES));
+        let out = spare.take_out();
+        assert_eq!((out.len(), out.capacity()), (0, 7));
+    }
+
+    #[test]
     fn few_are_kept() {
-        let spare = SpareMaps::default();
+        let spare = Spare::default();
         (0..MAX_MAPS + 5).for_each(|_| spare.keep(HeaderMap::with_capacity(4)));
         assert_eq!(spare.maps.borrow().len(), MAX_MAPS);
     }

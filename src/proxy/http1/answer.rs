@@ -60,7 +60,7 @@ impl Answer {
             Form::Length(length) if has_body && length <= FLAT_BYTES as u64 => length as usize,
             _ => 0,
         };
-        let out = link.begin_answer();
+        let out = link.begin_answer(&worker.upstreams.spare);
         out.reserve(COMMON_BYTES + small);
         worker.with_date(|date| {
             let head = (&head, &plain, body.request_id());

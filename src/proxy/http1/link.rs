@@ -22,6 +22,7 @@ use crate::framing::{Violation, fields};
 use crate::proxy::body::UploadFailure;
 use crate::proxy::framing::{Part, Phase, Scanner};
 use crate::proxy::io::{ClientStream, IoState};
+use crate::upstream::Spare;
 
 /// The largest read while no body is being read.
 const READ_BYTES: usize = 16 * 1024;
@@ -351,9 +352,12 @@ impl Link {
     }
 
     /// What goes out from now on is an answer: nothing else is to be said.
-    pub(super) fn begin_answer(&mut self) -> &mut Vec<u8> {
+    pub(super) fn begin_answer(&mut self, spare: &Spare) -> &mut Vec<u8> {
         self.answering = true;
         self.expects = false;
+        if self.out.is_empty() {
+            self.out = spare.take_out();
+        }
         &mut self.out
     }
 
@@ -371,8 +375,9 @@ impl Link {
     }
 
     /// The answer has been given. If it did not switch protocols, what follows is the next request.
-    pub(super) fn resume(&mut self) {
+    pub(super) fn resume(&mut self, spare: &Spare) {
         self.scanner.resume();
+        spare.keep_out(std::mem::take(&mut self.out));
     }
 
     /// Gives the room for reads and writes back, but for what has come of the next head.

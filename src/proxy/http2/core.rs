@@ -21,7 +21,7 @@ use super::streams::{Reset, Stream};
 use crate::framing::frames::{CONTINUATION, FrameHead, HEADERS, SETTINGS};
 use crate::framing::hpack::Decoder;
 use crate::state::H2Abuse;
-use crate::upstream::SpareMaps;
+use crate::upstream::Spare;
 
 /// Error codes (RFC 9113 section 7).
 pub(super) mod code {
@@ -159,12 +159,12 @@ pub(super) struct Core {
     /// The connection's own task.
     pub(super) task: Option<Waker>,
     /// Empty maps for the fields that come.
-    pub(super) spare: Rc<SpareMaps>,
+    pub(super) spare: Rc<Spare>,
 }
 
 impl Core {
     /// A connection of which nothing was read. Our settings are the first to be written.
-    pub(super) fn new(limits: Limits, spare: Rc<SpareMaps>, clock: fn() -> Instant) -> Core {
+    pub(super) fn new(limits: Limits, spare: Rc<Spare>, clock: fn() -> Instant) -> Core {
         let mut core = Core {
             limits,
             budgets: Budgets::new(limits.streams, clock),

@@ -21,7 +21,7 @@ use crate::upstream::Error;
 use crate::upstream::dial::UpstreamStream;
 use crate::upstream::error::closes;
 use crate::upstream::framing::{Asked, Part, Scanner};
-use crate::upstream::spare::SpareMaps;
+use crate::upstream::spare::Spare;
 
 /// What a backend may send in one head: more than any that is meant well, and little enough that a
 /// thousand of them at once do no harm.
@@ -34,8 +34,6 @@ pub(super) struct Link {
     /// The request has been written in full.
     pub(super) sent: bool,
     scanner: Scanner,
-    /// For the heads of requests, one after another.
-    pub(super) out: Vec<u8>,
     inbox: Inbox,
     /// Something came since the latest request.
     heard: bool,
@@ -50,20 +48,19 @@ pub(super) struct Link {
     /// What of the answer's fields may stay as it comes.
     sieve: Option<Sieve>,
     gauge: ConnectionGauge,
-    spare: Rc<SpareMaps>,
+    pub(super) spare: Rc<Spare>,
 }
 
 impl Link {
     pub(super) fn new(
         stream: UpstreamStream,
         gauge: ConnectionGauge,
-        spare: Rc<SpareMaps>,
+        spare: Rc<Spare>,
     ) -> Self {
         Link {
             stream,
             sent: true,
             scanner: Scanner::new(LIMITS),
-            out: Vec::new(),
             inbox: Inbox::new(&[], ReadSize::new()),
             heard: false,
             over: false,
@@ -131,9 +128,8 @@ impl Link {
         }
     }
 
-    /// Gives the room for reads and writes back.
+    /// Gives the room for reads back.
     pub(super) fn release(&mut self) {
-        self.out = Vec::new();
         self.scanner.release();
         self.inbox.shrink();
     }
@@ -299,7 +295,12 @@ impl Link {
 
     /// Behind the end of the answer nothing may come.
     fn note_end(&mut self) {
-        if self.scanner.is_idle() && !self.inbox.bytes().is_empty() && self.violation.is_none() {
+        if !self.scanner.is_idle() {
+            return;
+        }
+        if let Some(room) = self.inbox.give_back() {
+            self.spare.keep_room(room);
+        } else if !self.inbox.bytes().is_empty() && self.violation.is_none() {
             self.refuse(Violation::Unsolicited);
         }
     }
@@ -318,6 +319,9 @@ impl Link {
         if self.inbox.is_without_buffer() {
             // A slow backend is waited for without one.
             ready!(self.stream.poll_readable(cx))?;
+            if !self.heard {
+                self.inbox.lend(|| self.spare.take_room());
+            }
         }
         let read = ready!(pin!(self.stream.read_buf(self.inbox.buffer())).poll(cx))?;
         self.heard |= read > 0;

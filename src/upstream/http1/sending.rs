@@ -62,10 +62,10 @@ where
         }
     }
 
-    /// Gives the buffer back for the next request.
-    pub(super) fn into_buffer(mut self) -> Vec<u8> {
-        self.framing.clear();
-        self.framing
+    /// Gives the buffer back for the next request, once everything has been written.
+    pub(super) fn take_buffer(&mut self) -> Vec<u8> {
+        self.at = 0;
+        std::mem::take(&mut self.framing)
     }
 
     /// Writes on. Ready when everything has been written.
