@@ -107,13 +107,13 @@ pub(crate) fn values<'a>(
 }
 
 /// Reads the fields of a head that a scanner has found, as [`fields::read`] does, but for those that
-/// the sieve lets stay as they are. It is shown every field.
+/// the sieve lets stay as they are. It is shown every field. Most often no map is needed.
 pub(crate) fn sift<'a>(
     head: &'a Bytes,
     spans: &[Span],
-    empty: HeaderMap,
+    empty: impl FnOnce() -> HeaderMap,
     mut sieve: impl FnMut(&'a [u8], &'a [u8]) -> Fate,
-) -> Option<(HeaderMap, PlainLines)> {
+) -> Option<(Option<HeaderMap>, PlainLines)> {
     let mut plain = PlainLines { head: head.clone(), ..PlainLines::default() };
     let mut known: SmallVec<[Span; 8]> = SmallVec::new();
     let mut telling = false;
@@ -132,9 +132,12 @@ pub(crate) fn sift<'a>(
         }
     }
     if telling {
-        return Some((fields::read(head, spans, empty)?, PlainLines::default()));
+        return Some((Some(fields::read(head, spans, empty())?), PlainLines::default()));
     }
-    Some((fields::read(head, &known, empty)?, plain))
+    if known.is_empty() {
+        return Some((None, plain));
+    }
+    Some((Some(fields::read(head, &known, empty())?), plain))
 }
 
 #[cfg(test)]
@@ -163,7 +166,8 @@ mod tests {
         }
         head.extend_from_slice(b"\r\n");
         let sieve = |name: &[u8], _: &[u8]| by_first_letter(name, length_is_known);
-        sift(&head.into(), &spans, HeaderMap::new(), sieve).unwrap()
+        let (known, plain) = sift(&head.into(), &spans, HeaderMap::new, sieve).unwrap();
+        (known.unwrap_or_default(), plain)
     }
 
     fn sifted(lines: &[&str], length_is_known: bool) -> (Vec<String>, String, bool) {

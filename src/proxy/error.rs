@@ -260,7 +260,8 @@ pub fn answer(
     } else {
         format!("{} {}: {failure}\n", status.as_u16(), status.canonical_reason().unwrap_or(""))
     };
-    let mut response = Response::new(ResponseBody::own(Bytes::from(text)).with_record(record));
+    let mut response = Response::new(ResponseBody::own(Bytes::from(text)));
+    response.body_mut().take_record(record);
     *response.status_mut() = status;
     let headers = response.headers_mut();
     let media = if json { "application/json" } else { "text/plain; charset=utf-8" };

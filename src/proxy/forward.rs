@@ -175,7 +175,7 @@ async fn attempt(
     shadow::answered(outgoing, status, record.connection.worker.now() - began);
     let worker = Rc::clone(&record.connection.worker);
     // Nobody sends them again.
-    worker.upstreams.spare.keep(std::mem::take(&mut outgoing.head.headers));
+    worker.upstreams.spare.keep(&mut outgoing.head.headers);
     let answer = body::Answer::of(status);
     let (slot, lease) = (picked.slot, Some(lease));
     let hold = Hold { slot, lease, gauge: None, picked: began, answer, worker };
@@ -307,7 +307,7 @@ fn relay(
     } else {
         pool.upstream.body_idle_timeout
     };
-    let body = ResponseBody::relay(Relay {
+    let body = ResponseBody::relay(Box::new(Relay {
         incoming,
         upload: outgoing.upload.clone(),
         timer: worker.wheel.timer(),
@@ -318,7 +318,7 @@ fn relay(
         blocked: record.connection.io.last_blocked.get(),
         hold: Some(hold),
         closed: None,
-    });
+    }));
     Response::from_parts(parts, body)
 }
 

@@ -176,11 +176,11 @@ async fn exchange(state: &Rc<ConnectionState>, link: &SharedLink) -> Next {
 fn take_request(
     state: &ConnectionState,
     link: &SharedLink,
-) -> Result<(Received, Asked), Violation> {
+) -> Result<(Box<Received>, Asked), Violation> {
     let mut link_now = link.borrow_mut();
     let (bytes, scanner) = link_now.take_head();
     let head = *scanner.head();
-    let empty = state.worker.upstreams.spare.take();
+    let empty = || state.worker.upstreams.spare.take();
     let mut received = head::parse(&bytes, &head, scanner.spans(), empty)?;
     if link_now.is_in_body() {
         received.body = Incoming::Http1(Body(Rc::clone(link)));

@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use http::header::{CONTENT_LENGTH, COOKIE, EXPECT, HOST};
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderValue, Method, request};
+use http::{HeaderMap, HeaderValue, Method, Uri, request};
 use smallvec::SmallVec;
 
 use super::error::Failure;
@@ -32,27 +32,28 @@ use crate::upstream::RequestHead;
 pub(super) fn prepare(
     snapshot: &Snapshot,
     pool: &Pool,
-    received: Received,
+    received: Box<Received>,
     wish: Option<Wish>,
     record: &mut RequestRecord,
 ) -> Result<Outgoing, Failure> {
-    let Received { mut parts, host, plain, survey, .. } = received;
+    let Received { parts, host, plain, survey, .. } = *received;
+    let request::Parts { method, uri, version, mut headers, .. } = parts;
     let connection = Rc::clone(&record.connection);
     let worker = &connection.worker;
-    if survey.hops && identity::is_loop(&parts.headers, &worker.instance) {
+    if survey.hops && identity::is_loop(&headers, &worker.instance) {
         return Err(Failure::Loop);
     }
-    let host = host_field(&parts, host);
-    let client_hash = client_hash(snapshot, pool, connection.peer.ip(), &parts.headers);
-    let mut headers = std::mem::take(&mut parts.headers);
+    let host = host_field(&uri, host, &headers);
+    let client_hash = client_hash(snapshot, pool, connection.peer.ip(), &headers);
     tidy(&mut headers, survey, wish.as_ref());
     let mut added = SmallVec::new();
     added.extend(record.request_id.clone().map(|id| (X_REQUEST_ID.clone(), id)));
     let of_connection = connection.headers(snapshot, &record.listener);
     of_connection.apply(&mut headers, survey.forwarding, host.as_ref(), &mut added);
+    let target = target_of(&method, uri, &connection.io);
     let method = match &wish {
         Some(Wish::WebSocketOverHttp2 { .. }) => Method::GET,
-        _ => parts.method.clone(),
+        _ => method,
     };
     let route = record.route.as_deref();
     let deadline = route.and_then(|route| route.timeout).map(|timeout| record.began + timeout);
@@ -62,13 +63,13 @@ pub(super) fn prepare(
     Ok(Outgoing {
         head: RequestHead {
             method,
-            target: target_of(&parts, &connection.io),
+            target,
             host,
             headers,
             plain,
             of_connection: of_connection.fields(),
             added,
-            sieve: sieve::for_answer_to(parts.version, wish.is_some()),
+            sieve: sieve::for_answer_to(version, wish.is_some()),
         },
         upload: record.upload.clone(),
         idempotent,
@@ -126,24 +127,28 @@ fn client_hash(snapshot: &Snapshot, pool: &Pool, peer: Option<IpAddr>, headers: 
 }
 
 /// The Host that backends get: the client's, from wherever its version puts it.
-fn host_field(parts: &request::Parts, host: Option<HeaderValue>) -> Option<HeaderValue> {
-    match parts.uri.authority() {
+fn host_field(
+    uri: &Uri,
+    host: Option<HeaderValue>,
+    headers: &HeaderMap,
+) -> Option<HeaderValue> {
+    match uri.authority() {
         Some(authority) => HeaderValue::from_str(authority.as_str()).ok(),
-        None => host.or_else(|| parts.headers.get(HOST).cloned()),
+        None => host.or_else(|| headers.get(HOST).cloned()),
     }
 }
 
 /// In origin form, or `*`.
-fn target_of(parts: &request::Parts, io: &IoState) -> PathAndQuery {
-    if parts.method == Method::OPTIONS && io.for_server.get() {
+fn target_of(method: &Method, uri: Uri, io: &IoState) -> PathAndQuery {
+    if *method == Method::OPTIONS && io.for_server.get() {
         return PathAndQuery::from_static("*");
     }
-    match parts.uri.path_and_query() {
+    match uri.into_parts().path_and_query {
         // Of an absolute form without a path: it goes out with one (RFC 9112 section 3.2.1).
         Some(target) if target.as_str().starts_with('?') => {
-            PathAndQuery::try_from(target.to_string()).unwrap_or_else(|_| target.clone())
+            PathAndQuery::try_from(target.to_string()).unwrap_or(target)
         }
-        Some(target) => target.clone(),
+        Some(target) => target,
         None => PathAndQuery::from_static("/"),
     }
 }

@@ -6,7 +6,7 @@ use super::body::Incoming;
 use super::headers::survey::Survey;
 use crate::framing::plain::{self, PlainLines};
 
-/// A request as its client sent it.
+/// A request as its client sent it. Boxed, since it goes from hand to hand.
 #[derive(Debug)]
 pub struct Received {
     /// Its head, with the fields that somebody looks at.
@@ -23,10 +23,10 @@ pub struct Received {
 
 impl Received {
     /// With all its fields in the map.
-    pub fn mapped(request: Request<Incoming>) -> Self {
+    pub fn mapped(request: Request<Incoming>) -> Box<Self> {
         let (parts, body) = request.into_parts();
         let survey = Survey::of(&parts.headers);
-        Received { parts, host: None, plain: PlainLines::default(), survey, body }
+        Box::new(Received { parts, host: None, plain: PlainLines::default(), survey, body })
     }
 
     /// The values of a field other than Host.

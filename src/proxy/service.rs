@@ -36,10 +36,13 @@ use super::{http2, upgrade};
 use crate::state::{Pool, Redirect, Route, Snapshot, Target};
 
 /// Answers one request. Whatever happens, the record tells of it once, and a failure is an answer.
-pub async fn handle(connection: Rc<ConnectionState>, received: Received) -> Response<ResponseBody> {
+pub async fn handle(
+    connection: Rc<ConnectionState>,
+    mut received: Box<Received>,
+) -> Response<ResponseBody> {
     let snapshot = connection.worker.snapshot();
     let version = received.parts.version;
-    let (mut record, wants, received) = meet(&connection, &snapshot, received);
+    let (mut record, wants) = meet(&connection, &snapshot, &mut received);
     let outcome = match set_out(&snapshot, received, &mut record) {
         // Lent and not taken out, which would be a move, and room for it twice.
         Ok(Begun::Going { route, pool, ref mut outgoing }) => {
@@ -51,10 +54,14 @@ pub async fn handle(connection: Rc<ConnectionState>, received: Received) -> Resp
     let upload_open = record.is_upload_open();
     let mut last = connection.is_aged(&record.listener, connection.worker.now());
     let mut response = match outcome {
-        Ok(Answer::Backend(response)) => response.map(|body| body.with_record(record)),
-        Ok(Answer::Ours(response, reason)) => {
+        Ok(Answer::Backend(mut response)) => {
+            response.body_mut().take_record(record);
+            response
+        }
+        Ok(Answer::Ours(mut response, reason)) => {
             record.answered_by_us(response.status(), reason);
-            response.map(|body| body.with_record(record))
+            response.body_mut().take_record(record);
+            response
         }
         // The record goes with the tunnel.
         Ok(Answer::Switching(switching)) => return switching.begin(record),
@@ -89,14 +96,13 @@ struct Wants {
     head_only: bool,
 }
 
-/// Makes the record of a request, names it, and gives it back. No future, and the request comes and
-/// goes by value: one that a future has lent once has room in it to the end.
+/// Makes the record of a request, and names it.
 fn meet(
     connection: &Rc<ConnectionState>,
     snapshot: &Snapshot,
-    mut received: Received,
-) -> (Box<RequestRecord>, Wants, Received) {
-    let mut record = RequestRecord::begin(connection, connection.listener(snapshot), &received);
+    received: &mut Received,
+) -> (Box<RequestRecord>, Wants) {
+    let mut record = RequestRecord::begin(connection, connection.listener(snapshot), received);
     let survey = received.survey;
     let headers = &mut received.parts.headers;
     let given = if survey.request_id { identity::take_request_id(headers) } else { None };
@@ -105,7 +111,7 @@ fn meet(
         json: survey.json && wants_json(received.values(&ACCEPT)),
         head_only: received.parts.method == Method::HEAD,
     };
-    (record, wants, received)
+    (record, wants)
 }
 
 /// Whether an HTTP/1 connection cannot go on after this answer.
@@ -144,7 +150,7 @@ enum Begun<'a> {
 /// would have room for all of it.
 fn set_out<'a>(
     snapshot: &'a Snapshot,
-    mut received: Received,
+    mut received: Box<Received>,
     record: &mut RequestRecord,
 ) -> Result<Begun<'a>, Failure> {
     let connection = Rc::clone(&record.connection);

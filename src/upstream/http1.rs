@@ -163,7 +163,9 @@ impl Drop for Http1 {
 fn response<T>(head: ResponseHead, body: impl FnOnce(PlainLines) -> T) -> Response<T> {
     let mut response = Response::new(body(head.plain));
     *response.status_mut() = head.status;
-    *response.headers_mut() = head.headers;
+    if let Some(headers) = head.headers {
+        *response.headers_mut() = headers;
+    }
     *response.version_mut() = Version::HTTP_11;
     if let Some(reason) = head.reason {
         response.extensions_mut().insert(reason);

@@ -38,12 +38,16 @@ impl Spare {
         self.maps.borrow_mut().pop().unwrap_or_default()
     }
 
-    /// Keeps a map that is of no further use to anybody.
-    pub fn keep(&self, mut map: HeaderMap) {
+    /// Keeps a map that is of no further use to anybody. Most have never held anything, and stay where
+    /// they are.
+    pub fn keep(&self, map: &mut HeaderMap) {
+        if !(1..=MAX_FIELDS).contains(&map.capacity()) {
+            return;
+        }
         let mut maps = self.maps.borrow_mut();
-        if maps.len() < MAX_MAPS && (1..=MAX_FIELDS).contains(&map.capacity()) {
+        if maps.len() < MAX_MAPS {
             map.clear();
-            maps.push(map);
+            maps.push(std::mem::take(map));
         }
     }
 
@@ -84,7 +88,7 @@ mod tests {
         let mut map = HeaderMap::with_capacity(20);
         map.insert(ACCEPT, HeaderValue::from_static("*/*"));
         let room = map.capacity();
-        spare.keep(map);
+        spare.keep(&mut map);
         let map = spare.take();
         assert_eq!((map.len(), map.capacity()), (0, room));
     }
@@ -92,7 +96,7 @@ mod tests {
     #[test]
     fn large_maps_are_not_kept() {
         let spare = Spare::default();
-        spare.keep(HeaderMap::with_capacity(MAX_FIELDS * 2));
+        spare.keep(&mut HeaderMap::with_capacity(MAX_FIELDS * 2));
         assert_eq!(spare.take().capacity(), 0);
     }
 
@@ -108,7 +112,7 @@ mod tests {
     #[test]
     fn few_are_kept() {
         let spare = Spare::default();
-        (0..MAX_MAPS + 5).for_each(|_| spare.keep(HeaderMap::with_capacity(4)));
+        (0..MAX_MAPS + 5).for_each(|_| spare.keep(&mut HeaderMap::with_capacity(4)));
         assert_eq!(spare.maps.borrow().len(), MAX_MAPS);
     }
 }

@@ -49,7 +49,7 @@ impl ResponseBody {
     }
 
     /// A body that a backend sends.
-    pub fn relay(mut relay: Relay) -> Self {
+    pub fn relay(mut relay: Box<Relay>) -> Self {
         // HEAD, 204, 304 and empty bodies are at their end already, and nobody will ask.
         if relay.incoming.is_end_stream()
             && let Some(hold) = relay.hold.take()
@@ -57,7 +57,7 @@ impl ResponseBody {
             let now = hold.worker.now();
             hold.complete(relay.upload.as_ref(), now, false);
         }
-        ResponseBody { kind: Kind::Relay(Box::new(relay)), record: None }
+        ResponseBody { kind: Kind::Relay(relay), record: None }
     }
 
     /// The fields of its head that are in no map, to be passed on as they came.
@@ -74,12 +74,11 @@ impl ResponseBody {
     }
 
     /// The record goes with the body.
-    pub fn with_record(mut self, mut record: Box<RequestRecord>) -> Self {
+    pub fn take_record(&mut self, mut record: Box<RequestRecord>) {
         if self.is_end_stream() {
             record.end(End::Complete);
         }
         self.record = Some(record);
-        self
     }
 }
 

@@ -71,7 +71,7 @@ impl Answer {
         } else {
             SmallVec::new()
         };
-        worker.upstreams.spare.keep(std::mem::take(&mut head.headers));
+        worker.upstreams.spare.keep(&mut head.headers);
         Answer {
             body: has_body.then_some(body),
             form,

@@ -44,7 +44,7 @@ pub(super) enum Form {
 pub(super) const COMMON_BYTES: usize = 1024;
 
 /// Reads a request head that the scanner has passed, with its parts where it found them. The fields
-/// that somebody looks at go into a map that is `empty`.
+/// that somebody looks at go into an `empty` map.
 ///
 /// # Errors
 /// A target that cannot be read: what is of no form, or longer than we can name.
@@ -52,8 +52,8 @@ pub(super) fn parse(
     bytes: &Bytes,
     head: &Head,
     spans: &[Span],
-    empty: HeaderMap,
-) -> Result<Received, Violation> {
+    empty: impl FnOnce() -> HeaderMap,
+) -> Result<Box<Received>, Violation> {
     let (method_end, target_start) = (head.method_bytes as usize, head.method_bytes as usize + 1);
     let target = bytes.slice(target_start..target_start + head.target_bytes as usize);
     if target.len() > usize::from(u16::MAX) - 1 {
@@ -67,10 +67,12 @@ pub(super) fn parse(
     let mut sieve = RequestSieve::default();
     let (known, plain) = sift(bytes, spans, empty, |name, value| sieve.fate(name, value))
         .ok_or(Violation::InvalidName)?;
-    parts.headers = known;
+    if let Some(known) = known {
+        parts.headers = known;
+    }
     let host = sieve.host.map(|host| HeaderValue::from_maybe_shared(bytes.slice_ref(host)));
     let host = host.transpose().map_err(|_| Violation::InvalidHost)?;
-    Ok(Received { parts, host, plain, survey: sieve.found, body: Incoming::None })
+    Ok(Box::new(Received { parts, host, plain, survey: sieve.found, body: Incoming::None }))
 }
 
 /// Whether an answer with this status to such a request may have a body (RFC 9110 section 6.4.1).
@@ -160,7 +162,7 @@ mod tests {
     const PLAIN: Asked =
         Asked { head_only: false, http10: false, trailers: false, keeps_open: true };
 
-    fn parsed(text: &'static str) -> Result<Received, Violation> {
+    fn parsed(text: &'static str) -> Result<Box<Received>, Violation> {
         let mut scanner = Scanner::new(Limits { max_header_bytes: 100_000, max_headers: 20 });
         let mut at = 0;
         loop {
@@ -171,7 +173,7 @@ mod tests {
             }
         }
         let bytes = Bytes::from_static(text.as_bytes());
-        parse(&bytes, scanner.head(), scanner.spans(), HeaderMap::new())
+        parse(&bytes, scanner.head(), scanner.spans(), HeaderMap::new)
     }
 
     #[test]

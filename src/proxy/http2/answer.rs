@@ -68,7 +68,7 @@ async fn send(state: &ConnectionState, sender: &Sender, response: Response<Respo
     worker.with_date(|date| {
         sender.send_head(ends, |out| encode_head((&head, body.request_id()), length, date, out));
     });
-    worker.upstreams.spare.keep(std::mem::take(&mut head.headers));
+    worker.upstreams.spare.keep(&mut head.headers);
     if ends || is_socket {
         return;
     }

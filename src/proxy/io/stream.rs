@@ -149,6 +149,9 @@ impl AsyncWrite for RawStream {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        if let [slice] = slices {
+            return self.poll_write(cx, slice);
+        }
         let length: usize = slices.iter().map(|slice| slice.len()).sum();
         if length <= FLAT_BYTES {
             let mut flat = SmallVec::<[u8; FLAT_BYTES]>::new();
