@@ -18,6 +18,7 @@ use super::framing::Scanner;
 use super::headers::forwarded::{Connection as Asker, ConnectionHeaders};
 use super::io::{ClientStream, IoState, Peer, RawStream};
 use super::permit::Permit;
+use super::rare::boxed;
 use super::room::Leaving;
 use super::timer::Timer;
 use super::tls::{self, Settled};
@@ -90,12 +91,12 @@ enum Open {
 /// its parts. So what is large and does not last, or is another version's, is boxed.
 pub async fn serve(accepted: Box<Accepted>) {
     let open = match accepted.listener.tls.is_some() || accepted.listener.h2c {
-        true => Box::pin(open(accepted)).await,
+        true => boxed(|| open(accepted)).await,
         false => Some(accepted.open()),
     };
     match open {
         Some(Open::Http1(connection, link)) => http1::serve(&connection, link).await,
-        Some(Open::Http2(connection, wire)) => Box::pin(http2::serve(&connection, wire)).await,
+        Some(Open::Http2(connection, wire)) => boxed(|| http2::serve(&connection, wire)).await,
         None => {}
     }
 }

@@ -11,6 +11,7 @@ use super::body::RequestBody;
 use super::missed::Missed;
 use super::outgoing::Outgoing;
 use super::patience::{Late, Patience, in_time};
+use super::rare::boxed;
 use super::record::RequestRecord;
 use super::retry::{self, Cause};
 use super::timer::Timer;
@@ -45,7 +46,7 @@ pub async fn exchange(
             None => {
                 let leave = || may_leave(Cause::Connect);
                 // Boxed, since it is rare, and every request would have room for it.
-                let opened = Box::pin(open(lane, watch, outgoing, worker.now(), leave)).await?;
+                let opened = boxed(|| open(lane, watch, outgoing, worker.now(), leave)).await?;
                 worker.tick();
                 opened
             }

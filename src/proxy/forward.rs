@@ -21,6 +21,7 @@ use super::missed::Missed;
 use super::outgoing::Outgoing;
 use super::patience::{Patience, in_time};
 use super::queue;
+use super::rare::boxed;
 use super::record::RequestRecord;
 use super::retry::{self, Cause};
 use super::service::{Answer, unmark};
@@ -159,7 +160,8 @@ async fn attempt(
     shadow::copy(worker, pool, &picked, outgoing, record.attempts);
     if outgoing.wish.is_some() {
         // Boxed, since every other request would have room for it.
-        return Box::pin(switch(pool, outgoing, picked, (&lane, place), began, record)).await;
+        let watch = (&lane, place);
+        return boxed(|| switch(pool, outgoing, picked, watch, began, record)).await;
     }
     let backend = picked.slot.backend();
     let waiting = (&lane, &place);
@@ -172,7 +174,7 @@ async fn attempt(
     if is_to_be_asked_elsewhere(status, pool, &picked, outgoing, record) {
         return Err(Missed::Answered(status));
     }
-    shadow::answered(outgoing, status, record.connection.worker.now() - began);
+    shadow::answered(outgoing, status, || record.connection.worker.now() - began);
     let worker = Rc::clone(&record.connection.worker);
     // Nobody sends them again.
     worker.upstreams.spare.keep(&mut outgoing.head.headers);

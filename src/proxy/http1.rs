@@ -31,6 +31,7 @@ use super::body::{Incoming, ResponseBody};
 use super::connection::ConnectionState;
 use super::drive::{Over, Parked, drive};
 use super::farewell::{linger, refuse};
+use super::rare::boxed;
 use super::received::Received;
 use super::tunnel::{self, Tunnel};
 use super::{error, service};
@@ -62,7 +63,7 @@ pub async fn serve(state: &Rc<ConnectionState>, link: SharedLink) {
             Over::Done(Next::GoOn) => {}
             over => break over,
         }
-        match Box::pin(converse(state, &link)).await {
+        match boxed(|| converse(state, &link)).await {
             Over::Idle => {
                 link.borrow_mut().park();
                 state.park();
@@ -79,13 +80,13 @@ pub async fn serve(state: &Rc<ConnectionState>, link: SharedLink) {
             state.park();
             return tunnel.run().await;
         }
-        Over::Done(Next::Linger) => return Box::pin(linger(state, &link)).await,
+        Over::Done(Next::Linger) => return boxed(|| linger(state, &link)).await,
         Over::Done(Next::Refuse(violation)) => (violation.status(), violation.label()),
         Over::SlowHead => (error::SLOW_HEAD, "slow_head"),
         Over::Done(_) | Over::Idle | Over::Drop => return,
     };
     state.note_refusal(status, reason);
-    Box::pin(refuse(state, &link, status)).await;
+    boxed(|| refuse(state, &link, status)).await;
 }
 
 /// Waits, parked, until there is a request.

@@ -26,6 +26,7 @@ pub mod patience;
 pub mod permit;
 pub mod prepare;
 pub mod queue;
+pub mod rare;
 pub mod received;
 pub mod record;
 pub mod relief;

@@ -127,11 +127,7 @@ fn client_hash(snapshot: &Snapshot, pool: &Pool, peer: Option<IpAddr>, headers: 
 }
 
 /// The Host that backends get: the client's, from wherever its version puts it.
-fn host_field(
-    uri: &Uri,
-    host: Option<HeaderValue>,
-    headers: &HeaderMap,
-) -> Option<HeaderValue> {
+fn host_field(uri: &Uri, host: Option<HeaderValue>, headers: &HeaderMap) -> Option<HeaderValue> {
     match uri.authority() {
         Some(authority) => HeaderValue::from_str(authority.as_str()).ok(),
         None => host.or_else(|| headers.get(HOST).cloned()),

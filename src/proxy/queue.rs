@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use super::error::Failure;
 use super::outgoing::Outgoing;
+use super::rare::boxed;
 use super::record::RequestRecord;
 use crate::framing::plain::values;
 use crate::state::waiting::Waiter;
@@ -31,7 +32,7 @@ pub async fn pick(
         Err(NotPicked::Nobody) => Err(Failure::NoBackend),
         // Boxed, since every other request would have room for it.
         Err(NotPicked::Full | NotPicked::BoundIsFull) => {
-            Box::pin(wait(pool, outgoing, tried, record)).await
+            boxed(|| wait(pool, outgoing, tried, record)).await
         }
     }
 }

@@ -30,6 +30,7 @@ use super::headers::{HOPS, X_REQUEST_ID, identity};
 use super::host;
 use super::outgoing::Outgoing;
 use super::prepare::prepare;
+use super::rare::boxed;
 use super::received::Received;
 use super::record::RequestRecord;
 use super::{http2, upgrade};
@@ -223,7 +224,7 @@ async fn send(
     match &route.fallback {
         Some(fallback) if failure.is_for_want_of_backends() && outgoing.is_replayable() => {
             // Boxed, since every other request would have room for it.
-            Box::pin(fallback::answer(fallback, &failure, outgoing, record)).await
+            boxed(|| fallback::answer(fallback, &failure, outgoing, record)).await
         }
         _ => Err(failure),
     }

@@ -113,9 +113,9 @@ fn send(
 }
 
 /// A request was answered with this status, after so long, and that goes to its client.
-pub fn answered(outgoing: &mut Outgoing, status: StatusCode, after: Duration) {
+pub fn answered(outgoing: &mut Outgoing, status: StatusCode, after: impl FnOnce() -> Duration) {
     if let Some(pair) = outgoing.pair.take() {
-        pair.original.set(Some(Answered { status: status.as_u16(), after }));
+        pair.original.set(Some(Answered { status: status.as_u16(), after: after() }));
         pair.compare();
     }
 }

@@ -52,11 +52,7 @@ pub(super) struct Link {
 }
 
 impl Link {
-    pub(super) fn new(
-        stream: UpstreamStream,
-        gauge: ConnectionGauge,
-        spare: Rc<Spare>,
-    ) -> Self {
+    pub(super) fn new(stream: UpstreamStream, gauge: ConnectionGauge, spare: Rc<Spare>) -> Self {
         Link {
             stream,
             sent: true,
