@@ -83,6 +83,10 @@ pub async fn drive<T>(
                 }
                 // Whoever waits for its answer is told.
                 Some(Overdue::HalfClosed) => state.io.left.set(true),
+                Some(Overdue::Watch) => {
+                    state.io.watch_at.set(None);
+                    state.arm();
+                }
                 Some(Overdue::Idle) if told => return Poll::Ready(Over::Drop),
                 Some(Overdue::Idle) => {
                     state.closing.set(true);
@@ -102,6 +106,8 @@ enum Overdue {
     Write,
     /// A client that has closed its sending side and was not answered.
     HalfClosed,
+    /// A client that is to be watched from now on.
+    Watch,
     /// A new connection that has not sent a byte.
     Silence,
     Idle,
@@ -120,7 +126,7 @@ impl ConnectionState {
         match why {
             Overdue::Write => self.note_untaken(),
             Overdue::Silence => self.note_silence(),
-            Overdue::Head | Overdue::HalfClosed | Overdue::Idle => {}
+            Overdue::Head | Overdue::HalfClosed | Overdue::Watch | Overdue::Idle => {}
         }
     }
 
@@ -166,7 +172,8 @@ impl ConnectionState {
             self.idle_since.get() + patience
         });
         let leave = self.leaving.get().map(|leaving| leaving.by);
-        [head, write, answer, idle, leave, self.park_at.get()].into_iter().flatten().min()
+        let (watch, park) = (self.io.watch_at.get(), self.park_at.get());
+        [head, write, answer, watch, idle, leave, park].into_iter().flatten().min()
     }
 
     /// Whether it has been idle long enough. If it cannot be parked, it is asked again later.
@@ -195,6 +202,9 @@ impl ConnectionState {
         }
         if over(self.half_closed_since(), limits.half_close_timeout) {
             return Some(Overdue::HalfClosed);
+        }
+        if self.io.watch_at.get().is_some_and(|at| now >= at) {
+            return Some(Overdue::Watch);
         }
         if self.active.get() > 0 || self.io.head_since.get().is_some() {
             return None;

@@ -19,8 +19,10 @@ use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use http::{Method, Response};
+use tokio::time::Instant;
 
 use self::answer::Answer;
 pub use self::body::Body;
@@ -39,6 +41,10 @@ use crate::framing::{Limits, Violation};
 
 /// A connection, shared by its task and whoever reads a request's body.
 pub type SharedLink = Rc<RefCell<Link>>;
+
+/// A new connection whose answer takes longer is entered into the reactor, which tells if its client
+/// leaves.
+const UNWATCHED: Duration = Duration::from_millis(10);
 
 /// What becomes of a connection behind an answer, or in place of one.
 enum Next {
@@ -98,6 +104,8 @@ async fn wait(state: &ConnectionState, link: &RefCell<Link>) -> Over<Next> {
 
 /// Serves requests until none has come for a while, or the connection is over.
 async fn converse(state: &Rc<ConnectionState>, link: &SharedLink) -> Over<Next> {
+    let unwatched = link.borrow().is_unwatched();
+    state.io.watch_at.set(unwatched.then(|| Instant::now() + UNWATCHED));
     let mut serving = pin!(async {
         loop {
             match hear(state, link).await {

@@ -7,6 +7,7 @@
 
 mod held;
 mod secured;
+mod socket;
 mod stream;
 
 use std::cell::Cell;
@@ -18,6 +19,7 @@ use tokio::time::Instant;
 
 pub use self::held::{Held, REQUEST_BYTES};
 pub use self::secured::Secured;
+pub use self::socket::Socket;
 pub use self::stream::{ClientStream, Peer, RawStream};
 use crate::upstream::SlowClients;
 
@@ -39,6 +41,8 @@ pub struct IoState {
     /// The client has closed its sending side and waits for answers: since when, or since when it
     /// was last sent something. Or it has sent so much ahead that its end might not be seen.
     pub half_closed_since: Cell<Option<Instant>>,
+    /// Then the reactor is to watch a client that waits for its answer, if it does not yet.
+    pub watch_at: Cell<Option<Instant>>,
     /// It has waited for too long: it has left, if it is closed at all.
     pub left: Cell<bool>,
 }
@@ -90,6 +94,7 @@ impl IoState {
             for_server: Cell::default(),
             resting: Cell::default(),
             half_closed_since: Cell::default(),
+            watch_at: Cell::default(),
             left: Cell::default(),
         })
     }

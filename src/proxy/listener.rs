@@ -8,18 +8,22 @@
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
+use rustix::net::{SocketFlags, acceptfrom_with};
 use socket2::SockRef;
-use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::io::Interest;
+use tokio::net::{TcpStream, UnixListener, UnixStream};
 use tokio::time::Instant;
 
 use super::connection;
-use super::io::RawStream;
+use super::io::{self as streams, RawStream};
 use super::permit::Permit;
 use super::room;
 use super::worker::Worker;
@@ -49,7 +53,9 @@ struct State {
 }
 
 enum Socket {
-    Tcp(TcpListener),
+    /// As if it were a stream, so that the reactor tells when there is somebody to accept, and does
+    /// not enter whom we accept, as it does for its own listeners.
+    Tcp(TcpStream),
     Unix(UnixListener),
 }
 
@@ -65,7 +71,9 @@ impl Acceptor {
         socket: ListeningSocket,
     ) -> io::Result<Self> {
         let socket = match socket {
-            ListeningSocket::Tcp(socket) => Socket::Tcp(TcpListener::from_std(socket)?),
+            ListeningSocket::Tcp(socket) => {
+                Socket::Tcp(TcpStream::from_std(OwnedFd::from(socket).into())?)
+            }
             ListeningSocket::Unix(socket) => Socket::Unix(UnixListener::from_std(socket)?),
         };
         let state = Rc::new(State {
@@ -284,9 +292,13 @@ fn hand_over(worker: &Rc<Worker>, other: usize, accepted: Accepted) {
 impl Socket {
     fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<RawStream>> {
         match self {
-            Socket::Tcp(socket) => {
-                socket.poll_accept(cx).map_ok(|(stream, peer)| RawStream::Tcp(stream, peer))
-            }
+            Socket::Tcp(socket) => loop {
+                ready!(socket.poll_read_ready(cx))?;
+                match socket.try_io(Interest::READABLE, || accept_tcp(socket)) {
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    accepted => return Poll::Ready(accepted),
+                }
+            },
             Socket::Unix(socket) => {
                 socket.poll_accept(cx).map_ok(|(stream, _)| RawStream::Unix(stream))
             }
@@ -295,12 +307,7 @@ impl Socket {
 
     fn accept_now(&self) -> io::Result<RawStream> {
         match self {
-            Socket::Tcp(socket) => {
-                let (stream, peer) = SockRef::from(socket).accept()?;
-                stream.set_nonblocking(true)?;
-                let peer = peer.as_socket().ok_or(io::ErrorKind::AddrNotAvailable)?;
-                Ok(RawStream::Tcp(TcpStream::from_std(stream.into())?, peer))
-            }
+            Socket::Tcp(socket) => accept_tcp(socket),
             Socket::Unix(socket) => {
                 let (stream, _) = SockRef::from(socket).accept()?;
                 stream.set_nonblocking(true)?;
@@ -308,6 +315,15 @@ impl Socket {
             }
         }
     }
+}
+
+/// A connection from the kernel's queue, not yet in the reactor.
+fn accept_tcp(socket: &TcpStream) -> io::Result<RawStream> {
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let (stream, peer) = acceptfrom_with(socket, flags)?;
+    let peer = peer.and_then(|peer| SocketAddr::try_from(peer).ok());
+    let peer = peer.ok_or(io::ErrorKind::AddrNotAvailable)?;
+    Ok(RawStream::Tcp(streams::Socket::new(stream.into()), peer))
 }
 
 fn concerns_one_connection(error: &io::Error) -> bool {

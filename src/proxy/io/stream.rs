@@ -2,14 +2,15 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::pin::{Pin, pin};
-use std::task::{Context, Poll, Waker};
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
 use smallvec::SmallVec;
-use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf, Ready};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use tokio::net::UnixStream;
 
 use super::secured::Secured;
+use super::socket::{Socket, readiness};
 use crate::state::mail::HandoverStream;
 use crate::upstream::delegate::delegate_io;
 
@@ -36,7 +37,7 @@ impl Peer {
 #[derive(Debug)]
 pub enum RawStream {
     /// TCP.
-    Tcp(TcpStream, SocketAddr),
+    Tcp(Socket, SocketAddr),
     /// A Unix socket.
     Unix(UnixStream),
 }
@@ -57,53 +58,44 @@ impl RawStream {
     pub fn release(self) -> io::Result<HandoverStream> {
         match self {
             RawStream::Tcp(stream, peer) => {
-                stream.into_std().map(|stream| HandoverStream::Tcp(stream, peer))
+                stream.release().map(|stream| HandoverStream::Tcp(stream, peer))
             }
             RawStream::Unix(stream) => stream.into_std().map(HandoverStream::Unix),
         }
     }
 
-    /// Puts a stream from another worker on this one's reactor.
+    /// Takes a stream from another worker.
     ///
     /// # Errors
     /// What the reactor says.
     pub fn adopt(stream: HandoverStream) -> io::Result<Self> {
         match stream {
-            HandoverStream::Tcp(stream, peer) => {
-                TcpStream::from_std(stream).map(|stream| RawStream::Tcp(stream, peer))
-            }
+            HandoverStream::Tcp(stream, peer) => Ok(RawStream::Tcp(Socket::new(stream), peer)),
             HandoverStream::Unix(stream) => UnixStream::from_std(stream).map(RawStream::Unix),
         }
     }
 }
 
 impl RawStream {
-    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
-            RawStream::Tcp(stream, _) => stream.poll_read_ready(cx),
+            RawStream::Tcp(stream, _) => stream.poll_readable(cx),
             RawStream::Unix(stream) => stream.poll_read_ready(cx),
         }
     }
 
-    /// What the kernel has told about reading.
-    fn readiness(&self) -> io::Result<Ready> {
-        let cx = &mut Context::from_waker(Waker::noop());
-        let ready = match self {
-            RawStream::Tcp(stream, _) => pin!(stream.ready(Interest::READABLE)).poll(cx),
-            RawStream::Unix(stream) => pin!(stream.ready(Interest::READABLE)).poll(cx),
-        };
-        match ready {
-            Poll::Ready(ready) => ready,
-            Poll::Pending => Ok(Ready::EMPTY),
+    fn is_hung_up(&self) -> bool {
+        match self {
+            RawStream::Tcp(stream, _) => stream.is_hung_up(),
+            RawStream::Unix(stream) => readiness(stream.ready(Interest::READABLE)).is_read_closed(),
         }
     }
 
-    fn is_hung_up(&self) -> bool {
-        self.readiness().map_or(true, Ready::is_read_closed)
-    }
-
     fn has_unread(&self) -> bool {
-        self.readiness().map_or(true, Ready::is_readable)
+        match self {
+            RawStream::Tcp(stream, _) => stream.has_unread(),
+            RawStream::Unix(stream) => readiness(stream.ready(Interest::READABLE)).is_readable(),
+        }
     }
 }
 
@@ -114,7 +106,7 @@ impl AsyncRead for RawStream {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         match self.get_mut() {
-            RawStream::Tcp(stream, _) => Pin::new(stream).poll_read(cx, buf),
+            RawStream::Tcp(stream, _) => stream.poll_read(cx, buf),
             RawStream::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
         }
     }
@@ -127,7 +119,7 @@ impl AsyncWrite for RawStream {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
-            RawStream::Tcp(stream, _) => Pin::new(stream).poll_write(cx, bytes),
+            RawStream::Tcp(stream, _) => stream.poll_write(cx, bytes),
             RawStream::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
         }
     }
@@ -139,7 +131,7 @@ impl AsyncWrite for RawStream {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
-            RawStream::Tcp(stream, _) => Pin::new(stream).poll_shutdown(cx),
+            RawStream::Tcp(stream, _) => stream.poll_shutdown(cx),
             RawStream::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }
@@ -159,7 +151,7 @@ impl AsyncWrite for RawStream {
             return self.poll_write(cx, &flat);
         }
         match self.get_mut() {
-            RawStream::Tcp(stream, _) => Pin::new(stream).poll_write_vectored(cx, slices),
+            RawStream::Tcp(stream, _) => stream.poll_write_vectored(cx, slices),
             RawStream::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
         }
     }
@@ -183,10 +175,26 @@ pub enum ClientStream {
 
 impl ClientStream {
     /// Waits until there may be something to be read. Of TLS that is not told beforehand.
-    pub fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    pub fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             ClientStream::Plain(stream) => stream.poll_readable(cx),
             ClientStream::Tls(_) => Poll::Ready(Ok(())),
+        }
+    }
+
+    /// Whether the reactor does not watch it yet; see [`Socket`].
+    pub fn is_unwatched(&self) -> bool {
+        matches!(self, ClientStream::Plain(RawStream::Tcp(socket, _)) if socket.is_unwatched())
+    }
+
+    /// Has the reactor watch it from now on.
+    ///
+    /// # Errors
+    /// What the reactor says.
+    pub fn watch(&mut self) -> io::Result<()> {
+        match self {
+            ClientStream::Plain(RawStream::Tcp(socket, _)) => socket.watch().map(drop),
+            ClientStream::Plain(RawStream::Unix(_)) | ClientStream::Tls(_) => Ok(()),
         }
     }
 

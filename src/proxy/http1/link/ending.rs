@@ -2,18 +2,15 @@
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use bytes::Bytes;
-use socket2::SockRef;
 use tokio::io::AsyncWrite;
 
 use super::Link;
 use crate::proxy::io::{ClientStream, RawStream};
 
 impl Link {
-    /// Whether nothing is unread of what has come from the client, as far as is known without asking
-    /// the kernel.
+    /// Whether nothing is unread of what has come from the client, as far as is known.
     pub(in crate::proxy::http1) fn is_read_up(&self) -> bool {
         let unread = |stream: &ClientStream| stream.has_unread();
         self.inbox.bytes().is_empty() && (self.ended || !self.stream.as_ref().is_some_and(unread))
@@ -40,7 +37,7 @@ impl Link {
     pub(in crate::proxy::http1) fn reset(&mut self) {
         if let Some(ClientStream::Plain(RawStream::Tcp(stream, _))) = self.stream.take() {
             // If it fails, it is a close like any other.
-            let _ = SockRef::from(&stream).set_linger(Some(Duration::ZERO));
+            let _ = stream.reset_on_drop();
         }
     }
 }
