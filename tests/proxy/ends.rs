@@ -208,16 +208,19 @@ async fn a_client_that_asks_for_the_close_is_not_waited_for() {
 
 #[tokio::test]
 async fn under_tls_a_client_that_asks_for_the_close_gets_the_proper_goodbye() {
-    let backend = Backend::named("one").await;
-    let proxy = Proxy::start(&format!("{HTTPS}{}", quiet_pool_of(&[&backend]))).await;
-    let tls = proxy.client_tls(&[b"http/1.1"]);
-    for request in LAST {
-        let (address, tls) = (proxy.address("https"), tls.clone());
-        let mut client = Wire::connect_tls(address, tls, "localhost").await.unwrap();
-        client.send(request).await;
-        assert_eq!(client.response().await.unwrap().text(), "one");
-        let (mut stream, _) = client.into_stream();
-        // Without it this is an error.
-        assert_eq!(stream.read_to_end(&mut Vec::new()).await.unwrap(), 0, "{request}");
+    for size in [3, 3_000, 300_000] {
+        let backend = Backend::start(move |_| Reply::ok("x".repeat(size))).await;
+        let proxy = Proxy::start(&format!("{HTTPS}{}", quiet_pool_of(&[&backend]))).await;
+        let tls = proxy.client_tls(&[b"http/1.1"]);
+        for request in LAST {
+            let (address, tls) = (proxy.address("https"), tls.clone());
+            let mut client = Wire::connect_tls(address, tls, "localhost").await.unwrap();
+            client.send(request).await;
+            assert_eq!(client.response().await.unwrap().body.len(), size);
+            let (mut stream, _) = client.into_stream();
+            // Without it this is an error.
+            let read = stream.read_to_end(&mut Vec::new()).await;
+            assert_eq!(read.unwrap(), 0, "{request}, {size} bytes");
+        }
     }
 }

@@ -1,6 +1,9 @@
 //! Clients that leave without a word, at every point where the proxy may be waiting: what was held
 //! for them is let go, and the backend hears of it.
 
+use std::io::Write;
+use std::net::TcpStream;
+
 use crate::support::backend::{Backend, Reply, Step};
 use crate::support::eventually;
 use crate::support::proxy::{Proxy, quiet_pool_of};
@@ -47,6 +50,23 @@ async fn while_the_backend_is_being_dialled() {
 async fn while_waiting_for_the_head() {
     let (proxy, backend, client) = asked(GET, Reply::default().then(Step::Swallow)).await;
     drop(client);
+    all_is_let_go(&proxy, &backend).await;
+}
+
+/// The proxy has hardly accepted one before the next has asked, so that it need not wait for most.
+#[tokio::test]
+async fn in_a_crowd_that_asks_at_once() {
+    let backend = Backend::at_head(|_| Reply::default().then(Step::Swallow)).await;
+    let proxy = Proxy::start(&quiet_pool_of(&[&backend])).await;
+    let crowd: Vec<TcpStream> = (0..32)
+        .map(|_| {
+            let mut client = TcpStream::connect(proxy.http()).unwrap();
+            client.write_all(GET.as_bytes()).unwrap();
+            client
+        })
+        .collect();
+    eventually("all have asked", async || backend.requests().len() == crowd.len()).await;
+    drop(crowd);
     all_is_let_go(&proxy, &backend).await;
 }
 

@@ -36,6 +36,8 @@ pub(super) struct Answer {
     /// Nothing was missing.
     whole: bool,
     last: bool,
+    /// It is another protocol's behind it.
+    switches: bool,
 }
 
 impl Answer {
@@ -81,6 +83,7 @@ impl Answer {
             end: b"",
             whole: true,
             last,
+            switches,
         }
     }
 
@@ -120,6 +123,9 @@ impl Answer {
             if link.unwritten() == 0 && self.has_room() {
                 let flushed = link.poll_flush(cx)?;
                 return if self.body.is_some() { Poll::Pending } else { flushed.map(Ok) };
+            }
+            if self.last && self.whole && self.body.is_none() && !self.switches {
+                link.end_with_this();
             }
             ready!(link.poll_write(cx, &mut self.data, &mut self.end))?;
         }

@@ -39,6 +39,10 @@ pub struct Secured {
     short_left: usize,
     /// What may wait, sealed.
     limit: usize,
+    /// The end follows at once upon what is written,
+    ending: bool,
+    /// and has been said.
+    said: bool,
 }
 
 /// What is copied at once.
@@ -54,7 +58,7 @@ type Slices<'a> = SmallVec<[IoSlice<'a>; MOST_BYTES / PIECE_BYTES + 4]>;
 impl Secured {
     /// A connection whose handshake is done.
     pub fn new(stream: TlsStream<RawStream>) -> Self {
-        Secured { stream, short_left: BEGINNING_BYTES, limit: 0 }
+        Secured { stream, short_left: BEGINNING_BYTES, limit: 0, ending: false, said: false }
     }
 
     /// No more than this may wait, sealed, in bytes.
@@ -68,6 +72,45 @@ impl Secured {
     /// What waits, sealed, and what there is beside it, at most, in bytes.
     pub fn sealed(&self) -> usize {
         if self.stream.get_ref().1.wants_write() { self.limit + STATE_BYTES } else { 0 }
+    }
+
+    /// What is written next is the last, and the end of the connection follows at once.
+    pub fn end_with_this(&mut self) {
+        self.ending = true;
+        self.stream.get_mut().0.end_with_this();
+    }
+
+    /// Whether the end has gone out with what was the last.
+    pub fn has_said_goodbye(&self) -> bool {
+        self.said
+    }
+
+    /// Writes what is the last, in one record, and the end of TLS with it.
+    fn poll_write_last(
+        &mut self,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+        length: usize,
+    ) -> Poll<io::Result<usize>> {
+        let session = self.stream.get_mut().1;
+        let taken = session.writer().write_vectored(slices)?;
+        if taken < length {
+            // Too much waits already.
+            let rest = part(slices, taken, length);
+            let written = Pin::new(&mut self.stream).poll_write_vectored(cx, &rest);
+            return match written {
+                Poll::Ready(Ok(written)) => Poll::Ready(Ok(taken + written)),
+                Poll::Pending if taken > 0 => Poll::Ready(Ok(taken)),
+                other => other,
+            };
+        }
+        session.send_close_notify();
+        self.said = true;
+        match Pin::new(&mut self.stream).poll_flush(cx) {
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            // What is sealed goes out when flushed.
+            _ => Poll::Ready(Ok(length)),
+        }
     }
 
     /// Writes what is longer than a piece.
@@ -161,6 +204,9 @@ impl AsyncWrite for Secured {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let length = slices.iter().map(|slice| slice.len()).sum();
+        if this.ending && length <= PIECE_BYTES {
+            return this.poll_write_last(cx, slices, length);
+        }
         if length > PIECE_BYTES {
             return this.poll_write_long(cx, slices, length);
         }

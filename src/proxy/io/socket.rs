@@ -6,18 +6,24 @@
 use std::io::{self, IoSlice, Read, Write};
 use std::mem;
 use std::net::TcpStream as Bare;
+use std::os::fd::AsFd;
 use std::pin::{Pin, pin};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use rustix::io::ioctl_fionread;
+use rustix::net::{SendFlags, send};
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf, Ready};
 use tokio::net::TcpStream;
 
 /// The socket of a TCP connection, non-blocking.
 #[derive(Debug)]
-pub struct Socket(State);
+pub struct Socket {
+    state: State,
+    /// The end follows at once upon what is written.
+    ending: bool,
+}
 
 #[derive(Debug)]
 enum State {
@@ -34,12 +40,12 @@ use State::{Lost, Unwatched, Watched};
 impl Socket {
     /// One that was just accepted and does not block.
     pub fn new(socket: Bare) -> Self {
-        Socket(Unwatched { socket, is_read: false })
+        Socket { state: Unwatched { socket, is_read: false }, ending: false }
     }
 
     /// Whether the reactor has not been asked to watch it.
     pub fn is_unwatched(&self) -> bool {
-        matches!(self.0, Unwatched { .. })
+        matches!(self.state, Unwatched { .. })
     }
 
     /// Has the reactor watch it, if it does not yet.
@@ -48,11 +54,11 @@ impl Socket {
     /// What the reactor says, to which the connection is lost.
     pub fn watch(&mut self) -> io::Result<&mut TcpStream> {
         if self.is_unwatched()
-            && let Unwatched { socket, .. } = mem::replace(&mut self.0, Lost)
+            && let Unwatched { socket, .. } = mem::replace(&mut self.state, Lost)
         {
-            self.0 = Watched(TcpStream::from_std(socket)?);
+            self.state = Watched(TcpStream::from_std(socket)?);
         }
-        match &mut self.0 {
+        match &mut self.state {
             Watched(stream) => Ok(stream),
             Unwatched { .. } | Lost => Err(io::ErrorKind::NotConnected.into()),
         }
@@ -63,11 +69,17 @@ impl Socket {
     /// # Errors
     /// What the reactor says.
     pub fn release(self) -> io::Result<Bare> {
-        match self.0 {
+        match self.state {
             Unwatched { socket, .. } => Ok(socket),
             Watched(stream) => stream.into_std(),
             Lost => Err(io::ErrorKind::NotConnected.into()),
         }
+    }
+
+    /// What is written from now on is to go out with the end of the connection, in one packet if it
+    /// fits: that must follow at once, or the kernel holds it back for a while.
+    pub fn end_with_this(&mut self) {
+        self.ending = true;
     }
 
     /// Waits until there may be something to be read.
@@ -78,7 +90,7 @@ impl Socket {
     /// Whether the other side has closed the connection, or its sending side, as far as the reactor
     /// has told.
     pub fn is_hung_up(&self) -> bool {
-        match &self.0 {
+        match &self.state {
             Watched(stream) => readiness(stream.ready(Interest::READABLE)).is_read_closed(),
             Unwatched { .. } => false,
             Lost => true,
@@ -88,7 +100,7 @@ impl Socket {
     /// Whether something can be read: as far as the reactor has told, and then the end included, or as
     /// the kernel says.
     pub fn has_unread(&self) -> bool {
-        match &self.0 {
+        match &self.state {
             Watched(stream) => readiness(stream.ready(Interest::READABLE)).is_readable(),
             Unwatched { socket, .. } => ioctl_fionread(socket).map_or(true, |bytes| bytes > 0),
             Lost => true,
@@ -101,7 +113,7 @@ impl Socket {
     /// What the kernel says.
     pub fn reset_on_drop(&self) -> io::Result<()> {
         let at_once = Some(Duration::ZERO);
-        match &self.0 {
+        match &self.state {
             Unwatched { socket, .. } => SockRef::from(socket).set_linger(at_once),
             Watched(stream) => SockRef::from(stream).set_linger(at_once),
             Lost => Ok(()),
@@ -114,26 +126,43 @@ impl Socket {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if let Unwatched { socket, is_read } = &mut self.0
-            && !mem::replace(is_read, true)
-        {
-            let read = socket.read(buf.initialize_unfilled());
-            if !would_block(&read) {
-                return Poll::Ready(read.map(|read| buf.advance(read)));
+        match &mut self.state {
+            Watched(stream) => return Pin::new(stream).poll_read(cx, buf),
+            Unwatched { socket, is_read } if !mem::replace(is_read, true) => {
+                let read = socket.read(buf.initialize_unfilled());
+                if !would_block(&read) {
+                    return Poll::Ready(read.map(|read| buf.advance(read)));
+                }
             }
+            Unwatched { .. } | Lost => {}
         }
         Pin::new(self.watch()?).poll_read(cx, buf)
     }
 
     /// As [`AsyncWrite::poll_write`].
     pub fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        if let Unwatched { socket, .. } = &mut self.0 {
-            let written = socket.write(bytes);
+        let ending = self.ending;
+        match &mut self.state {
+            Watched(stream) if !ending => return Pin::new(stream).poll_write(cx, bytes),
+            Unwatched { socket, .. } => {
+                let written = if ending { send_last(socket, bytes) } else { socket.write(bytes) };
+                if !would_block(&written) {
+                    return Poll::Ready(written);
+                }
+            }
+            Watched(_) | Lost => {}
+        }
+        let stream = self.watch()?;
+        if !ending {
+            return Pin::new(stream).poll_write(cx, bytes);
+        }
+        loop {
+            ready!(stream.poll_write_ready(cx))?;
+            let written = stream.try_io(Interest::WRITABLE, || send_last(&stream, bytes));
             if !would_block(&written) {
                 return Poll::Ready(written);
             }
         }
-        Pin::new(self.watch()?).poll_write(cx, bytes)
     }
 
     /// As [`AsyncWrite::poll_write_vectored`].
@@ -142,7 +171,7 @@ impl Socket {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        if let Unwatched { socket, .. } = &mut self.0 {
+        if let Unwatched { socket, .. } = &mut self.state {
             let written = socket.write_vectored(slices);
             if !would_block(&written) {
                 return Poll::Ready(written);
@@ -165,6 +194,110 @@ pub(super) fn readiness(ready: impl Future<Output = io::Result<Ready>>) -> Ready
     }
 }
 
+/// Says that more follows: the end, which then goes out with the last of the bytes.
+fn send_last(socket: impl AsFd, bytes: &[u8]) -> io::Result<usize> {
+    Ok(send(socket, bytes, SendFlags::MORE | SendFlags::NOSIGNAL)?)
+}
+
 fn would_block<T>(result: &io::Result<T>) -> bool {
     result.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::net::TcpListener;
+
+    use super::*;
+
+    /// A client, and its connection as it was accepted with this to be read.
+    fn accepted(sent: &[u8]) -> (Bare, Socket) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut client = Bare::connect(listener.local_addr().unwrap()).unwrap();
+        let (socket, _) = listener.accept().unwrap();
+        client.write_all(sent).unwrap();
+        if !sent.is_empty() {
+            socket.peek(&mut [0]).unwrap();
+        }
+        socket.set_nonblocking(true).unwrap();
+        (client, Socket::new(socket))
+    }
+
+    async fn read(socket: &mut Socket) -> Vec<u8> {
+        let mut room = [0; 16];
+        let mut buf = ReadBuf::new(&mut room);
+        poll_fn(|cx| socket.poll_read(cx, &mut buf)).await.unwrap();
+        buf.filled().to_vec()
+    }
+
+    #[tokio::test]
+    async fn who_need_not_wait_is_not_watched() {
+        let (mut client, mut socket) = accepted(b"asked");
+        assert_eq!(read(&mut socket).await, b"asked");
+        poll_fn(|cx| socket.poll_write(cx, b"answered")).await.unwrap();
+        assert!(socket.is_unwatched() && !socket.has_unread());
+        drop(socket);
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).unwrap();
+        assert_eq!(answer, "answered");
+    }
+
+    #[tokio::test]
+    async fn who_must_wait_is_watched() {
+        for sent in [&b"asked"[..], b""] {
+            let (mut client, mut socket) = accepted(sent);
+            if !sent.is_empty() {
+                read(&mut socket).await;
+            }
+            let next = std::thread::spawn(move || client.write_all(b"once more"));
+            assert_eq!(read(&mut socket).await, b"once more");
+            assert!(!socket.is_unwatched());
+            next.join().unwrap().unwrap();
+            assert_eq!(read(&mut socket).await, b"", "the end");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_client_that_takes_nothing_is_waited_for() {
+        let (mut client, mut socket) = accepted(b"");
+        let mut written = 0;
+        while socket.is_unwatched() {
+            let writing = poll_fn(|cx| match socket.poll_write(cx, &[b'x'; 65536]) {
+                Poll::Ready(written) => Poll::Ready(written.unwrap()),
+                Poll::Pending => Poll::Ready(0),
+            });
+            written += writing.await;
+        }
+        let taking = std::thread::spawn(move || client.read_exact(&mut vec![0; written + 1]));
+        poll_fn(|cx| socket.poll_write(cx, b"x")).await.unwrap();
+        taking.join().unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_is_last_goes_out_with_the_end() {
+        for watched in [false, true] {
+            let (mut client, mut socket) = accepted(b"");
+            if watched {
+                socket.watch().unwrap();
+            }
+            socket.end_with_this();
+            poll_fn(|cx| socket.poll_write(cx, b"good")).await.unwrap();
+            poll_fn(|cx| socket.poll_write(cx, b"bye")).await.unwrap();
+            drop(socket);
+            let mut answer = String::new();
+            client.read_to_string(&mut answer).unwrap();
+            assert_eq!(answer, "goodbye");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_came_behind_is_seen() {
+        let (mut client, mut socket) = accepted(b"asked");
+        assert_eq!(read(&mut socket).await, b"asked");
+        client.write_all(b"more").unwrap();
+        while !socket.has_unread() {
+            tokio::task::yield_now().await;
+        }
+        assert!(socket.is_unwatched());
+    }
 }

@@ -84,6 +84,13 @@ impl RawStream {
         }
     }
 
+    /// See [`Socket::end_with_this`].
+    pub fn end_with_this(&mut self) {
+        if let RawStream::Tcp(stream, _) = self {
+            stream.end_with_this();
+        }
+    }
+
     fn is_hung_up(&self) -> bool {
         match self {
             RawStream::Tcp(stream, _) => stream.is_hung_up(),
@@ -196,6 +203,20 @@ impl ClientStream {
             ClientStream::Plain(RawStream::Tcp(socket, _)) => socket.watch().map(drop),
             ClientStream::Plain(RawStream::Unix(_)) | ClientStream::Tls(_) => Ok(()),
         }
+    }
+
+    /// What is written next is the last of an answer, and the end of the connection follows at once:
+    /// both go out together if they are short.
+    pub fn end_with_this(&mut self) {
+        match self {
+            ClientStream::Plain(stream) => stream.end_with_this(),
+            ClientStream::Tls(stream) => stream.end_with_this(),
+        }
+    }
+
+    /// Whether TLS has said its last word.
+    pub fn has_said_goodbye(&self) -> bool {
+        matches!(self, ClientStream::Tls(stream) if stream.has_said_goodbye())
     }
 
     /// TLS may hold no more than this of what is to be written, in bytes.

@@ -10,6 +10,13 @@ use super::Link;
 use crate::proxy::io::{ClientStream, RawStream};
 
 impl Link {
+    /// What is written next is the last of an answer, and the connection is closed behind it.
+    pub(in crate::proxy::http1) fn end_with_this(&mut self) {
+        if let Some(stream) = &mut self.stream {
+            stream.end_with_this();
+        }
+    }
+
     /// Whether nothing is unread of what has come from the client, as far as is known.
     pub(in crate::proxy::http1) fn is_read_up(&self) -> bool {
         let unread = |stream: &ClientStream| stream.has_unread();
@@ -19,7 +26,9 @@ impl Link {
     /// Says goodbye, where that is to be said: the end of a plain connection says it itself.
     pub(in crate::proxy::http1) fn poll_goodbye(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match &mut self.stream {
-            Some(tls @ ClientStream::Tls(_)) => Pin::new(tls).poll_shutdown(cx).map(drop),
+            Some(tls @ ClientStream::Tls(_)) if !tls.has_said_goodbye() => {
+                Pin::new(tls).poll_shutdown(cx).map(drop)
+            }
             _ => Poll::Ready(()),
         }
     }
