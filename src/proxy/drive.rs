@@ -83,10 +83,6 @@ pub async fn drive<T>(
                 }
                 // Whoever waits for its answer is told.
                 Some(Overdue::HalfClosed) => state.io.left.set(true),
-                Some(Overdue::Watch) => {
-                    state.io.watch_at.set(None);
-                    state.arm();
-                }
                 Some(Overdue::Idle) if told => return Poll::Ready(Over::Drop),
                 Some(Overdue::Idle) => {
                     state.closing.set(true);
@@ -94,7 +90,7 @@ pub async fn drive<T>(
                     state.idle_since.set(now);
                     state.arm();
                 }
-                None => state.arm(),
+                None => state.watch_if_due(now),
             }
         }
     })
@@ -106,8 +102,6 @@ enum Overdue {
     Write,
     /// A client that has closed its sending side and was not answered.
     HalfClosed,
-    /// A client that is to be watched from now on.
-    Watch,
     /// A new connection that has not sent a byte.
     Silence,
     Idle,
@@ -126,7 +120,7 @@ impl ConnectionState {
         match why {
             Overdue::Write => self.note_untaken(),
             Overdue::Silence => self.note_silence(),
-            Overdue::Head | Overdue::HalfClosed | Overdue::Watch | Overdue::Idle => {}
+            Overdue::Head | Overdue::HalfClosed | Overdue::Idle => {}
         }
     }
 
@@ -141,6 +135,15 @@ impl ConnectionState {
         if let Some(deadline) = self.next_deadline() {
             self.timer.arm(deadline);
         }
+    }
+
+    /// Has whoever is polled next watch its client, if it is time for that, and sets the timer.
+    fn watch_if_due(&self, now: Instant) {
+        let due = self.io.watch_at.get().is_some_and(|at| now >= at);
+        if due {
+            self.io.watch_at.set(None);
+        }
+        self.arm();
     }
 
     /// Since when a client that has closed its sending side waits for an answer.
@@ -202,9 +205,6 @@ impl ConnectionState {
         }
         if over(self.half_closed_since(), limits.half_close_timeout) {
             return Some(Overdue::HalfClosed);
-        }
-        if self.io.watch_at.get().is_some_and(|at| now >= at) {
-            return Some(Overdue::Watch);
         }
         if self.active.get() > 0 || self.io.head_since.get().is_some() {
             return None;

@@ -268,14 +268,8 @@ impl Link {
             self.waiting = Some(cx.waker().clone());
             return Poll::Pending;
         }
-        if self.is_unwatched() {
-            if self.state.watch_at.get().is_some() {
-                // The answer may be there sooner than an end that it would be worth looking for.
-                return Poll::Pending;
-            }
-            if self.stream.as_mut().is_some_and(|stream| stream.watch().is_err()) {
-                return Poll::Ready(());
-            }
+        if self.is_unwatched() && ready!(self.poll_watch()).is_err() {
+            return Poll::Ready(());
         }
         // What comes meanwhile waits for its turn; the end is seen only behind it.
         while self.inbox.bytes().len() < AHEAD_BYTES && !self.ended {
@@ -289,11 +283,6 @@ impl Link {
             self.state.half_closed_since.set(Some(Instant::now()));
         }
         Poll::Pending
-    }
-
-    /// Whether the reactor does not watch the connection yet.
-    pub(super) fn is_unwatched(&self) -> bool {
-        self.stream.as_ref().is_some_and(ClientStream::is_unwatched)
     }
 
     /// The task is polled: it need not be woken for what happens meanwhile.

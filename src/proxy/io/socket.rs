@@ -128,7 +128,8 @@ impl Socket {
     ) -> Poll<io::Result<()>> {
         match &mut self.state {
             Watched(stream) => return Pin::new(stream).poll_read(cx, buf),
-            Unwatched { socket, is_read } if !mem::replace(is_read, true) => {
+            Unwatched { socket, is_read } if !*is_read => {
+                *is_read = true;
                 let read = socket.read(buf.initialize_unfilled());
                 if !would_block(&read) {
                     return Poll::Ready(read.map(|read| buf.advance(read)));

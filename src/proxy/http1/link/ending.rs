@@ -1,5 +1,6 @@
 //! How a connection is let go.
 
+use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -10,6 +11,21 @@ use super::Link;
 use crate::proxy::io::{ClientStream, RawStream};
 
 impl Link {
+    /// Whether the reactor does not watch the connection yet, and so tells nothing of its end.
+    pub(in crate::proxy::http1) fn is_unwatched(&self) -> bool {
+        self.stream.as_ref().is_some_and(ClientStream::is_unwatched)
+    }
+
+    /// Has the reactor watch it as soon as the answer takes long: it may be there sooner than an end
+    /// that it would be worth looking for.
+    pub(super) fn poll_watch(&mut self) -> Poll<io::Result<()>> {
+        match &mut self.stream {
+            Some(_) if self.state.watch_at.get().is_some() => Poll::Pending,
+            Some(stream) => Poll::Ready(stream.watch()),
+            None => Poll::Ready(Ok(())),
+        }
+    }
+
     /// What is written next is the last of an answer, and the connection is closed behind it.
     pub(in crate::proxy::http1) fn end_with_this(&mut self) {
         if let Some(stream) = &mut self.stream {
