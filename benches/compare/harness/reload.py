@@ -75,6 +75,8 @@ def measure(proxy, rate, cores=None):
         raise Wrong(f"the reload took {took:.1f} s, and was not over before the load")
     seconds = said["seconds"]
     before, around = seconds[2:RELOAD_AT], seconds[RELOAD_AT:end]
+    if not all(second["done"] for second in before):
+        raise Wrong("before the reload nothing was answered for a second: the machine is too busy for this rate")
     return Reload(
         said["due"] - said["done"],
         median(second["p99"] for second in before), max(second["p99"] for second in around),
