@@ -244,6 +244,7 @@ fn behind(state: &ConnectionState, link: &RefCell<Link>, answer: &Answer, asked:
     if !answer.is_whole() {
         return Next::Drop;
     }
+    link.end_answer(&state.worker.upstreams.spare);
     if state.has_unread() || link.is_in_body() {
         return Next::Linger;
     }
@@ -255,7 +256,7 @@ fn behind(state: &ConnectionState, link: &RefCell<Link>, answer: &Answer, asked:
     if answer.is_last() {
         return Next::Linger;
     }
-    link.resume(&state.worker.upstreams.spare);
+    link.resume();
     Next::GoOn
 }
 

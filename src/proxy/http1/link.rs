@@ -378,9 +378,8 @@ impl Link {
     }
 
     /// The answer has been given. If it did not switch protocols, what follows is the next request.
-    pub(super) fn resume(&mut self, spare: &Spare) {
+    pub(super) fn resume(&mut self) {
         self.scanner.resume();
-        spare.keep_out(std::mem::take(&mut self.out));
     }
 
     /// Gives the room for reads and writes back, but for what has come of the next head.

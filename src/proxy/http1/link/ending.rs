@@ -1,4 +1,4 @@
-//! How a connection is let go.
+//! How an answer, and a connection, is let go.
 
 use std::io;
 use std::pin::Pin;
@@ -9,8 +9,14 @@ use tokio::io::AsyncWrite;
 
 use super::Link;
 use crate::proxy::io::{ClientStream, RawStream};
+use crate::upstream::Spare;
 
 impl Link {
+    /// All of the answer has been written: the room that it was written in is the next one's.
+    pub(in crate::proxy::http1) fn end_answer(&mut self, spare: &Spare) {
+        spare.keep_out(std::mem::take(&mut self.out));
+    }
+
     /// Whether the reactor does not watch the connection yet, and so tells nothing of its end.
     pub(in crate::proxy::http1) fn is_unwatched(&self) -> bool {
         self.stream.as_ref().is_some_and(ClientStream::is_unwatched)
