@@ -1,30 +1,28 @@
 //! The text format of Prometheus: families of samples, each with its help and type.
 //!
-//! It is written at once, sample by sample, and passed on piece by piece: thousands of backends make
-//! tens of megabytes, which need not be in memory together.
+//! The `prometheus` crate encodes; this is the little that makes declaring and filling a family a
+//! line each. A family is encoded some samples at a time, and each piece is passed on: thousands of
+//! backends make tens of megabytes, which need not be in memory together.
 
-use std::fmt::{Display, Write};
 use std::time::Duration;
+
+use prometheus::TextEncoder;
+use prometheus::proto::{self, Bucket, LabelPair, Metric, MetricFamily, MetricType};
 
 use crate::state::counters::{BUCKET_BOUNDS_MICROS, CODES, CodeCounters, HistogramSum};
 
-/// The text is passed on in pieces of about this size, in bytes.
-const PIECE: usize = 64 * 1024;
+/// Samples that are encoded and passed on together.
+const BATCH: usize = 256;
+/// What the encoder says before the samples of a family: `# HELP` and `# TYPE`, a line each.
+const HEAD_LINES: usize = 2;
 
 /// Declares a metric.
 #[derive(Debug)]
 pub(super) struct Family {
     name: &'static str,
-    kind: Kind,
+    kind: MetricType,
     labels: &'static [&'static str],
     help: &'static str,
-}
-
-#[derive(Debug, Clone, Copy)]
-enum Kind {
-    Counter,
-    Gauge,
-    Histogram,
 }
 
 pub(super) const fn counter(
@@ -32,7 +30,7 @@ pub(super) const fn counter(
     labels: &'static [&'static str],
     help: &'static str,
 ) -> Family {
-    Family { name, kind: Kind::Counter, labels, help }
+    Family { name, kind: MetricType::COUNTER, labels, help }
 }
 
 pub(super) const fn gauge(
@@ -40,7 +38,7 @@ pub(super) const fn gauge(
     labels: &'static [&'static str],
     help: &'static str,
 ) -> Family {
-    Family { name, kind: Kind::Gauge, labels, help }
+    Family { name, kind: MetricType::GAUGE, labels, help }
 }
 
 pub(super) const fn histogram(
@@ -48,43 +46,40 @@ pub(super) const fn histogram(
     labels: &'static [&'static str],
     help: &'static str,
 ) -> Family {
-    Family { name, kind: Kind::Histogram, labels, help }
+    Family { name, kind: MetricType::HISTOGRAM, labels, help }
 }
 
-/// The value of a sample.
+/// The value of a sample: a float, as Prometheus has it; counts are exact up to 2^53.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Value {
-    Count(u64),
-    Number(f64),
-}
+pub(super) struct Value(f64);
 
 impl From<u64> for Value {
     fn from(count: u64) -> Self {
-        Value::Count(count)
+        Value(count as f64)
     }
 }
 
 impl From<u32> for Value {
     fn from(count: u32) -> Self {
-        Value::Count(count.into())
+        Value(count.into())
     }
 }
 
 impl From<usize> for Value {
     fn from(count: usize) -> Self {
-        Value::Count(count as u64)
+        Value(count as f64)
     }
 }
 
 impl From<bool> for Value {
     fn from(flag: bool) -> Self {
-        Value::Count(flag.into())
+        Value(flag.into())
     }
 }
 
 impl From<f64> for Value {
     fn from(number: f64) -> Self {
-        Value::Number(number)
+        Value(number)
     }
 }
 
@@ -92,29 +87,46 @@ impl From<f64> for Value {
 pub(super) struct Text<'a> {
     piece: String,
     pass_on: &'a mut dyn FnMut(&str),
-    /// The bounds of the buckets as label values.
-    bounds: Vec<String>,
+    /// The family that is being filled, with the samples that were not passed on yet.
+    open: MetricFamily,
+    /// Its first samples, and its help and type, were passed on.
+    is_begun: bool,
 }
 
 impl<'a> Text<'a> {
     pub(super) fn new(pass_on: &'a mut dyn FnMut(&str)) -> Self {
-        let seconds = |micros| Duration::from_micros(micros).as_secs_f64().to_string();
-        let bounds = BUCKET_BOUNDS_MICROS.into_iter().map(seconds).collect();
-        Text { piece: String::new(), pass_on, bounds }
+        Text { piece: String::new(), pass_on, open: MetricFamily::default(), is_begun: false }
     }
 
     /// Begins a family. Each may begin once only; one without samples is left out.
     pub(super) fn family<'t>(&'t mut self, family: &'t Family) -> Samples<'t, 'a> {
-        Samples { text: self, family, is_begun: false }
+        self.pass();
+        self.is_begun = false;
+        self.open.set_name(family.name.to_owned());
+        self.open.set_help(family.help.to_owned());
+        self.open.set_field_type(family.kind);
+        Samples { text: self, family }
     }
 
     pub(super) fn finish(mut self) {
-        self.flush();
+        self.pass();
     }
 
-    fn flush(&mut self) {
-        (self.pass_on)(&self.piece);
+    /// Encodes the samples that are there, and passes them on.
+    fn pass(&mut self) {
+        if self.open.get_metric().is_empty() {
+            return;
+        }
         self.piece.clear();
+        // It fails only for families without samples or with a name that is none.
+        let encoded =
+            TextEncoder::new().encode_utf8(std::slice::from_ref(&self.open), &mut self.piece);
+        debug_assert!(encoded.is_ok(), "{encoded:?}");
+        self.open.mut_metric().clear();
+        // Help and type are said once.
+        let said = if std::mem::replace(&mut self.is_begun, true) { HEAD_LINES } else { 0 };
+        let samples = self.piece.splitn(said + 1, '\n').last().unwrap_or_default();
+        (self.pass_on)(samples);
     }
 }
 
@@ -122,91 +134,58 @@ impl<'a> Text<'a> {
 pub(super) struct Samples<'t, 'a> {
     text: &'t mut Text<'a>,
     family: &'t Family,
-    is_begun: bool,
 }
 
 impl Samples<'_, '_> {
     pub(super) fn add(&mut self, values: &[&str], value: impl Into<Value>) {
-        match value.into() {
-            Value::Count(count) => {
-                self.sample("", values, None, itoa::Buffer::new().format(count));
-            }
-            Value::Number(number) => self.sample("", values, None, number),
+        let mut metric = self.labelled(values);
+        let Value(value) = value.into();
+        if self.family.kind == MetricType::COUNTER {
+            let mut counter = proto::Counter::default();
+            counter.set_value(value);
+            metric.set_counter(counter);
+        } else {
+            let mut gauge = proto::Gauge::default();
+            gauge.set_value(value);
+            metric.set_gauge(gauge);
         }
+        self.push(metric);
     }
 
     pub(super) fn add_histogram(&mut self, values: &[&str], sum: &HistogramSum) {
-        let (mut number, mut observed) = (itoa::Buffer::new(), 0);
-        for (index, bucket) in sum.buckets.iter().enumerate() {
-            observed += bucket;
-            self.sample("_bucket", values, Some(index), number.format(observed));
-        }
-        self.sample("_sum", values, None, Duration::from_micros(sum.sum_micros).as_secs_f64());
-        self.sample("_count", values, None, number.format(observed));
+        let mut metric = self.labelled(values);
+        let mut count = 0;
+        let buckets = sum.buckets.iter().zip(BUCKET_BOUNDS_MICROS).map(|(observed, micros)| {
+            count += observed;
+            let mut bucket = Bucket::default();
+            bucket.set_upper_bound(Duration::from_micros(micros).as_secs_f64());
+            bucket.set_cumulative_count(count);
+            bucket
+        });
+        let mut histogram = proto::Histogram::default();
+        histogram.set_bucket(buckets.collect());
+        histogram.set_sample_count(sum.count());
+        histogram.set_sample_sum(Duration::from_micros(sum.sum_micros).as_secs_f64());
+        metric.set_histogram(histogram);
+        self.push(metric);
     }
 
-    /// Writes a sample; `bucket` is the index of the histogram's bucket that it is of.
-    fn sample(
-        &mut self,
-        suffix: &str,
-        values: &[&str],
-        bucket: Option<usize>,
-        value: impl Display,
-    ) {
-        self.begin();
-        let Family { name, labels, .. } = self.family;
-        debug_assert_eq!(values.len(), labels.len(), "labels of {name}");
-        let Text { piece, bounds, .. } = &mut *self.text;
-        piece.push_str(name);
-        piece.push_str(suffix);
-        let bound = bucket.map(|index| bounds.get(index).map_or("+Inf", String::as_str));
-        let labels = labels.iter().zip(values).map(|(name, value)| (*name, *value));
-        let mut before = '{';
-        for (label, value) in labels.chain(bound.map(|bound| ("le", bound))) {
-            piece.push(before);
-            piece.push_str(label);
-            piece.push_str("=\"");
-            escape(piece, value);
-            piece.push('"');
-            before = ',';
-        }
-        if before == ',' {
-            piece.push('}');
-        }
-        // Writing to a String cannot fail.
-        let _ = writeln!(piece, " {value}");
-        if piece.len() >= PIECE {
-            self.text.flush();
+    fn push(&mut self, metric: Metric) {
+        self.text.open.mut_metric().push(metric);
+        if self.text.open.get_metric().len() >= BATCH {
+            self.text.pass();
         }
     }
 
-    fn begin(&mut self) {
-        if std::mem::replace(&mut self.is_begun, true) {
-            return;
-        }
-        let Family { name, kind, help, .. } = self.family;
-        let kind = match kind {
-            Kind::Counter => "counter",
-            Kind::Gauge => "gauge",
-            Kind::Histogram => "histogram",
-        };
-        // Help is our own, one line without backslashes. Writing to a String cannot fail.
-        let _ = writeln!(self.text.piece, "# HELP {name} {help}\n# TYPE {name} {kind}");
-    }
-}
-
-/// A label value with what would end it, or its line, escaped.
-fn escape(out: &mut String, value: &str) {
-    if !value.bytes().any(|byte| matches!(byte, b'"' | b'\\' | b'\n')) {
-        return out.push_str(value);
-    }
-    for character in value.chars() {
-        match character {
-            '"' => out.push_str("\\\""),
-            '\\' => out.push_str("\\\\"),
-            '\n' => out.push_str("\\n"),
-            other => out.push(other),
-        }
+    fn labelled(&self, values: &[&str]) -> Metric {
+        debug_assert_eq!(values.len(), self.family.labels.len(), "labels of {}", self.family.name);
+        let labels = self.family.labels.iter().zip(values).map(|(name, value)| {
+            let mut pair = LabelPair::default();
+            pair.set_name((*name).to_owned());
+            pair.set_value((*value).to_owned());
+            pair
+        });
+        Metric::from_label(labels.collect())
     }
 }
 
@@ -220,4 +199,25 @@ pub(super) fn code_counts<'a>(
         let code = CODES.get(index).map_or_else(|| "other".to_owned(), u16::to_string);
         (code, count)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_large_family_is_passed_on_in_pieces_and_introduced_once() {
+        const LARGE: Family = counter("large_total", &["n"], "Many samples.");
+        let mut pieces = Vec::new();
+        let mut pass_on = |piece: &str| pieces.push(piece.to_owned());
+        let mut text = Text::new(&mut pass_on);
+        let mut samples = text.family(&LARGE);
+        (0..2 * BATCH + 1).for_each(|n| samples.add(&[&n.to_string()], n));
+        text.finish();
+        assert_eq!(pieces.len(), 3);
+        let lines: Vec<&str> = pieces.iter().flat_map(|piece| piece.lines()).collect();
+        assert_eq!(lines[..2], ["# HELP large_total Many samples.", "# TYPE large_total counter"]);
+        let samples = (0..2 * BATCH + 1).map(|n| format!("large_total{{n=\"{n}\"}} {n}"));
+        assert!(samples.eq(lines[2..].iter().copied()));
+    }
 }
