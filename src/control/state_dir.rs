@@ -5,6 +5,8 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{Access, access, statvfs};
+
 use super::files::reason;
 
 const KEY_BYTES: usize = 32;
@@ -13,7 +15,7 @@ const KEY_BYTES: usize = 32;
 #[derive(Debug, thiserror::Error)]
 pub enum StateDirError {
     /// It cannot be made or written to.
-    #[error("cannot use the state directory `{}`: {}", path.display(), reason(source))]
+    #[error("cannot write to the state directory `{}`: {}", path.display(), reason(source))]
     Unusable {
         /// The directory, or the file in it.
         path: PathBuf,
@@ -33,31 +35,46 @@ pub enum StateDirError {
 #[derive(Debug)]
 pub struct StateDir {
     path: PathBuf,
-    _lock: File,
+    /// Absent where there is none and none can be made.
+    _lock: Option<File>,
 }
 
 impl StateDir {
-    /// Makes the directory if it is missing, and locks it.
+    /// Makes the directory if it is missing, and locks it. One that cannot be written is no reason not
+    /// to serve: what was kept there is read all the same, and the log tells.
     ///
     /// # Errors
-    /// If it cannot be used, or another process uses it.
+    /// If another process uses it, or that cannot be told.
     pub fn open(path: &Path) -> Result<Self, StateDirError> {
-        let unusable = |path: &Path| {
-            let path = path.to_owned();
-            |source| StateDirError::Unusable { path, source }
-        };
-        // What is in there is nobody else's business.
-        let mut builder = fs::DirBuilder::new();
-        builder.recursive(true).mode(0o700).create(path).map_err(unusable(path))?;
         let lock_path = path.join("lock");
-        let mut options = OpenOptions::new();
-        options.write(true).create(true).truncate(false).mode(0o600);
-        let lock = options.open(&lock_path).map_err(unusable(&lock_path))?;
-        match lock.try_lock() {
+        let lock = match make(path).and_then(|()| make_lock(&lock_path)) {
+            Ok(lock) => Some(lock),
+            Err(source) => {
+                tracing::warn!("{}", StateDirError::Unusable { path: path.to_owned(), source });
+                File::open(&lock_path).ok()
+            }
+        };
+        match lock.as_ref().map_or(Ok(()), File::try_lock) {
             Ok(()) => Ok(StateDir { path: path.to_owned(), _lock: lock }),
             Err(TryLockError::WouldBlock) => Err(StateDirError::Locked(path.to_owned())),
-            Err(TryLockError::Error(source)) => Err(unusable(&lock_path)(source)),
+            Err(TryLockError::Error(source)) => {
+                Err(StateDirError::Unusable { path: lock_path, source })
+            }
         }
+    }
+
+    /// Why nothing can be written to the directory of this path, or made there, as far as can be told
+    /// without an attempt.
+    pub fn obstacle(path: &Path) -> Option<io::Error> {
+        let there = path.ancestors().find(|it| it.exists())?;
+        let writable = access(there, Access::WRITE_OK | Access::EXEC_OK).map_err(io::Error::from);
+        let room = || match statvfs(there) {
+            Ok(disk) if disk.f_blocks > 0 && disk.f_bavail == 0 => {
+                Err(io::ErrorKind::StorageFull.into())
+            }
+            _ => Ok(()),
+        };
+        writable.and_then(|()| room()).err()
     }
 
     /// Where it is.
@@ -66,13 +83,22 @@ impl StateDir {
     }
 
     /// The key that affinity cookies are made with: made at the first start and kept, so that
-    /// clients stay with their backends across restarts. One that is torn is set aside.
+    /// clients stay with their backends across restarts. One that is torn is set aside. Where none can
+    /// be kept it is one for this process alone, and the log tells.
     ///
     /// # Errors
-    /// If it can be neither read nor made.
-    pub fn affinity_key(&self) -> Result<[u8; KEY_BYTES], StateDirError> {
+    /// If the system has no randomness.
+    pub fn affinity_key(&self) -> io::Result<[u8; KEY_BYTES]> {
         let path = self.path.join("affinity.key");
-        self.read_or_make(&path).map_err(|source| StateDirError::Unusable { path, source })
+        self.read_or_make(&path).or_else(|error| {
+            tracing::warn!(
+                "cannot keep `{}`: {}; after the next start clients with an affinity cookie are bound \
+                 to backends anew",
+                path.display(),
+                reason(&error)
+            );
+            random_key()
+        })
     }
 
     fn read_or_make(&self, path: &Path) -> io::Result<[u8; KEY_BYTES]> {
@@ -107,6 +133,16 @@ impl StateDir {
     }
 }
 
+/// What is in there is nobody else's business.
+fn make(directory: &Path) -> io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)
+}
+
+fn make_lock(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(false).mode(0o600).open(path)
+}
+
 /// A key for this process alone.
 ///
 /// # Errors
@@ -131,6 +167,17 @@ mod tests {
         assert!(matches!(StateDir::open(&path), Err(StateDirError::Locked(_))));
         drop(first);
         StateDir::open(&path).unwrap();
+    }
+
+    #[test]
+    fn what_is_no_directory_is_served_without() {
+        let parent = tempfile::tempdir().unwrap();
+        let file = parent.path().join("file");
+        fs::write(&file, "").unwrap();
+        let state = StateDir::open(&file.join("state")).unwrap();
+        assert_ne!(state.affinity_key().unwrap(), state.affinity_key().unwrap());
+        assert!(StateDir::obstacle(&file.join("state")).is_some());
+        assert!(StateDir::obstacle(&parent.path().join("state")).is_none());
     }
 
     #[test]

@@ -153,6 +153,34 @@ async fn rule_6_what_served_serves_after_a_restart_unless_the_file_changed_its_m
     assert!(code == Some(0) && told.contains("a restart forgets which version"), "{told}");
 }
 
+/// 6, `versions` without a writable `state_dir` is a warning at `check`, said again at start.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rule_6_a_place_that_cannot_be_written_is_warned_of_and_read_all_the_same() {
+    let shop = Shop::open().await;
+    let mut program = Program::start(KEPT, &shop.config("blue", SHORT)).await;
+    assert_eq!(command(&program, &["swap", "shop", "green"]).await, Some(5));
+    program.kill();
+    // Nobody can write to that, whoever runs the tests.
+    let lock = program.config_path().with_file_name("state/lock");
+    std::fs::remove_file(&lock).unwrap();
+    std::fs::create_dir(&lock).unwrap();
+    program.start_again().await;
+    assert_eq!(serving(&program).await, "green");
+    let log = program.log();
+    assert!(log.contains("cannot write to the state directory"), "{log}");
+
+    program.configure("state_dir = \"state/swaps.json/state\"\n", &shop.config("blue", SHORT));
+    let (code, told) = outcome(&program, &["check"]).await;
+    let words = "a restart forgets what changes from now on";
+    assert!(code == Some(0) && told.contains(words), "{told}");
+    program.kill();
+    program.start_again().await;
+    assert_eq!(serving(&program).await, "blue");
+    assert!(program.log().contains(words), "{}", program.log());
+    let metrics = program.admin("/metrics").await.unwrap().text();
+    assert!(metrics.contains("tidegate_state_saved{document=\"swaps\"} 0\n"), "{metrics}");
+}
+
 /// 7. What was drained or disabled by hand stays so through reload and restart; `status` shows since
 ///    when.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
