@@ -88,7 +88,7 @@ fn refused(state: &AdminState, pool: &str, refusal: &SwapRefused) -> Result<Resp
         // What was wanted is so already: no error to a script that is run twice.
         SwapRefused::Serves { .. }
         | SwapRefused::RolledBack { .. }
-        | SwapRefused::CameToNothing { .. } => {
+        | SwapRefused::CameToNothing { was_back: false, .. } => {
             return Ok(Json(json!({ "id": null, "words": words })).into_response());
         }
         SwapRefused::UnknownPool { .. } | SwapRefused::UnknownVersion { .. } => {

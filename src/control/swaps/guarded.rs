@@ -191,13 +191,10 @@ impl Guarded {
                 self.before = None;
                 self.left = Some(Left { version: other.clone(), report: order.id, cause });
             }
-            // To go back once more would be to go back from a version that nobody complained of. But
-            // what did not pass its gate as a new version is not what served before any more, and who
-            // went there by a swap wants away from what serves.
+            // To go back once more would be to go back from a version that nobody complained of. And
+            // what did not pass its gate as a new version may not be what served before any more.
             Cause::Refused | Cause::Cancelled if running.kind == Kind::Forward => {
-                let is_back = self.before.take_if(|before| before == other).is_some();
-                self.left =
-                    (!is_back).then(|| Left { version: other.clone(), report: order.id, cause });
+                self.left = Some(Left { version: other.clone(), report: order.id, cause });
             }
             Cause::Refused | Cause::Cancelled => {}
         }
@@ -218,9 +215,13 @@ impl Guarded {
             let next = again.map(|again| format!("; {again}")).unwrap_or_default();
             return Some(SwapRefused::RolledBack { pool, serving, report, next });
         }
-        let further = self.before.as_ref().filter(|before| self.version(before).is_some());
-        let further = further.map(|before| {
-            format!("`tidegate rollback {pool} --force` goes a step further back, to {before}")
+        let before = self.before.as_ref().filter(|before| self.version(before).is_some());
+        let was_back = before == Some(&version);
+        let further = before.map(|before| match was_back {
+            true => format!("`tidegate rollback {pool} --force` goes there without a check"),
+            false => {
+                format!("`tidegate rollback {pool} --force` goes a step further back, to {before}")
+            }
         });
         if force && further.is_some() {
             return None;
@@ -228,7 +229,7 @@ impl Guarded {
         let next = [again, further].into_iter().flatten();
         let next = next.map(|next| format!("; {next}")).collect();
         let cause = left.cause.label();
-        Some(SwapRefused::CameToNothing { pool, serving, version, cause, report, next })
+        Some(SwapRefused::CameToNothing { pool, serving, version, cause, report, was_back, next })
     }
 
     /// Why another version serves than the file wants; no more once a swap has switched to that one.

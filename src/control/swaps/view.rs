@@ -99,6 +99,8 @@ pub enum SwapRefused {
         cause: &'static str,
         /// That swap.
         report: SwapId,
+        /// It was to lead to the version before: what serves is not what is wanted.
+        was_back: bool,
         /// What to type, in words.
         next: String,
     },

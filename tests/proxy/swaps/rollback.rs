@@ -3,8 +3,6 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 
-use serde_json::Value;
-
 use super::{LONG, SHORT, in_phase, over, report, shop, status, swap, who_answers};
 use crate::support::backend::{Backend, Reply};
 use crate::support::proxy::Proxy;
@@ -84,7 +82,7 @@ async fn who_goes_back_while_another_does_joins_in_or_does_not_wait_for_checks()
 }
 
 #[tokio::test]
-async fn a_version_that_its_gate_refused_is_not_one_to_go_back_to() {
+async fn to_a_version_before_that_its_gate_refused_one_goes_back_by_force_only() {
     let health = Arc::new(AtomicU16::new(200));
     let sick = Arc::clone(&health);
     let blue = Backend::named("blue").await;
@@ -99,9 +97,15 @@ async fn a_version_that_its_gate_refused_is_not_one_to_go_back_to() {
     health.store(503, Ordering::SeqCst);
     let refused = swap(&proxy, "green").await.unwrap();
     assert_eq!(over(&proxy, refused).await["outcome"], "refused");
-    assert_eq!(status(&proxy)["swaps"]["before"], Value::Null);
-    let back = proxy.running().handle().rollback("shop", false, "a test").await.unwrap_err();
-    assert!(back.to_string().contains("no version to go back to"), "{back}");
+    let back = async |force| proxy.running().handle().rollback("shop", force, "a test").await;
+    let words = format!(
+        "swap {refused} to green was refused, blue serves pool `shop`; `tidegate swap shop green` tries \
+         green again; `tidegate rollback shop --force` goes there without a check"
+    );
+    assert_eq!(back(false).await.unwrap_err().to_string(), words);
+    let forced = back(true).await.unwrap();
+    over(&proxy, forced).await;
+    assert_eq!(status(&proxy)["active"], "green");
 }
 
 #[tokio::test]
