@@ -80,6 +80,11 @@ impl Secured {
         self.stream.get_mut().0.end_with_this();
     }
 
+    /// The end that was announced follows now.
+    pub fn end(&self) {
+        self.stream.get_ref().0.end();
+    }
+
     /// Whether the end has gone out with what was the last.
     pub fn has_said_goodbye(&self) -> bool {
         self.said

@@ -5,7 +5,7 @@
 
 use std::io::{self, IoSlice, Read, Write};
 use std::mem;
-use std::net::TcpStream as Bare;
+use std::net::{Shutdown, TcpStream as Bare};
 use std::os::fd::AsFd;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker, ready};
@@ -77,9 +77,23 @@ impl Socket {
     }
 
     /// What is written from now on is to go out with the end of the connection, in one packet if it
-    /// fits: that must follow at once, or the kernel holds it back for a while.
+    /// fits: [`end`](Self::end) must follow at once, or the kernel holds it back for a while.
     pub fn end_with_this(&mut self) {
         self.ending = true;
+    }
+
+    /// Ends what is written, if the end was announced. Left to the close it would be lost where
+    /// something has come meanwhile that nobody reads: then the kernel resets the connection, and what
+    /// it has held back is gone.
+    pub fn end(&self) {
+        if self.ending {
+            // If it fails there is no connection any more.
+            let _ = match &self.state {
+                Unwatched { socket, .. } => socket.shutdown(Shutdown::Write),
+                Watched(stream) => SockRef::from(stream).shutdown(Shutdown::Write),
+                Lost => Ok(()),
+            };
+        }
     }
 
     /// Waits until there may be something to be read.
@@ -284,10 +298,28 @@ mod tests {
             socket.end_with_this();
             poll_fn(|cx| socket.poll_write(cx, b"good")).await.unwrap();
             poll_fn(|cx| socket.poll_write(cx, b"bye")).await.unwrap();
-            drop(socket);
+            socket.end();
             let mut answer = String::new();
             client.read_to_string(&mut answer).unwrap();
             assert_eq!(answer, "goodbye");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_last_is_not_lost_where_something_came_that_nobody_reads() {
+        for watched in [false, true] {
+            let (mut client, mut socket) = accepted(b"");
+            if watched {
+                socket.watch().unwrap();
+            }
+            socket.end_with_this();
+            poll_fn(|cx| socket.poll_write(cx, b"goodbye")).await.unwrap();
+            client.write_all(b"\r\n").unwrap();
+            socket.end();
+            drop(socket);
+            let mut answer = [0; 7];
+            client.read_exact(&mut answer).unwrap();
+            assert_eq!(&answer, b"goodbye");
         }
     }
 

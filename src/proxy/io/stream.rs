@@ -91,6 +91,13 @@ impl RawStream {
         }
     }
 
+    /// See [`Socket::end`].
+    pub fn end(&self) {
+        if let RawStream::Tcp(stream, _) = self {
+            stream.end();
+        }
+    }
+
     fn is_hung_up(&self) -> bool {
         match self {
             RawStream::Tcp(stream, _) => stream.is_hung_up(),
@@ -211,6 +218,14 @@ impl ClientStream {
         match self {
             ClientStream::Plain(stream) => stream.end_with_this(),
             ClientStream::Tls(stream) => stream.end_with_this(),
+        }
+    }
+
+    /// The end that was announced follows now.
+    pub fn end(&self) {
+        match self {
+            ClientStream::Plain(stream) => stream.end(),
+            ClientStream::Tls(stream) => stream.end(),
         }
     }
 

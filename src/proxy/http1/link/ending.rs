@@ -45,14 +45,14 @@ impl Link {
         self.inbox.bytes().is_empty() && (self.ended || !self.stream.as_ref().is_some_and(unread))
     }
 
-    /// Says goodbye, where that is to be said: the end of a plain connection says it itself.
+    /// Says goodbye, and ends what is written where that was announced.
     pub(in crate::proxy::http1) fn poll_goodbye(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        match &mut self.stream {
-            Some(tls @ ClientStream::Tls(_)) if !tls.has_said_goodbye() => {
-                Pin::new(tls).poll_shutdown(cx).map(drop)
-            }
-            _ => Poll::Ready(()),
+        let Some(stream) = &mut self.stream else { return Poll::Ready(()) };
+        if matches!(stream, ClientStream::Tls(_)) && !stream.has_said_goodbye() {
+            return Pin::new(stream).poll_shutdown(cx).map(drop);
         }
+        stream.end();
+        Poll::Ready(())
     }
 
     /// Gives the connection up: the bytes that were read from it, and the stream.
