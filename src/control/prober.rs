@@ -63,6 +63,15 @@ impl Begin {
     }
 }
 
+/// How a pause between two probes has ended.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Pause {
+    /// The next one is due.
+    Over,
+    /// The definition of the check has changed.
+    Changed,
+}
+
 /// Probes one backend for as long as it is in force.
 #[derive(Debug)]
 pub(super) struct Prober {
@@ -82,7 +91,11 @@ impl Prober {
         let mut addresses = Vec::new();
         let (mut delay, mut phase) = (begin.delay, Some(begin.phase));
         loop {
-            self.pause(delay).await;
+            if self.pause(delay).await == Pause::Changed {
+                // A reload may have changed the checks of all at once.
+                (delay, phase) = (begin.delay, Some(begin.phase));
+                continue;
+            }
             if self.backend.health().state() == State::Disabled {
                 drop(self.curious.take());
                 delay = UNTIL_WOKEN;
@@ -161,14 +174,16 @@ impl Prober {
         outcome
     }
 
-    async fn pause(&mut self, delay: Duration) {
+    async fn pause(&mut self, delay: Duration) -> Pause {
         let earliest = Instant::now() + SHORTEST_PAUSE.min(delay);
-        tokio::select! {
-            () = tokio::time::sleep(delay) => {}
-            () = self.wake.notified() => tokio::time::sleep_until(earliest).await,
+        let over = tokio::select! {
+            () = tokio::time::sleep(delay) => return Pause::Over,
+            () = self.wake.notified() => Pause::Over,
             // An error means that the backend has left: the task is about to be aborted.
-            Ok(()) = self.check.changed() => tokio::time::sleep_until(earliest).await,
-        }
+            Ok(()) = self.check.changed() => Pause::Changed,
+        };
+        tokio::time::sleep_until(earliest).await;
+        over
     }
 
     /// The part of an interval to wait: the first time that there is a verdict it is the backend's
