@@ -9,7 +9,7 @@ use super::drain::Drained;
 use super::gate::GateRow;
 use super::history::Percentiles;
 use super::latencies::Quantile;
-use super::message::Held;
+use super::message::{Doubt, Held};
 use super::report::{Blamed, Note, Phase, PhaseRecord, Report, VersionFigures};
 use super::shadow::{ShadowFigures, ShadowTally};
 use super::verdict::TestReport;
@@ -31,6 +31,7 @@ impl Report {
             "asked_at": seconds(self.asked_at),
             "phase": latest.map(Phase::label),
             "outcome": self.outcome.map(|outcome| outcome.label()),
+            "doubt": self.doubt.map(Doubt::label),
             "exit_code": self.exit_code(),
             "cut_short": self.cut_short,
             "reason": self.reason,

@@ -256,12 +256,41 @@ impl Milestone {
     }
 }
 
+/// Why it cannot be said of a version that stays whether it is fit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Doubt {
+    /// There were too few requests for a verdict.
+    FewRequests,
+    /// It leaves more requests waiting than it answers.
+    Waiting,
+    /// It looked bad, and so did the old version.
+    BothBad,
+    /// The old version was failing itself, and there is nothing to hold it beside.
+    OldFailing,
+    /// The old version went out of the file before the watch was over.
+    NoWayBack,
+}
+
+impl Doubt {
+    /// A word for it, for JSON.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::FewRequests => "few_requests",
+            Self::Waiting => "waiting",
+            Self::BothBad => "both_bad",
+            Self::OldFailing => "old_failing",
+            Self::NoWayBack => "no_way_back",
+        }
+    }
+}
+
 /// How a swap ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Outcome {
     /// The new version serves.
     Kept,
-    /// The same, though there was too little to judge it by.
+    /// The same, though in [`Doubt`].
     Undecided,
     /// The old version serves again.
     RolledBack,

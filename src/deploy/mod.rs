@@ -42,7 +42,8 @@ pub use gate::GateRow;
 pub use history::{Baseline, Figures, History, Percentiles};
 pub use latencies::{BUCKETS, Latencies, Quantile, bucket, bucket_end};
 pub use message::{
-    Check, Checked, Command, Event, Held, Milestone, Observation, Outcome, Reloaded, Side, Slow,
+    Check, Checked, Command, Doubt, Event, Held, Milestone, Observation, Outcome, Reloaded, Side,
+    Slow,
 };
 pub use plan::{Mode, Order, Plan, Shadow, Tunnels};
 pub use report::{Blamed, Note, Phase, PhaseRecord, Report, VersionFigures};

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::gate::Gate;
-use super::message::{Command, Outcome, Reloaded};
+use super::message::{Command, Doubt, Outcome, Reloaded};
 use super::plan::Plan;
 use super::swap::{Copying, State, Swap};
 
@@ -21,7 +21,7 @@ impl Swap {
         }
         if matches!(self.state, State::Watch(_)) && !file.has_old && file.candidate.is_some() {
             let why = "the old version is not in the file any more: there is no way back";
-            return self.keep(now, Outcome::Undecided, why.to_owned());
+            return self.keep(now, Some(Doubt::NoWayBack), why.to_owned());
         }
         if let Some(active) = file.active.filter(|active| *active != to) {
             return self.stop(now, Outcome::Cancelled, format!("the file wants {active} now"));

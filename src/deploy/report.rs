@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::drain::Drained;
 use super::gate::GateRow;
 use super::history::{Baseline, Figures, Percentiles};
-use super::message::Outcome;
+use super::message::{Doubt, Outcome};
 use super::plan::Order;
 use super::shadow::ShadowFigures;
 use super::statistics::share_interval;
@@ -143,6 +143,9 @@ pub struct Report {
     pub notes: Vec<Note>,
     /// How it ended; `None`: it has not.
     pub outcome: Option<Outcome>,
+    /// What is in doubt, if it is [undecided](Outcome::Undecided).
+    #[serde(default)]
+    pub doubt: Option<Doubt>,
     /// Why, in words.
     pub reason: String,
     /// Why its drain was not waited for, if it was not: another swap began, say. In words. Then
@@ -168,6 +171,7 @@ impl Report {
             drained: None,
             notes: Vec::new(),
             outcome: None,
+            doubt: None,
             reason: String::new(),
             cut_short: None,
         }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::drain::Drain;
-use super::message::{Command, Milestone, Outcome, Side};
+use super::message::{Command, Doubt, Milestone, Outcome, Side};
 use super::plan::Mode;
 use super::report::{Phase, Report};
 use super::swap::{Copying, State, Swap};
@@ -41,8 +41,8 @@ impl Swap {
     pub(super) fn next_share(&mut self, now: Duration) -> Vec<Command> {
         let State::Watch(watch) = &mut self.state else { return Vec::new() };
         if watch.step().is_none() {
-            let (outcome, reason) = ending(watch, self.plan.mode);
-            return self.keep(now, outcome, reason);
+            let (doubt, reason) = ending(watch, self.plan.mode);
+            return self.keep(now, doubt, reason);
         }
         watch.next_step(now, &self.plan);
         let mut commands = self.enter_share(now);
@@ -50,12 +50,18 @@ impl Swap {
         commands
     }
 
-    /// The watch is over, and the new version stays.
-    pub(super) fn keep(&mut self, now: Duration, outcome: Outcome, why: String) -> Vec<Command> {
-        let milestone = match outcome {
-            Outcome::Undecided => Milestone::Undecided,
-            _ => Milestone::Kept,
+    /// The watch is over, and the new version stays, in doubt or not.
+    pub(super) fn keep(
+        &mut self,
+        now: Duration,
+        doubt: Option<Doubt>,
+        why: String,
+    ) -> Vec<Command> {
+        let (outcome, milestone) = match doubt {
+            Some(_) => (Outcome::Undecided, Milestone::Undecided),
+            None => (Outcome::Kept, Milestone::Kept),
         };
+        self.report.doubt = doubt;
         self.decide(outcome, &why);
         let mut commands = vec![Command::Persist, Command::Split(1.0), Command::CountSlow(None)];
         commands.push(Command::Tell(milestone, why));
@@ -144,28 +150,25 @@ impl Swap {
     }
 }
 
-/// How a watch that ends in time ends.
-fn ending(watch: &Watch, mode: Mode) -> (Outcome, String) {
+/// How a watch that ends in time ends: what is in doubt, if anything is, and why, in words.
+fn ending(watch: &Watch, mode: Mode) -> (Option<Doubt>, String) {
     let seen = watch.seen();
     let Some(verdict) = watch.verdict() else {
-        return (Outcome::Kept, format!("it was not to be judged; {seen}"));
+        return (None, format!("it was not to be judged; {seen}"));
     };
     if let (Mode::Observe, Some(why)) = (mode, watch.would()) {
-        return (
-            Outcome::Kept,
-            format!("only observed: it would have been rolled back, since {why}"),
-        );
+        return (None, format!("only observed: it would have been rolled back, since {why}"));
     }
     if verdict.is_excused() {
         let why = "it looked bad, but the old version did not pass its checks either";
-        return (Outcome::Undecided, format!("{why}; {seen}"));
+        return (Some(Doubt::BothBad), format!("{why}; {seen}"));
     }
     match Verdict::undecided(verdict) {
         _ if watch.waits().prevail() => {
-            (Outcome::Undecided, format!("it leaves more waiting than it answers: {seen}"))
+            (Some(Doubt::Waiting), format!("it leaves more waiting than it answers: {seen}"))
         }
-        Some(why) => (Outcome::Undecided, why),
-        None => (Outcome::Kept, kept_words(&verdict.tests(), &seen)),
+        Some((doubt, why)) => (Some(doubt), why),
+        None => (None, kept_words(&verdict.tests(), &seen)),
     }
 }
 

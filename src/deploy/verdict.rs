@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::concurrent::{Comparison, Concurrent};
 use super::evidence::Evidence;
 use super::history::Baseline;
+use super::message::Doubt;
 use super::rules::Rules;
 use super::sample::{BackendSample, Counts, Measure, Tally};
 use super::statistics::share_interval;
@@ -183,18 +184,16 @@ impl Verdict {
         self.errors.whole().n
     }
 
-    /// Why it cannot say whether the version is fit, if it cannot. In words.
+    /// Why it cannot say whether the version is fit, if it cannot, also in words.
     #[must_use]
-    pub fn undecided(&self) -> Option<String> {
+    pub fn undecided(&self) -> Option<(Doubt, String)> {
         let Tally { n, bad } = self.errors.whole();
         if n < self.rules.min_requests {
-            return Some(format!(
-                "{}, {bad} failed; a verdict takes {}",
-                plural(n, "request"),
-                self.rules.min_requests
-            ));
+            let (seen, least) = (plural(n, "request"), self.rules.min_requests);
+            let why = format!("{seen}, {bad} failed; a verdict takes {least}");
+            return Some((Doubt::FewRequests, why));
         }
-        self.errors_not_judged()
+        self.errors_not_judged().map(|why| (Doubt::OldFailing, why))
     }
 
     /// Both tests as they stand.

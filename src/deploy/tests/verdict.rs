@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use super::simulation::RULES;
 use crate::deploy::{
-    BackendSample, Baseline, Counts, Finding, Latencies, Measure, Percentiles, Rules, Verdict,
+    BackendSample, Baseline, Counts, Doubt, Finding, Latencies, Measure, Percentiles, Rules,
+    Verdict,
 };
 
 const WATCH: Duration = Duration::from_secs(600);
@@ -54,7 +55,7 @@ fn silence_is_never_held_against_a_version() {
     let mut verdict = verdict(RULES, baseline(600, 0));
     assert_eq!(first_finding(&mut verdict, 2400, &backends(&[counts(0, 0); 3])), None);
     let words = "0 requests, 0 failed; a verdict takes 20";
-    assert_eq!(verdict.undecided().as_deref(), Some(words));
+    assert_eq!(verdict.undecided(), Some((Doubt::FewRequests, words.to_owned())));
 }
 
 #[test]
@@ -132,7 +133,7 @@ fn an_old_version_that_failed_itself_is_no_yardstick() {
     assert_eq!(first_finding(&mut verdict, 400, &backends(&[counts(100, 100); 3])), None);
     let words =
         "the old version was failing itself: 300 of 1000 before, 0 of 0 in the last half minute";
-    assert_eq!(verdict.undecided().as_deref(), Some(words));
+    assert_eq!(verdict.undecided(), Some((Doubt::OldFailing, words.to_owned())));
     assert_eq!(verdict.tests()[0].not_judged.as_deref(), Some(words));
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{ended, in_watch};
 use crate::deploy::tests::world::{SECOND, World, bad, good, plan, secs};
-use crate::deploy::{Command, Counts, Event, Milestone, Mode, Outcome, Phase, Plan, Side};
+use crate::deploy::{Command, Counts, Doubt, Event, Milestone, Mode, Outcome, Phase, Plan, Side};
 
 #[test]
 fn shares_rise_step_by_step_and_the_control_stays_to_the_end_of_the_watch() {
@@ -97,7 +97,8 @@ fn a_version_that_leaves_requests_waiting_is_not_called_good() {
     assert!(told.ends_with(words), "{told}");
     world.until(Milestone::Undecided);
     ended(&world, Outcome::Undecided, &format!("it leaves more waiting than it answers: {words}"));
-    assert_eq!(world.swap.report().new.unwrap().waiting, 60);
+    let report = world.swap.report();
+    assert_eq!((report.doubt, report.new.unwrap().waiting), (Some(Doubt::Waiting), 60));
 }
 
 #[test]
@@ -128,6 +129,7 @@ fn silence_is_kept_and_said() {
     world.new = [Counts::default(); 3];
     world.until(Milestone::Undecided);
     ended(&world, Outcome::Undecided, "0 requests, 0 failed; a verdict takes 20");
+    assert_eq!(world.swap.report().json(|_| String::new())["doubt"], "few_requests");
     assert_eq!(Outcome::Undecided.exit_code(), 5);
 }
 
