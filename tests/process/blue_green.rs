@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use crate::program::Program;
 use crate::shop::{KEPT, command};
+use crate::support::wire::Wire;
 use crate::support::{eventually, in_time};
 
 const EXAMPLE: &str = "config/examples/blue-green";
@@ -146,6 +147,35 @@ async fn a_deploy_lets_the_other_colour_serve_and_stops_the_first() {
     let bad = deploys.deploy("false", &[]);
     assert_eq!(bad.status.code(), Some(4), "{bad:?}");
     assert_eq!(deploys.running(), [green_1, green_2], "green serves on, and blue is stopped");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_colour_that_hangs_does_not_cost_the_one_that_answers() {
+    // Who waits is told from who is answered after five seconds.
+    let deploys = Deploys::watching("7s").await;
+    assert_eq!(deploys.deploy(GOOD, &["first"]).status.code(), Some(0));
+    let http = deploys.program.http().await;
+    let clients = tokio::spawn(async move {
+        let mut waiting = Vec::new();
+        loop {
+            let mut wire = Wire::connect(http).await;
+            wire.send("GET /hang HTTP/1.1\r\nHost: test\r\n\r\n").await;
+            waiting.push(wire);
+            tokio::time::sleep(Duration::from_millis(250)).await;
+        }
+    });
+    // Opening a pipe that nobody writes to takes for ever.
+    let files = deploys.folder.path();
+    assert!(Command::new("mkfifo").arg(files.join("hang")).status().unwrap().success());
+    let mut deploy = deploys.command(&format!("{GOOD} --directory {}", files.display()), &[]);
+    let ended = tokio::task::spawn_blocking(move || deploy.output().unwrap());
+    let output = ended.await.unwrap();
+    clients.abort();
+    assert_eq!(output.status.code(), Some(5), "{output:?}");
+    assert_eq!(deploys.status().await["active"], "green");
+    assert_eq!(deploys.running(), deploys.ports, "{output:?}");
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(told.contains("rollback app` goes back to blue"), "{told}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
