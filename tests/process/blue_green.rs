@@ -110,20 +110,42 @@ impl Deploys {
         status["pools"]["app"].clone()
     }
 
+    /// What the script knows of the process of a port.
+    fn pid_file(&self, port: u16) -> PathBuf {
+        self.run_dir().join(format!("{port}.pid"))
+    }
+
+    fn known_pid(&self, port: u16) -> Option<String> {
+        let known = fs::read_to_string(self.pid_file(port)).ok()?;
+        known.split_whitespace().next().map(str::to_owned)
+    }
+
+    fn kill(&self, port: u16) {
+        if let Some(pid) = self.known_pid(port) {
+            let _ = Command::new("kill").args(["-KILL", &pid]).status();
+        }
+    }
+
+    /// What is left for a port after a restart of the machine: what the script knows of the first blue
+    /// process, whose number is this one by now.
+    fn leave_behind(&self, port: u16, number: u32) {
+        let [blue_1, ..] = self.ports;
+        let known = fs::read_to_string(self.pid_file(blue_1)).unwrap();
+        let pid = self.known_pid(blue_1).unwrap();
+        let known = known.replacen(&pid, &number.to_string(), 1);
+        fs::write(self.pid_file(port), known).unwrap();
+    }
+
     /// The ports of which a process is known to the script.
     fn running(&self) -> Vec<u16> {
-        let is_known = |port: &u16| self.run_dir().join(format!("{port}.pid")).exists();
+        let is_known = |port: &u16| self.pid_file(*port).exists();
         self.ports.iter().copied().filter(is_known).collect()
     }
 }
 
 impl Drop for Deploys {
     fn drop(&mut self) {
-        for port in self.running() {
-            let file = self.run_dir().join(format!("{port}.pid"));
-            let pid = std::fs::read_to_string(file).unwrap_or_default();
-            let _ = Command::new("kill").args(["-KILL", pid.trim()]).status();
-        }
+        self.running().into_iter().for_each(|port| self.kill(port));
     }
 }
 
@@ -176,6 +198,34 @@ async fn a_new_colour_that_hangs_does_not_cost_the_one_that_answers() {
     assert_eq!(deploys.running(), deploys.ports, "{output:?}");
     let told = String::from_utf8_lossy(&output.stderr);
     assert!(told.contains("rollback app` goes back to blue"), "{told}");
+}
+
+#[tokio::test]
+async fn a_process_that_only_has_the_number_of_an_old_one_is_not_stopped() {
+    let mut other = Command::new("sleep").arg("60").spawn().unwrap();
+    let number = other.id();
+    let end = std::thread::spawn(move || other.wait());
+    let deploys = Deploys::new().await;
+    let [_, _, green_1, green_2] = deploys.ports;
+    assert_eq!(deploys.deploy(GOOD, &["first"]).status.code(), Some(0));
+    deploys.leave_behind(green_1, number);
+    let deploy = deploys.deploy(GOOD, &[]);
+    assert!(!end.is_finished(), "{deploy:?}");
+    assert!(Command::new("kill").arg(number.to_string()).status().unwrap().success());
+    assert_eq!(deploy.status.code(), Some(5), "{deploy:?}");
+    assert_eq!(deploys.running(), [green_1, green_2]);
+}
+
+#[tokio::test]
+async fn a_process_that_only_has_the_number_of_an_old_one_does_not_serve_in_its_stead() {
+    let deploys = Deploys::new().await;
+    let port = deploys.ports[0];
+    assert_eq!(deploys.deploy(GOOD, &["first"]).status.code(), Some(0));
+    deploys.kill(port);
+    deploys.leave_behind(port, deploys.program.id());
+    assert_eq!(deploys.deploy(GOOD, &["first"]).status.code(), Some(0));
+    let number = deploys.program.id().to_string();
+    assert_ne!(deploys.known_pid(port), Some(number));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
