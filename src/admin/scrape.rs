@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::extract::State;
@@ -12,6 +13,7 @@ use axum::response::{IntoResponse, Response};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use futures_util::Stream;
+use tokio::runtime::Handle;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::task::spawn_blocking;
 
@@ -46,7 +48,8 @@ fn takes_gzip(headers: &HeaderMap) -> bool {
     let lists = headers.get_all(ACCEPT_ENCODING).iter().filter_map(|list| list.to_str().ok());
     lists.flat_map(|list| list.split(',')).any(|coding| {
         let (name, weight) = coding.split_once(';').unwrap_or((coding, ""));
-        let weight = weight.trim().strip_prefix("q=").map(str::parse::<f32>);
+        let weight = weight.trim().to_ascii_lowercase();
+        let weight = weight.strip_prefix("q=").map(str::parse::<f32>);
         name.trim().eq_ignore_ascii_case("gzip") && weight != Some(Ok(0.0))
     })
 }
@@ -68,12 +71,17 @@ fn send_zipped(state: &AdminState, reader: Reader) -> io::Result<()> {
     encoder.finish().map(drop)
 }
 
+/// Who takes nothing for so long does not get the rest: the thread waits for him, and keeps what it
+/// reads from alive.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 /// The thread's end: waits where the reader does not keep up.
 struct Reader(Sender<Bytes>);
 
 impl Write for Reader {
     fn write(&mut self, piece: &[u8]) -> io::Result<usize> {
-        let sent = self.0.blocking_send(Bytes::copy_from_slice(piece));
+        let sending = self.0.send_timeout(Bytes::copy_from_slice(piece), PATIENCE);
+        let sent = Handle::current().block_on(sending);
         sent.map(|()| piece.len()).map_err(|_| io::ErrorKind::BrokenPipe.into())
     }
 
@@ -103,7 +111,7 @@ mod tests {
             ("gzip", true),
             ("deflate, GZIP;q=0.5", true),
             ("gzip;q=0", false),
-            ("gzip;q=0.000, br", false),
+            ("gzip;Q=0.000, br", false),
             ("br, identity", false),
             ("", false),
         ] {

@@ -49,7 +49,9 @@ impl Link {
     pub(in crate::proxy::http1) fn poll_goodbye(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let Some(stream) = &mut self.stream else { return Poll::Ready(()) };
         if matches!(stream, ClientStream::Tls(_)) && !stream.has_said_goodbye() {
-            return Pin::new(stream).poll_shutdown(cx).map(drop);
+            let said = Pin::new(stream).poll_shutdown(cx);
+            self.state.note_flush(&said);
+            return said.map(drop);
         }
         stream.end();
         Poll::Ready(())
