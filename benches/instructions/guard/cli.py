@@ -173,10 +173,11 @@ def run(args):
 
     recorded = json.loads(RECORDED.read_text()) if RECORDED.exists() else {}
     margin = MARGIN
-    if recorded and not args.record and recorded.get("rustc") != tools()["rustc"]:
+    others = [f"{recorded.get(name)}, and this is {tool}" for name, tool in tools().items() if recorded.get(name) != tool]
+    if recorded and not args.record and others:
         margin = MARGIN_OF_OTHERS
-        print(f"Recorded with {recorded.get('rustc')}, and this is {tools()['rustc']}: judged with a margin of {margin:.0%} in place of "
-              f"{MARGIN:.0%}. Once CI has this compiler: `benches/instructions/run --record`.", file=sys.stderr)
+        print(f"Recorded with {'; with '.join(others)}: judged with a margin of {margin:.0%} in place of {MARGIN:.0%}. "
+              "Once CI has these: `benches/instructions/run --record`.", file=sys.stderr)
     runs = []
 
     def count():
