@@ -4,12 +4,15 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use rustix::fs::{Access, access, statvfs};
 
 use super::files::reason;
 
 const KEY_BYTES: usize = 32;
+/// The file that is locked.
+const LOCK: &str = "lock";
 
 /// Why the directory cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -35,8 +38,8 @@ pub enum StateDirError {
 #[derive(Debug)]
 pub struct StateDir {
     path: PathBuf,
-    /// Absent where there is none and none can be made.
-    _lock: Option<File>,
+    /// Absent as long as there is none and none can be made.
+    lock: Mutex<Option<File>>,
 }
 
 impl StateDir {
@@ -46,21 +49,32 @@ impl StateDir {
     /// # Errors
     /// If another process uses it, or that cannot be told.
     pub fn open(path: &Path) -> Result<Self, StateDirError> {
-        let lock_path = path.join("lock");
-        let lock = match make(path).and_then(|()| make_lock(&lock_path)) {
+        let lock = match make(path) {
             Ok(lock) => Some(lock),
             Err(source) => {
                 tracing::warn!("{}", StateDirError::Unusable { path: path.to_owned(), source });
-                File::open(&lock_path).ok()
+                File::open(path.join(LOCK)).ok()
             }
         };
-        match lock.as_ref().map_or(Ok(()), File::try_lock) {
-            Ok(()) => Ok(StateDir { path: path.to_owned(), _lock: lock }),
-            Err(TryLockError::WouldBlock) => Err(StateDirError::Locked(path.to_owned())),
-            Err(TryLockError::Error(source)) => {
-                Err(StateDirError::Unusable { path: lock_path, source })
-            }
+        if let Some(lock) = &lock {
+            take(path, lock)?;
         }
+        Ok(StateDir { path: path.to_owned(), lock: Mutex::new(lock) })
+    }
+
+    /// To be called before anything is written: where there was no lock yet it is made and taken.
+    ///
+    /// # Errors
+    /// If that is still not possible, or another process came first.
+    pub fn claim(&self) -> Result<(), StateDirError> {
+        let mut lock = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        if lock.is_none() {
+            let made = make(&self.path)
+                .map_err(|source| StateDirError::Unusable { path: self.path.clone(), source })?;
+            take(&self.path, &made)?;
+            *lock = Some(made);
+        }
+        Ok(())
     }
 
     /// Why nothing can be written to the directory of this path, or made there, as far as can be told
@@ -133,14 +147,20 @@ impl StateDir {
     }
 }
 
-/// What is in there is nobody else's business.
-fn make(directory: &Path) -> io::Result<()> {
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)
+/// The directory, and the lock in it. What is in there is nobody else's business.
+fn make(directory: &Path) -> io::Result<File> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(false).mode(0o600).open(directory.join(LOCK))
 }
 
-fn make_lock(path: &Path) -> io::Result<File> {
-    let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(false).mode(0o600).open(path)
+fn take(directory: &Path, lock: &File) -> Result<(), StateDirError> {
+    lock.try_lock().map_err(|error| match error {
+        TryLockError::WouldBlock => StateDirError::Locked(directory.to_owned()),
+        TryLockError::Error(source) => {
+            StateDirError::Unusable { path: directory.join(LOCK), source }
+        }
+    })
 }
 
 /// A key for this process alone.
@@ -178,6 +198,19 @@ mod tests {
         assert_ne!(state.affinity_key().unwrap(), state.affinity_key().unwrap());
         assert!(StateDir::obstacle(&file.join("state")).is_some());
         assert!(StateDir::obstacle(&parent.path().join("state")).is_none());
+    }
+
+    #[test]
+    fn a_lock_that_could_not_be_made_is_taken_before_anything_is_written() {
+        let parent = tempfile::tempdir().unwrap();
+        let path = parent.path().join("file/state");
+        fs::write(parent.path().join("file"), "").unwrap();
+        let [first, second] = [StateDir::open(&path).unwrap(), StateDir::open(&path).unwrap()];
+        assert!(matches!(first.claim(), Err(StateDirError::Unusable { .. })));
+        fs::remove_file(parent.path().join("file")).unwrap();
+        first.claim().unwrap();
+        assert!(matches!(second.claim(), Err(StateDirError::Locked(_))));
+        first.claim().unwrap();
     }
 
     #[test]

@@ -110,6 +110,7 @@ impl Store {
     /// If it cannot be written; the one before is still there.
     pub fn save<T: Serialize>(&self, name: &str, document: &T) -> Result<(), StateDirError> {
         let Some(directory) = &self.0 else { return Ok(()) };
+        directory.claim()?;
         let path = directory.path().join(format!("{name}.json"));
         write(directory.path(), &path, name, document)
             .map_err(|source| StateDirError::Unusable { path, source })
@@ -128,6 +129,7 @@ impl Store {
         brief: impl FnOnce() -> T,
     ) -> Result<Option<Written>, StateDirError> {
         let Some(directory) = &self.0 else { return Ok(None) };
+        directory.claim()?;
         let path = directory.path().join(format!("{name}.json"));
         let brief = || enveloped(name, &brief());
         let written =
