@@ -259,8 +259,10 @@ impl Milestone {
 /// Why it cannot be said of a version that stays whether it is fit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Doubt {
-    /// There were too few requests for a verdict.
+    /// There were too few requests for a verdict, and none failed.
     FewRequests,
+    /// There were too few for a verdict, and some failed.
+    FewFailed,
     /// It leaves more requests waiting than it answers.
     Waiting,
     /// It looked bad, and so did the old version.
@@ -277,6 +279,7 @@ impl Doubt {
     pub fn label(self) -> &'static str {
         match self {
             Self::FewRequests => "few_requests",
+            Self::FewFailed => "few_failed",
             Self::Waiting => "waiting",
             Self::BothBad => "both_bad",
             Self::OldFailing => "old_failing",

@@ -191,7 +191,8 @@ impl Verdict {
         if n < self.rules.min_requests {
             let (seen, least) = (plural(n, "request"), self.rules.min_requests);
             let why = format!("{seen}, {bad} failed; a verdict takes {least}");
-            return Some((Doubt::FewRequests, why));
+            let doubt = if bad == 0 { Doubt::FewRequests } else { Doubt::FewFailed };
+            return Some((doubt, why));
         }
         self.errors_not_judged().map(|why| (Doubt::OldFailing, why))
     }

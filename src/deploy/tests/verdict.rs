@@ -148,6 +148,8 @@ fn a_short_history_without_a_failure_excuses_nothing() {
 fn few_requests_bring_no_verdict() {
     let mut few = verdict(RULES, baseline(600, 0));
     assert_eq!(first_finding(&mut few, 19, &backends(&[counts(1, 1)])), None);
+    let words = "19 requests, 19 failed; a verdict takes 20";
+    assert_eq!(few.undecided(), Some((Doubt::FewFailed, words.to_owned())));
     assert_ne!(few.observe(tick(20), &backends(&[counts(1, 1)]), None), Finding::Fit);
     let rules = Rules { min_requests: 1, ..RULES };
     let mut eager = verdict(rules, baseline(600, 0));
