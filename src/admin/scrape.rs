@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
@@ -29,10 +29,11 @@ pub(super) async fn scrape(State(state): State<AdminState>, headers: HeaderMap) 
     let zipped = takes_gzip(&headers);
     // With thousands of backends it takes a while, and probes run on this runtime.
     spawn_blocking(move || {
-        // An error means that the reader has left.
-        let _ = if zipped { send_zipped(&state, reader) } else { send(&state, reader) };
+        let sent = if zipped { send_zipped(&state, &reader) } else { send(&state, &reader) };
+        // An error means that the reader has left, or takes nothing.
+        let _ = sent.and_then(|()| reader.pass_on(None));
     });
-    let body = Body::from_stream(Pieces(receiver));
+    let body = Body::from_stream(Pieces { receiver, ended: false });
     let mut response = ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], body).into_response();
     let fields = response.headers_mut();
     fields.insert(VARY, HeaderValue::from_static("accept-encoding"));
@@ -64,7 +65,7 @@ fn send(state: &AdminState, mut to: impl Write) -> io::Result<()> {
     outcome
 }
 
-fn send_zipped(state: &AdminState, reader: Reader) -> io::Result<()> {
+fn send_zipped(state: &AdminState, reader: &Reader) -> io::Result<()> {
     // Names and labels repeat, so that the quickest way makes it a twentieth already.
     let mut encoder = GzEncoder::new(reader, Compression::fast());
     send(state, &mut encoder)?;
@@ -76,13 +77,19 @@ fn send_zipped(state: &AdminState, reader: Reader) -> io::Result<()> {
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The thread's end: waits where the reader does not keep up.
-struct Reader(Sender<Bytes>);
+struct Reader(Sender<Option<Bytes>>);
 
-impl Write for Reader {
+impl Reader {
+    /// `None`: that was all.
+    fn pass_on(&self, piece: Option<Bytes>) -> io::Result<()> {
+        let sent = Handle::current().block_on(self.0.send_timeout(piece, PATIENCE));
+        sent.map_err(|_| io::ErrorKind::BrokenPipe.into())
+    }
+}
+
+impl Write for &Reader {
     fn write(&mut self, piece: &[u8]) -> io::Result<usize> {
-        let sending = self.0.send_timeout(Bytes::copy_from_slice(piece), PATIENCE);
-        let sent = Handle::current().block_on(sending);
-        sent.map(|()| piece.len()).map_err(|_| io::ErrorKind::BrokenPipe.into())
+        self.pass_on(Some(Bytes::copy_from_slice(piece))).map(|()| piece.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -90,20 +97,49 @@ impl Write for Reader {
     }
 }
 
-/// The connection's end.
-struct Pieces(Receiver<Bytes>);
+/// The connection's end. Where the thread leaves before it was all, half of the metrics must not pass
+/// for the whole: the response is broken off.
+struct Pieces {
+    receiver: Receiver<Option<Bytes>>,
+    ended: bool,
+}
 
 impl Stream for Pieces {
     type Item = io::Result<Bytes>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.0.poll_recv(cx).map(|piece| piece.map(Ok))
+        if self.ended {
+            return Poll::Ready(None);
+        }
+        let piece = ready!(self.receiver.poll_recv(cx));
+        self.ended = !matches!(piece, Some(Some(_)));
+        Poll::Ready(match piece {
+            Some(piece) => piece.map(Ok),
+            None => Some(Err(io::ErrorKind::UnexpectedEof.into())),
+        })
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use futures_util::StreamExt;
+
     use super::*;
+
+    #[tokio::test]
+    async fn what_ends_halfway_does_not_pass_for_the_whole() {
+        for whole in [true, false] {
+            let (sender, receiver) = channel(AHEAD);
+            sender.send(Some(Bytes::from_static(b"up 1\n"))).await.unwrap();
+            if whole {
+                sender.send(None).await.unwrap();
+            }
+            drop(sender);
+            let pieces = Pieces { receiver, ended: false };
+            let ends: Vec<bool> = pieces.map(|piece| piece.is_ok()).collect().await;
+            assert_eq!(ends, if whole { vec![true] } else { vec![true, false] });
+        }
+    }
 
     #[test]
     fn gzip_is_taken_where_it_is_named_and_not_refused() {
