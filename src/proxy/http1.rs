@@ -22,7 +22,6 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::{Method, Response};
-use tokio::time::Instant;
 
 use self::answer::Answer;
 pub use self::body::Body;
@@ -105,7 +104,7 @@ async fn wait(state: &ConnectionState, link: &RefCell<Link>) -> Over<Next> {
 /// Serves requests until none has come for a while, or the connection is over.
 async fn converse(state: &Rc<ConnectionState>, link: &SharedLink) -> Over<Next> {
     let unwatched = link.borrow().is_unwatched();
-    state.io.watch_at.set(unwatched.then(|| Instant::now() + UNWATCHED));
+    state.io.watch_at.set(unwatched.then(|| state.opened + UNWATCHED));
     let mut serving = pin!(async {
         loop {
             match hear(state, link).await {

@@ -39,9 +39,9 @@ pub struct Secured {
     short_left: usize,
     /// What may wait, sealed.
     limit: usize,
-    /// The end follows at once upon what is written,
+    /// The end follows at once upon what is written.
     ending: bool,
-    /// and has been said.
+    /// The end has been said with what was the last.
     said: bool,
 }
 
@@ -101,13 +101,7 @@ impl Secured {
         let taken = session.writer().write_vectored(slices)?;
         if taken < length {
             // Too much waits already.
-            let rest = part(slices, taken, length);
-            let written = Pin::new(&mut self.stream).poll_write_vectored(cx, &rest);
-            return match written {
-                Poll::Ready(Ok(written)) => Poll::Ready(Ok(taken + written)),
-                Poll::Pending if taken > 0 => Poll::Ready(Ok(taken)),
-                other => other,
-            };
+            return self.poll_write_rest(cx, slices, taken);
         }
         session.send_close_notify();
         self.said = true;
@@ -135,6 +129,16 @@ impl Secured {
             sealed += taken;
             self.short_left = self.short_left.saturating_sub(taken);
         }
+        self.poll_write_rest(cx, slices, sealed)
+    }
+
+    /// Writes what is behind so many bytes that are sealed already, and counts those as written.
+    fn poll_write_rest(
+        &mut self,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+        sealed: usize,
+    ) -> Poll<io::Result<usize>> {
         let rest = part(slices, sealed, MOST_BYTES);
         match Pin::new(&mut self.stream).poll_write_vectored(cx, &rest) {
             Poll::Ready(Ok(written)) => {

@@ -88,11 +88,19 @@ impl Socket {
     pub fn end(&self) {
         if self.ending {
             // If it fails there is no connection any more.
-            let _ = match &self.state {
-                Unwatched { socket, .. } => socket.shutdown(Shutdown::Write),
-                Watched(stream) => SockRef::from(stream).shutdown(Shutdown::Write),
-                Lost => Ok(()),
-            };
+            let _ = self.shutdown();
+        }
+    }
+
+    /// Says that nothing more comes. It never waits.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn shutdown(&self) -> io::Result<()> {
+        match &self.state {
+            Unwatched { socket, .. } => socket.shutdown(Shutdown::Write),
+            Watched(stream) => SockRef::from(stream).shutdown(Shutdown::Write),
+            Lost => Err(io::ErrorKind::NotConnected.into()),
         }
     }
 
@@ -194,11 +202,6 @@ impl Socket {
         }
         Pin::new(self.watch()?).poll_write_vectored(cx, slices)
     }
-
-    /// As [`AsyncWrite::poll_shutdown`].
-    pub fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(self.watch()?).poll_shutdown(cx)
-    }
 }
 
 /// What the reactor has told. What it cannot tell, an attempt will.
@@ -288,16 +291,23 @@ mod tests {
         taking.join().unwrap().unwrap();
     }
 
+    /// A client that was told this as the last, watched by the reactor or not.
+    async fn told_at_last(watched: bool, words: [&[u8]; 2]) -> (Bare, Socket) {
+        let (client, mut socket) = accepted(b"");
+        if watched {
+            socket.watch().unwrap();
+        }
+        socket.end_with_this();
+        for words in words {
+            poll_fn(|cx| socket.poll_write(cx, words)).await.unwrap();
+        }
+        (client, socket)
+    }
+
     #[tokio::test]
     async fn what_is_last_goes_out_with_the_end() {
         for watched in [false, true] {
-            let (mut client, mut socket) = accepted(b"");
-            if watched {
-                socket.watch().unwrap();
-            }
-            socket.end_with_this();
-            poll_fn(|cx| socket.poll_write(cx, b"good")).await.unwrap();
-            poll_fn(|cx| socket.poll_write(cx, b"bye")).await.unwrap();
+            let (mut client, socket) = told_at_last(watched, [b"good", b"bye"]).await;
             socket.end();
             let mut answer = String::new();
             client.read_to_string(&mut answer).unwrap();
@@ -308,12 +318,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_last_is_not_lost_where_something_came_that_nobody_reads() {
         for watched in [false, true] {
-            let (mut client, mut socket) = accepted(b"");
-            if watched {
-                socket.watch().unwrap();
-            }
-            socket.end_with_this();
-            poll_fn(|cx| socket.poll_write(cx, b"goodbye")).await.unwrap();
+            let (mut client, socket) = told_at_last(watched, [b"good", b"bye"]).await;
             client.write_all(b"\r\n").unwrap();
             socket.end();
             drop(socket);

@@ -145,7 +145,7 @@ impl AsyncWrite for RawStream {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
-            RawStream::Tcp(stream, _) => stream.poll_shutdown(cx),
+            RawStream::Tcp(stream, _) => Poll::Ready(stream.shutdown()),
             RawStream::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }
