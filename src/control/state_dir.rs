@@ -81,6 +81,9 @@ impl StateDir {
     /// without an attempt.
     pub fn obstacle(path: &Path) -> Option<io::Error> {
         let there = path.ancestors().find(|it| it.exists())?;
+        if !there.is_dir() {
+            return Some(io::ErrorKind::NotADirectory.into());
+        }
         let writable = access(there, Access::WRITE_OK | Access::EXEC_OK).map_err(io::Error::from);
         let room = || match statvfs(there) {
             Ok(disk) if disk.f_blocks > 0 && disk.f_bavail == 0 => {
@@ -196,7 +199,8 @@ mod tests {
         fs::write(&file, "").unwrap();
         let state = StateDir::open(&file.join("state")).unwrap();
         assert_ne!(state.affinity_key().unwrap(), state.affinity_key().unwrap());
-        assert!(StateDir::obstacle(&file.join("state")).is_some());
+        let obstacle = StateDir::obstacle(&file.join("state")).unwrap();
+        assert_eq!(obstacle.kind(), io::ErrorKind::NotADirectory);
         assert!(StateDir::obstacle(&parent.path().join("state")).is_none());
     }
 
