@@ -61,7 +61,8 @@ impl KeptSwaps {
 
 /// What was kept of the last run. `Err`: there was something about the swaps, and it is of no use.
 pub(super) fn load(store: &Store) -> (Result<KeptSwaps, ()>, Vec<Report>) {
-    let was_there = store.has(SWAPS);
+    // Reports without how swaps stood are what is left of it.
+    let was_there = store.has(SWAPS) || store.has(REPORTS);
     let swaps = match store.load::<KeptSwaps>(SWAPS) {
         Some(kept) => Ok(kept.document),
         None if was_there => Err(()),
@@ -261,6 +262,16 @@ mod tests {
 
     use super::*;
     use crate::state::Unsaved;
+
+    #[test]
+    fn reports_without_how_swaps_stood_are_no_first_start() {
+        let directory = tempfile::tempdir().unwrap();
+        let state = crate::control::StateDir::open(directory.path()).unwrap();
+        let store = Store::new(Some(Arc::new(state)));
+        assert!(load(&store).0.is_ok());
+        store.save(REPORTS, &Vec::<Report>::new()).unwrap();
+        assert!(load(&store).0.is_err());
+    }
 
     fn swaps(next_id: u64) -> KeptSwaps {
         KeptSwaps { next_id, ..KeptSwaps::default() }
