@@ -42,7 +42,7 @@ impl Order {
 /// How it is done: `[pools.X.swap]` as far as it concerns decisions.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
-    /// Passes in a row that every backend of the new version must show; 0: no health check is asked for.
+    /// Passes in a row that every backend of the new version must show; 0: none is asked for.
     pub gate_checks: u32,
     /// Pause between two checks of a backend.
     pub check_pause: Duration,
@@ -90,6 +90,12 @@ impl Plan {
             mode: Mode::Off,
             ..self
         }
+    }
+
+    /// Whether the gate asks nothing.
+    #[must_use]
+    pub fn is_unchecked(&self) -> bool {
+        self.gate_checks == 0 && self.smoke == 0 && !self.expect_version && !self.warm_up
     }
 
     /// The same with a gate that asks nothing.

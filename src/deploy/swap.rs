@@ -69,6 +69,9 @@ impl Swap {
         let gate = Gate::new(now, 1, &plan, order.backends.clone());
         let mut report = Report::new(order, time_of_day);
         report.enter(time_of_day, Phase::Gate);
+        if plan.is_unchecked() {
+            report.note(time_of_day, "no check was asked for: it was forced".to_owned());
+        }
         let state = State::Gate(gate, Copying::No);
         let epoch = time_of_day.saturating_sub(now);
         Self { plan, state, baseline: None, report, epoch, rounds: 1, held: Default::default() }

@@ -103,4 +103,5 @@ fn a_gate_that_asks_nothing_is_passed_at_once() {
     world.until(Milestone::Switched);
     assert_eq!(world.checks, []);
     assert_eq!(world.swap.report().gate, []);
+    assert_eq!(world.swap.report().notes[0].text, "no check was asked for: it was forced");
 }
