@@ -7,7 +7,6 @@ mod render;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-
 use std::time::{Duration, SystemTime};
 
 use serde::Serialize;

@@ -51,9 +51,11 @@ impl History {
     /// How the latest probe failed, where it did otherwise than the latest transition tells.
     pub fn now(&self) -> Option<ProbeFailure> {
         let inner = self.lock();
-        let told = inner.transitions.back().map(|past| &past.transition.reason);
-        let is_told = |failure: &&ProbeFailure| matches!(told, Some(Reason::Failed { last, .. }) if last == *failure);
-        inner.failure.as_ref().filter(|failure| !is_told(failure)).cloned()
+        let told = match inner.transitions.back().map(|past| &past.transition.reason) {
+            Some(Reason::Failed { last, .. }) => Some(last),
+            _ => None,
+        };
+        inner.failure.as_ref().filter(|failure| Some(*failure) != told).cloned()
     }
 
     /// The last transitions, the latest last.

@@ -1,9 +1,9 @@
 //! Every metric: its name, its labels, and what it means.
 //!
 //! Nothing is registered. A scrape walks the live snapshot, reads the cells that both planes count
-//! in, and writes the text piece by piece, so that what is gone from the snapshot is gone from the answer,
-//! and an idle metric costs nothing. Totals that must not fall when a backend goes are counted by
-//! its pool too (`pool_requests_total`).
+//! in, and writes the text piece by piece, so that what is gone from the snapshot is gone from the
+//! answer, and an idle metric costs nothing. Totals that must not fall when a backend goes are counted
+//! by its pool too (`pool_requests_total`).
 
 mod backends;
 mod configuration;
