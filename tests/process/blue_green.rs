@@ -12,7 +12,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::Value;
 
 use crate::program::Program;
-use crate::shop::{KEPT, command};
+use crate::shop::{KEPT, command, report};
 use crate::support::wire::Wire;
 use crate::support::{eventually, in_time};
 
@@ -171,17 +171,16 @@ async fn a_deploy_lets_the_other_colour_serve_and_stops_the_first() {
     assert_eq!(deploys.running(), [green_1, green_2], "green serves on, and blue is stopped");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_new_colour_that_hangs_does_not_cost_the_one_that_answers() {
-    // Who waits is told from who is answered after five seconds.
-    let deploys = Deploys::watching("7s").await;
+/// Deploys while clients ask this four times a second, which leaves the new colour in doubt.
+async fn both_are_left_running(watch: &str, request: &'static str, doubt: &str) {
+    let deploys = Deploys::watching(watch).await;
     assert_eq!(deploys.deploy(GOOD, &["first"]).status.code(), Some(0));
     let http = deploys.program.http().await;
     let clients = tokio::spawn(async move {
         let mut waiting = Vec::new();
         loop {
             let mut wire = Wire::connect(http).await;
-            wire.send("GET /hang HTTP/1.1\r\nHost: test\r\n\r\n").await;
+            wire.send(request).await;
             waiting.push(wire);
             tokio::time::sleep(Duration::from_millis(250)).await;
         }
@@ -194,10 +193,24 @@ async fn a_new_colour_that_hangs_does_not_cost_the_one_that_answers() {
     let output = ended.await.unwrap();
     clients.abort();
     assert_eq!(output.status.code(), Some(5), "{output:?}");
+    assert_eq!(report(&deploys.program, 1).await["doubt"], doubt, "{output:?}");
     assert_eq!(deploys.status().await["active"], "green");
     assert_eq!(deploys.running(), deploys.ports, "{output:?}");
     let told = String::from_utf8_lossy(&output.stderr);
     assert!(told.contains("rollback app` goes back to blue"), "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_colour_that_hangs_does_not_cost_the_one_that_answers() {
+    // Who waits is told from who is answered after five seconds.
+    both_are_left_running("7s", "GET /hang HTTP/1.1\r\nHost: test\r\n\r\n", "waiting").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_colour_that_fails_what_little_it_is_asked_does_not_cost_the_one_before() {
+    // Python's file server knows no POST: 501.
+    let post = "POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 0\r\n\r\n";
+    both_are_left_running("2s", post, "few_failed").await;
 }
 
 #[tokio::test]
