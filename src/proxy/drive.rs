@@ -90,7 +90,7 @@ pub async fn drive<T>(
                     state.idle_since.set(now);
                     state.arm();
                 }
-                None => state.watch_if_due(now),
+                None => state.hurry_if_due(now),
             }
         }
     })
@@ -137,11 +137,11 @@ impl ConnectionState {
         }
     }
 
-    /// Has whoever is polled next watch its client, if it is time for that, and sets the timer.
-    fn watch_if_due(&self, now: Instant) {
-        let due = self.io.watch_at.get().is_some_and(|at| now >= at);
+    /// Has whoever is polled next do what was put off, if it is time for that, and sets the timer.
+    fn hurry_if_due(&self, now: Instant) {
+        let due = self.io.hurry_until.get().is_some_and(|at| now >= at);
         if due {
-            self.io.watch_at.set(None);
+            self.io.hurry_until.set(None);
         }
         self.arm();
     }
@@ -175,8 +175,8 @@ impl ConnectionState {
             self.idle_since.get() + patience
         });
         let leave = self.leaving.get().map(|leaving| leaving.by);
-        let (watch, park) = (self.io.watch_at.get(), self.park_at.get());
-        [head, write, answer, watch, idle, leave, park].into_iter().flatten().min()
+        let (hurry, park) = (self.io.hurry_until.get(), self.park_at.get());
+        [head, write, answer, hurry, idle, leave, park].into_iter().flatten().min()
     }
 
     /// Whether it has been idle long enough. If it cannot be parked, it is asked again later.

@@ -41,9 +41,9 @@ use crate::framing::{Limits, Violation};
 /// A connection, shared by its task and whoever reads a request's body.
 pub type SharedLink = Rc<RefCell<Link>>;
 
-/// A new connection whose answer takes longer is entered into the reactor, which tells if its client
-/// leaves.
-const UNWATCHED: Duration = Duration::from_millis(10);
+/// A new connection whose first answer takes longer is entered into the reactor, which tells if its
+/// client leaves, and is sent its session ticket.
+const HURRY: Duration = Duration::from_millis(10);
 
 /// What becomes of a connection behind an answer, or in place of one.
 enum Next {
@@ -103,8 +103,8 @@ async fn wait(state: &ConnectionState, link: &RefCell<Link>) -> Over<Next> {
 
 /// Serves requests until none has come for a while, or the connection is over.
 async fn converse(state: &Rc<ConnectionState>, link: &SharedLink) -> Over<Next> {
-    let unwatched = link.borrow().is_unwatched();
-    state.io.watch_at.set(unwatched.then(|| state.opened + UNWATCHED));
+    let puts_off = link.borrow().puts_off();
+    state.io.hurry_until.set(puts_off.then(|| state.idle_since.get() + HURRY));
     let mut serving = pin!(async {
         loop {
             match hear(state, link).await {

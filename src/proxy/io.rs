@@ -7,6 +7,7 @@
 
 mod held;
 mod secured;
+mod session;
 mod socket;
 mod stream;
 
@@ -19,6 +20,7 @@ use tokio::time::Instant;
 
 pub use self::held::{Held, REQUEST_BYTES};
 pub use self::secured::Secured;
+pub use self::session::Session;
 pub use self::socket::Socket;
 pub use self::stream::{ClientStream, Peer, RawStream};
 use crate::upstream::SlowClients;
@@ -41,8 +43,8 @@ pub struct IoState {
     /// The client has closed its sending side and waits for answers: since when, or since when it
     /// was last sent something. Or it has sent so much ahead that its end might not be seen.
     pub half_closed_since: Cell<Option<Instant>>,
-    /// Then the reactor is to watch a client that waits for its answer, if it does not yet.
-    pub watch_at: Cell<Option<Instant>>,
+    /// Until then an answer may come that makes unnecessary what is put off.
+    pub hurry_until: Cell<Option<Instant>>,
     /// It has waited for too long: it has left, if it is closed at all.
     pub left: Cell<bool>,
 }
@@ -94,7 +96,7 @@ impl IoState {
             for_server: Cell::default(),
             resting: Cell::default(),
             half_closed_since: Cell::default(),
-            watch_at: Cell::default(),
+            hurry_until: Cell::default(),
             left: Cell::default(),
         })
     }

@@ -4,12 +4,10 @@ use std::io;
 use std::sync::Arc;
 
 use rustls::ProtocolVersion;
-use rustls::server::Acceptor;
 use tokio::time::Instant;
-use tokio_rustls::LazyConfigAcceptor;
 
 use super::connection::ConnectionState;
-use super::io::{RawStream, Secured};
+use super::io::{RawStream, Secured, Session};
 use crate::state::Listener;
 use crate::state::tls::{ALPN_H2, ServerTls};
 
@@ -35,11 +33,7 @@ pub async fn handshake(
 ) -> Option<(Box<Secured>, Settled)> {
     let deadline = Instant::now() + listener.limits.handshake_timeout;
     // Boxed: the state of a handshake is large, and the task that holds it outlives it by far.
-    let mut accepting = Box::pin(async {
-        let started = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
-        let config = tls.config_for(&started.client_hello());
-        started.into_stream(config).await
-    });
+    let mut accepting = Box::pin(Session::accept(stream, |hello| tls.config_for(hello)));
     let cells = listener.state.cells.cell(connection.worker.id);
     let shaken = loop {
         let shaken = connection.timer.within(deadline, accepting.as_mut()).await;
@@ -57,18 +51,18 @@ pub async fn handshake(
             tracing::debug!(listener = %listener.name, %error, "a TLS handshake failed");
         }
         Ok(Err(_closed)) => cells.handshake_closed.add(1),
-        Ok(Ok(stream)) => {
-            let session = stream.get_ref().1;
+        Ok(Ok(session)) => {
+            let known = session.tls();
             let settled = Settled {
-                server_name: session.server_name().map(|name| name.to_ascii_lowercase().into()),
-                h2: session.alpn_protocol() == Some(ALPN_H2),
-                version: match session.protocol_version() {
+                server_name: known.server_name().map(|name| name.to_ascii_lowercase().into()),
+                h2: known.alpn_protocol() == Some(ALPN_H2),
+                version: match known.protocol_version() {
                     Some(ProtocolVersion::TLSv1_2) => "TLSv1.2",
                     _ => "TLSv1.3",
                 },
                 certificates: Arc::clone(&tls.certificates),
             };
-            return Some((Box::new(Secured::new(stream)), settled));
+            return Some((Box::new(Secured::new(session)), settled));
         }
     }
     None

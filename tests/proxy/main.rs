@@ -47,6 +47,7 @@ mod swap_verdicts;
 mod swaps;
 mod timeouts;
 mod tls;
+mod tls_tickets;
 mod uploads;
 mod upstream_h2;
 mod vanishing;

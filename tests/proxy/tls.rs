@@ -6,9 +6,9 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
+use rustls::ClientConfig;
 use rustls::pki_types::CertificateDer;
 use rustls::version::{TLS12, TLS13};
-use rustls::{ClientConfig, HandshakeKind, SupportedProtocolVersion};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -20,13 +20,13 @@ use crate::support::proxy::{BASE, HTTPS, Proxy, pool_at, pool_of, write_pair};
 use crate::support::wire::Wire;
 use crate::support::{eventually, in_time, tls};
 
-const HTTP1: &[&[u8]] = &[b"http/1.1"];
+pub const HTTP1: &[&[u8]] = &[b"http/1.1"];
 
-async fn proxy_before(backend: &Backend) -> Proxy {
+pub async fn proxy_before(backend: &Backend) -> Proxy {
     Proxy::start(&format!("{HTTPS}{}", pool_of(&[backend]))).await
 }
 
-async fn shake_hands(
+pub async fn shake_hands(
     address: SocketAddr,
     config: &Arc<ClientConfig>,
     name: &str,
@@ -111,55 +111,6 @@ async fn http_1_is_settled_on_without_alpn() {
     let proxy = proxy_before(&backend).await;
     let stream = shake_hands(proxy.address("https"), &tls::client(&[]), "localhost").await.unwrap();
     assert_eq!(Wire::over(stream).get("/").await.text(), "one");
-}
-
-/// Connects again and again, leaving every connection open so that both workers get some; gives
-/// the kinds of the handshakes.
-async fn visits(
-    proxy: &Proxy,
-    config: &Arc<ClientConfig>,
-    kept: &mut Vec<Wire>,
-    count: usize,
-) -> Vec<HandshakeKind> {
-    let mut kinds = Vec::new();
-    for _ in 0..count {
-        let stream = shake_hands(proxy.address("https"), config, "localhost").await.unwrap();
-        kinds.push(stream.get_ref().1.handshake_kind().unwrap());
-        let mut client = Wire::over(stream);
-        // Under TLS 1.3 the ticket comes behind the handshake.
-        assert_eq!(client.get("/").await.status(), 200);
-        kept.push(client);
-    }
-    kinds
-}
-
-async fn resumes(version: &'static SupportedProtocolVersion) {
-    let backend = Backend::named("one").await;
-    let proxy = proxy_before(&backend).await;
-    let config = tls::client_of(version, HTTP1);
-    let mut kept = Vec::new();
-    let first = visits(&proxy, &config, &mut kept, 1).await;
-    assert_eq!(first, [HandshakeKind::Full]);
-    let kinds = visits(&proxy, &config, &mut kept, 20).await;
-    assert_eq!(kinds, [HandshakeKind::Resumed; 20]);
-    for worker in ["worker=\"0\"", "worker=\"1\""] {
-        assert!(proxy.metric("tidegate_worker_connections", &[worker]) > 4.0, "{worker}");
-    }
-    let reloaded =
-        format!("{HTTPS}[listeners.https.limits]\nmax_headers = 99\n{}", pool_of(&[&backend]));
-    proxy.reload(&reloaded).await.unwrap();
-    let kinds = visits(&proxy, &config, &mut kept, 20).await;
-    assert_eq!(kinds, [HandshakeKind::Resumed; 20]);
-}
-
-#[tokio::test]
-async fn tls_1_2_resumes_on_every_worker_and_after_a_reload() {
-    resumes(&TLS12).await;
-}
-
-#[tokio::test]
-async fn tls_1_3_resumes_on_every_worker_and_after_a_reload() {
-    resumes(&TLS13).await;
 }
 
 fn handshake_errors(proxy: &Proxy, reason: &str) -> f64 {

@@ -108,7 +108,12 @@ impl Link {
                 Ok(false) => {}
                 Err(violation) => return Poll::Ready(Heard::Refused(violation)),
             }
-            if ready!(self.poll_fill(cx, scratch)).is_err() {
+            let filled = self.poll_fill(cx, scratch);
+            if filled.is_pending() {
+                // There is no answer to put it off for.
+                self.catch_up(cx);
+            }
+            if ready!(filled).is_err() {
                 return Poll::Ready(Heard::End);
             }
         }
@@ -262,14 +267,14 @@ impl Link {
             self.state.left.set(false);
             self.state.half_closed_since.set(None);
         }
-        self.waiting = None;
-        if self.is_in_body() {
-            // Whoever reads it sees the end.
-            self.waiting = Some(cx.waker().clone());
-            return Poll::Pending;
-        }
-        if self.is_unwatched() && ready!(self.poll_watch()).is_err() {
+        // Whoever reads a body sees the end.
+        let in_body = self.is_in_body();
+        self.waiting = in_body.then(|| cx.waker().clone());
+        if self.puts_off() && ready!(self.poll_catch_up(cx)).is_err() {
             return Poll::Ready(());
+        }
+        if in_body {
+            return Poll::Pending;
         }
         // What comes meanwhile waits for its turn; the end is seen only behind it.
         while self.inbox.bytes().len() < AHEAD_BYTES && !self.ended {
@@ -380,13 +385,6 @@ impl Link {
     /// The answer has been given. If it did not switch protocols, what follows is the next request.
     pub(super) fn resume(&mut self) {
         self.scanner.resume();
-    }
-
-    /// Gives the room for reads and writes back, but for what has come of the next head.
-    pub(super) fn park(&mut self) {
-        self.out = Vec::new();
-        self.scanner.release();
-        self.inbox.shrink();
     }
 }
 

@@ -1,6 +1,6 @@
 //! The client's end of an HTTP/2 connection: bytes in, gathered frames out.
 
-use std::io::{self, IoSlice, Write};
+use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -99,14 +99,15 @@ fn take(
         }
         ClientStream::Tls(tls) => tls,
     };
-    // Past tokio-rustls, which would write each record as soon as it is sealed.
-    let taken = tls.get_mut().1.writer().write_vectored(pieces)?;
+    // Sealed only: what a turn has to say goes out in one write.
+    let session = tls.session_mut();
+    let taken = session.seal(pieces)?;
     if taken > 0 {
         return Poll::Ready(Ok(taken));
     }
-    let flushed = Pin::new(&mut **tls).poll_flush(cx)?;
+    let flushed = session.poll_send(cx)?;
     // Part of it may have gone.
-    match tls.get_mut().1.writer().write_vectored(pieces)? {
+    match session.seal(pieces)? {
         0 if flushed.is_pending() => Poll::Pending,
         taken => Poll::Ready(Ok(taken)),
     }

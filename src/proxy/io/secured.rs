@@ -12,16 +12,14 @@
 //! on some processors runs at a third of the speed when the places are not aligned alike, and here
 //! they never are.
 
-use std::io::{self, IoSlice, Write};
-use std::ops::{Deref, DerefMut};
+use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use smallvec::SmallVec;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio_rustls::server::TlsStream;
 
-use super::RawStream;
+use super::session::Session;
 
 /// A short record: three packets.
 const SHORT_BYTES: usize = 4 * 1024;
@@ -34,7 +32,7 @@ const BEGINNING_BYTES: usize = 16 * 1024;
 /// A secured connection.
 #[derive(Debug)]
 pub struct Secured {
-    stream: TlsStream<RawStream>,
+    session: Session,
     /// What is still to go out in short records.
     short_left: usize,
     /// What may wait, sealed.
@@ -57,32 +55,42 @@ type Slices<'a> = SmallVec<[IoSlice<'a>; MOST_BYTES / PIECE_BYTES + 4]>;
 
 impl Secured {
     /// A connection whose handshake is done.
-    pub fn new(stream: TlsStream<RawStream>) -> Self {
-        Secured { stream, short_left: BEGINNING_BYTES, limit: 0, ending: false, said: false }
+    pub fn new(session: Session) -> Self {
+        Secured { session, short_left: BEGINNING_BYTES, limit: 0, ending: false, said: false }
+    }
+
+    /// The session.
+    pub fn session(&self) -> &Session {
+        &self.session
+    }
+
+    /// The session, to be written past the records' lengths.
+    pub fn session_mut(&mut self) -> &mut Session {
+        &mut self.session
     }
 
     /// No more than this may wait, sealed, in bytes.
     pub fn hold_to(&mut self, most: usize) {
         if self.limit != most {
             self.limit = most;
-            self.stream.get_mut().1.set_buffer_limit(Some(most));
+            self.session.limit(most);
         }
     }
 
     /// What waits, sealed, and what there is beside it, at most, in bytes.
     pub fn sealed(&self) -> usize {
-        if self.stream.get_ref().1.wants_write() { self.limit + STATE_BYTES } else { 0 }
+        if self.session.has_sealed() { self.limit + STATE_BYTES } else { 0 }
     }
 
     /// What is written next is the last, and the end of the connection follows at once.
     pub fn end_with_this(&mut self) {
         self.ending = true;
-        self.stream.get_mut().0.end_with_this();
+        self.session.raw_mut().end_with_this();
     }
 
     /// The end that was announced follows now.
     pub fn end(&self) {
-        self.stream.get_ref().0.end();
+        self.session.raw().end();
     }
 
     /// Whether the end has gone out with what was the last.
@@ -97,15 +105,14 @@ impl Secured {
         slices: &[IoSlice<'_>],
         length: usize,
     ) -> Poll<io::Result<usize>> {
-        let session = self.stream.get_mut().1;
-        let taken = session.writer().write_vectored(slices)?;
+        let taken = self.session.seal(slices)?;
         if taken < length {
             // Too much waits already.
             return self.poll_write_rest(cx, slices, taken);
         }
-        session.send_close_notify();
+        self.session.seal_end();
         self.said = true;
-        match Pin::new(&mut self.stream).poll_flush(cx) {
+        match self.session.poll_send(cx) {
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
             // What is sealed goes out when flushed.
             _ => Poll::Ready(Ok(length)),
@@ -122,7 +129,7 @@ impl Secured {
         let mut sealed = 0;
         while self.short_left > 0 && length - sealed > SHORT_BYTES + REST_BYTES {
             let part = part(slices, sealed, SHORT_BYTES);
-            let taken = self.stream.get_mut().1.writer().write_vectored(&part)?;
+            let taken = self.session.seal(&part)?;
             if taken == 0 {
                 break;
             }
@@ -140,7 +147,7 @@ impl Secured {
         sealed: usize,
     ) -> Poll<io::Result<usize>> {
         let rest = part(slices, sealed, MOST_BYTES);
-        match Pin::new(&mut self.stream).poll_write_vectored(cx, &rest) {
+        match self.session.poll_write(cx, &rest) {
             Poll::Ready(Ok(written)) => {
                 self.short_left = self.short_left.saturating_sub(written);
                 Poll::Ready(Ok(sealed + written))
@@ -168,20 +175,6 @@ fn part<'a>(slices: &'a [IoSlice<'_>], mut skip: usize, mut limit: usize) -> Sli
     part
 }
 
-impl Deref for Secured {
-    type Target = TlsStream<RawStream>;
-
-    fn deref(&self) -> &TlsStream<RawStream> {
-        &self.stream
-    }
-}
-
-impl DerefMut for Secured {
-    fn deref_mut(&mut self) -> &mut TlsStream<RawStream> {
-        &mut self.stream
-    }
-}
-
 impl AsyncRead for Secured {
     fn poll_read(
         self: Pin<&mut Self>,
@@ -189,7 +182,7 @@ impl AsyncRead for Secured {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let read = Pin::new(&mut this.stream).poll_read(cx, buf);
+        let read = this.session.poll_read(cx, buf);
         if read.is_ready() {
             this.short_left = BEGINNING_BYTES;
         }
@@ -220,15 +213,15 @@ impl AsyncWrite for Secured {
             return this.poll_write_long(cx, slices, length);
         }
         this.short_left = this.short_left.saturating_sub(length);
-        Pin::new(&mut this.stream).poll_write_vectored(cx, slices)
+        this.session.poll_write(cx, slices)
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
+        self.get_mut().session.poll_send(cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
+        self.get_mut().session.poll_shutdown(cx)
     }
 
     fn is_write_vectored(&self) -> bool {

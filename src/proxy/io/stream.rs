@@ -196,19 +196,29 @@ impl ClientStream {
         }
     }
 
-    /// Whether the reactor does not watch it yet; see [`Socket`].
-    pub fn is_unwatched(&self) -> bool {
-        matches!(self, ClientStream::Plain(RawStream::Tcp(socket, _)) if socket.is_unwatched())
+    /// Whether something is put off that an answer which comes soon saves: the reactor does not watch
+    /// it yet (see [`Socket`]), or a ticket is held back (see [`Session`](super::Session)).
+    pub fn puts_off(&self) -> bool {
+        match self {
+            ClientStream::Plain(RawStream::Tcp(socket, _)) => socket.is_unwatched(),
+            ClientStream::Plain(RawStream::Unix(_)) => false,
+            ClientStream::Tls(stream) => stream.session().holds_ticket(),
+        }
     }
 
-    /// Has the reactor watch it from now on.
+    /// Does what was put off.
     ///
     /// # Errors
-    /// What the reactor says.
-    pub fn watch(&mut self) -> io::Result<()> {
+    /// What the reactor says, or the socket.
+    pub fn catch_up(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         match self {
             ClientStream::Plain(RawStream::Tcp(socket, _)) => socket.watch().map(drop),
-            ClientStream::Plain(RawStream::Unix(_)) | ClientStream::Tls(_) => Ok(()),
+            ClientStream::Plain(RawStream::Unix(_)) => Ok(()),
+            ClientStream::Tls(stream) => match stream.session_mut().poll_send(cx) {
+                Poll::Ready(sent) => sent,
+                // It goes with the answer, or with the next attempt.
+                Poll::Pending => Ok(()),
+            },
         }
     }
 
@@ -254,7 +264,7 @@ impl ClientStream {
     pub fn is_hung_up(&self) -> bool {
         match self {
             ClientStream::Plain(stream) => stream.is_hung_up(),
-            ClientStream::Tls(stream) => stream.get_ref().0.is_hung_up(),
+            ClientStream::Tls(stream) => stream.session().raw().is_hung_up(),
         }
     }
 
@@ -264,9 +274,9 @@ impl ClientStream {
         match self {
             ClientStream::Plain(stream) => stream.has_unread(),
             ClientStream::Tls(stream) => {
-                let (raw, session) = stream.get_ref();
+                let session = stream.session();
                 // One with decrypted bytes to give does not want to read more.
-                !session.wants_read() || raw.has_unread()
+                !session.tls().wants_read() || session.raw().has_unread()
             }
         }
     }

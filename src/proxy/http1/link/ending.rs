@@ -17,17 +17,24 @@ impl Link {
         spare.keep_out(std::mem::take(&mut self.out));
     }
 
-    /// Whether the reactor does not watch the connection yet, and so tells nothing of its end.
-    pub(in crate::proxy::http1) fn is_unwatched(&self) -> bool {
-        self.stream.as_ref().is_some_and(ClientStream::is_unwatched)
+    /// Whether something is put off that an answer which comes soon saves.
+    pub(in crate::proxy::http1) fn puts_off(&self) -> bool {
+        self.stream.as_ref().is_some_and(ClientStream::puts_off)
     }
 
-    /// Has the reactor watch it as soon as the answer takes long: it may be there sooner than an end
-    /// that it would be worth looking for.
-    pub(super) fn poll_watch(&mut self) -> Poll<io::Result<()>> {
+    /// Does what was put off, if anything. Should it fail, reading tells.
+    pub(super) fn catch_up(&mut self, cx: &mut Context<'_>) {
+        if let Some(stream) = self.stream.as_mut().filter(|stream| stream.puts_off()) {
+            let _ = stream.catch_up(cx);
+        }
+    }
+
+    /// Does what was put off as soon as the answer takes long: it may be there sooner than an end of
+    /// the client's that it would be worth looking for.
+    pub(super) fn poll_catch_up(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.stream {
-            Some(_) if self.state.watch_at.get().is_some() => Poll::Pending,
-            Some(stream) => Poll::Ready(stream.watch()),
+            Some(_) if self.state.hurry_until.get().is_some() => Poll::Pending,
+            Some(stream) => Poll::Ready(stream.catch_up(cx)),
             None => Poll::Ready(Ok(())),
         }
     }
@@ -55,6 +62,13 @@ impl Link {
         }
         stream.end();
         Poll::Ready(())
+    }
+
+    /// Gives the room for reads and writes back, but for what has come of the next head.
+    pub(in crate::proxy::http1) fn park(&mut self) {
+        self.out = Vec::new();
+        self.scanner.release();
+        self.inbox.shrink();
     }
 
     /// Gives the connection up: the bytes that were read from it, and the stream.
