@@ -278,6 +278,11 @@ impl Link {
         }
         // What comes meanwhile waits for its turn; the end is seen only behind it.
         while self.inbox.bytes().len() < AHEAD_BYTES && !self.ended {
+            if let Some(stream) = &mut self.stream
+                && ready!(stream.poll_readable(cx)).is_err()
+            {
+                return Poll::Ready(());
+            }
             if ready!(self.poll_fill(cx, scratch)).is_err() {
                 return Poll::Ready(());
             }

@@ -26,6 +26,8 @@ pub struct Session {
     tls: ServerConnection,
     /// What waits to be written is a ticket, and nothing but that.
     holds_ticket: bool,
+    /// Bytes that were opened and not given out.
+    opened: usize,
     /// Met behind bytes that were given out first.
     failure: Option<io::Error>,
 }
@@ -67,7 +69,7 @@ impl Session {
             Ok(tls) => tls,
             Err((error, alert)) => return Err(refuse(&mut io, error, alert).await),
         };
-        let mut session = Session { io, tls, holds_ticket: false, failure: None };
+        let mut session = Session { io, tls, holds_ticket: false, opened: 0, failure: None };
         while session.tls.is_handshaking() {
             poll_fn(|cx| session.poll_send(cx)).await?;
             if poll_fn(|cx| session.poll_fill(cx)).await?.bytes == 0 {
@@ -110,6 +112,17 @@ impl Session {
     /// Whether something that was said waits, sealed.
     pub fn has_sealed(&self) -> bool {
         self.tls.wants_write() && !self.holds_ticket
+    }
+
+    /// Waits until there may be something to be read.
+    pub fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.has_unread() { Poll::Ready(Ok(())) } else { self.io.poll_readable(cx) }
+    }
+
+    /// Whether something can be read that was read from the socket, the end included.
+    pub fn has_unread(&self) -> bool {
+        // What has bytes to give out does not want to read more.
+        self.failure.is_some() || !self.tls.wants_read()
     }
 
     /// Seals as much as may wait, and says how much that is.
@@ -206,13 +219,14 @@ impl Session {
     /// Gives out what was opened.
     fn give(&mut self, buf: &mut ReadBuf<'_>) {
         let mut reader = self.tls.reader();
-        while buf.remaining() > 0
+        while self.opened > 0
+            && buf.remaining() > 0
             && let Ok(opened) = reader.fill_buf()
-            && !opened.is_empty()
         {
             let length = opened.len().min(buf.remaining());
             buf.put_slice(&opened[..length]);
             reader.consume(length);
+            self.opened -= length;
         }
     }
 
@@ -221,12 +235,17 @@ impl Session {
         let mut source = Source { io: &mut self.io, cx, emptied: false };
         let bytes = ready!(poll_io(self.tls.read_tls(&mut source)))?;
         let emptied = source.emptied;
-        if let Err(error) = self.tls.process_new_packets() {
-            // The client is told what was wrong, if it takes that.
-            let _ = self.poll_send(cx);
-            return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, error)));
+        match self.tls.process_new_packets() {
+            Ok(state) => {
+                self.opened = state.plaintext_bytes_to_read();
+                Poll::Ready(Ok(Filled { bytes, emptied }))
+            }
+            Err(error) => {
+                // The client is told what was wrong, if it takes that.
+                let _ = self.poll_send(cx);
+                Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, error)))
+            }
         }
-        Poll::Ready(Ok(Filled { bytes, emptied }))
     }
 }
 

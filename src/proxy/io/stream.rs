@@ -77,7 +77,8 @@ impl RawStream {
 }
 
 impl RawStream {
-    fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    /// See [`Socket::poll_readable`].
+    pub fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             RawStream::Tcp(stream, _) => stream.poll_readable(cx),
             RawStream::Unix(stream) => stream.poll_read_ready(cx),
@@ -188,11 +189,11 @@ pub enum ClientStream {
 }
 
 impl ClientStream {
-    /// Waits until there may be something to be read. Of TLS that is not told beforehand.
+    /// Waits until there may be something to be read; of TLS it may be part of a record.
     pub fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             ClientStream::Plain(stream) => stream.poll_readable(cx),
-            ClientStream::Tls(_) => Poll::Ready(Ok(())),
+            ClientStream::Tls(stream) => stream.session_mut().poll_readable(cx),
         }
     }
 
@@ -275,8 +276,7 @@ impl ClientStream {
             ClientStream::Plain(stream) => stream.has_unread(),
             ClientStream::Tls(stream) => {
                 let session = stream.session();
-                // One with decrypted bytes to give does not want to read more.
-                !session.tls().wants_read() || session.raw().has_unread()
+                session.has_unread() || session.raw().has_unread()
             }
         }
     }
