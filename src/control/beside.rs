@@ -1,19 +1,26 @@
 //! Heavy work of the control plane on threads that let everybody else go first.
 //!
 //! To make a configuration of ten thousand backends ready takes a tenth of a second of a processor,
-//! which may be the only one that a worker has. At the lowest priority the work is done in the
-//! pauses between requests. Where there are none, it is not left waiting for them.
+//! which may be the only one that a worker has. In the scheduling class for idle work (`SCHED_IDLE`)
+//! it is done in the pauses between requests. Where there are none, it is not left waiting for them.
 
 use std::time::Duration;
 
 use rustix::process::setpriority_process;
+use thread_priority::{
+    NormalThreadSchedulePolicy, ThreadPriority, ThreadSchedulePolicy,
+    set_thread_priority_and_policy, thread_native_id,
+};
 use tokio::sync::oneshot;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 /// What such a thread is called.
 const THREAD: &str = "control-beside";
-/// The lowest priority.
+/// `SCHED_IDLE` of sched(7): whoever else wakes up runs at once. A thread that is merely nice goes on
+/// until its slice is over, which is milliseconds.
+const IDLE: ThreadSchedulePolicy = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
+/// The lowest priority, for where that class cannot be had.
 const NICENESS: i32 = 19;
 /// Whoever waits for the work has waited for long enough: on idle processors ten thousand backends
 /// take a third of it.
@@ -27,8 +34,7 @@ pub(super) fn begin<T: Send + 'static>(
     let (done, outcome) = oneshot::channel();
     let thread = std::thread::Builder::new().name(THREAD.to_owned());
     let begun = thread.spawn(move || {
-        // Linux has a priority for each thread. Without a lower one the work is done all the same.
-        let _ = setpriority_process(None, NICENESS);
+        step_back();
         // Who asked may have left meanwhile.
         let _ = done.send(work());
     });
@@ -36,6 +42,13 @@ pub(super) fn begin<T: Send + 'static>(
         tracing::warn!(%error, "there is no thread for work of low priority");
     }
     outcome
+}
+
+/// Lets everybody else go first from now on. If that is refused the work is done all the same.
+fn step_back() {
+    let _ = set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, IDLE);
+    // Linux has one for each thread.
+    let _ = setpriority_process(None, NICENESS);
 }
 
 /// Does `work` at low priority, and if that takes long once more at the usual one: what is done first
@@ -63,11 +76,12 @@ mod tests {
     use std::sync::{Arc, Barrier};
 
     use rustix::process::getpriority_process;
+    use thread_priority::thread_schedule_policy;
 
     use super::*;
 
-    fn niceness() -> i32 {
-        getpriority_process(None).unwrap()
+    fn priority() -> (ThreadSchedulePolicy, i32) {
+        (thread_schedule_policy().unwrap(), getpriority_process(None).unwrap())
     }
 
     fn is_beside() -> bool {
@@ -76,9 +90,9 @@ mod tests {
 
     #[tokio::test]
     async fn work_has_the_lowest_priority_and_nobody_else_has() {
-        let before = niceness();
-        assert_eq!(begin(niceness).await, Ok(NICENESS));
-        assert_eq!((niceness(), spawn_blocking(niceness).await.unwrap()), (before, before));
+        let before = priority();
+        assert_eq!(begin(priority).await, Ok((IDLE, NICENESS)));
+        assert_eq!((priority(), spawn_blocking(priority).await.unwrap()), (before, before));
     }
 
     #[tokio::test(start_paused = true)]

@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 
 use super::health_memory;
 use super::probers::Probers;
+use super::slices::sliced;
 use super::store::{AGAIN, PATIENCE, Store, Trouble};
 use super::transition::publish;
 use crate::balance::Tier;
@@ -343,6 +344,6 @@ fn decisions(snapshot: &Snapshot) -> Vec<Decision> {
             since: u64::try_from(since.as_millis()).unwrap_or(u64::MAX),
         })
     };
-    let backends = snapshot.pools.values().flat_map(|pool| members(pool));
+    let backends = sliced(snapshot.pools.values()).flat_map(|pool| members(pool));
     backends.filter_map(|backend| decision(&backend)).collect()
 }

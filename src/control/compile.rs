@@ -37,7 +37,7 @@ use crate::state::files::for_connections;
 use crate::state::route::RouteTable;
 use crate::state::tls::ServerTls;
 use crate::state::trust::TrustedProxies;
-use crate::state::{Backend, Listener, Pool, PoolState, Route, Snapshot, SocketId, Version};
+use crate::state::{Backend, Listener, Pool, PoolState, Route, Snapshot, SocketId, Split, Version};
 pub use convert::log_settings;
 use listeners::CompiledListener;
 use upstream::Roots;
@@ -162,10 +162,11 @@ pub struct Versions {
 
 impl Versions {
     /// Puts them in force with the shares that were there before; the one that the file wants takes
-    /// all if none that had a share is left.
-    pub fn put_in_force(self) {
-        let split = self.state.split.load().carried(&self.versions, &self.active);
-        self.state.set_split(split);
+    /// all if none that had a share is left. Gives the split that was in force before.
+    pub fn put_in_force(self) -> Arc<Split> {
+        let before = self.state.split.load_full();
+        self.state.set_split(before.carried(&self.versions, &self.active));
+        before
     }
 }
 

@@ -29,13 +29,14 @@ use super::health_memory;
 use super::outliers::{Outliers, Raised};
 use super::plan::{Draft, ReloadPlan};
 use super::probers::Probers;
+use super::slices::sliced;
 use super::sockets::{Opening, SocketChanges, SocketKey, Sockets};
 use super::store::Store;
 use super::swaps::Swaps;
 use crate::balance::affinity::Key;
 use crate::config::model;
 use crate::config::{Diagnostic, Errors, Parsed};
-use crate::state::{Mail, Notice, Pool, Shared};
+use crate::state::{Mail, Notice, Pool, Shared, Split};
 use crate::telemetry::{AccessLog, Log, events};
 
 /// How often it is looked whether what was in force is still in use.
@@ -206,14 +207,14 @@ impl Governor {
         let (generation, effects) =
             compiled.into_generation(number, |key| self.sockets.find(&opening, key));
         let sockets = self.sockets.commit(opening, &wanted);
-        self.swap(generation, effects, sockets);
+        let splits = self.swap(generation, effects, sockets);
         access.put_in_force(&self.setting.access_log);
         let warnings: Vec<String> =
             warnings.iter().map(|warning| warning.render(&parsed.source, false)).collect();
         warnings.iter().for_each(|warning| tracing::warn!("{}", warning.trim_end()));
         let told = if number == 1 { String::new() } else { changes.join(", ") };
         events::reload_succeeded(&self.shared, number, &told);
-        tokio::spawn(let_go(old, parsed));
+        tokio::spawn(let_go(old, (parsed, splits)));
         let (swaps, overrides) = (Vec::new(), Vec::new());
         Ok(ReloadReport { generation: number, changes, swaps, overrides, warnings })
     }
@@ -229,24 +230,29 @@ impl Governor {
         if errors.is_empty() { Ok(opening) } else { Err(errors) }
     }
 
-    /// Nothing in here can fail.
-    fn swap(&self, generation: Generation, effects: Effects, sockets: SocketChanges) {
+    /// Nothing in here can fail. Gives the splits that are not in force any more.
+    fn swap(
+        &self,
+        generation: Generation,
+        effects: Effects,
+        sockets: SocketChanges,
+    ) -> Vec<Arc<Split>> {
         // First of all: what follows is told.
         self.set_log(&generation.config.log);
         let snapshot = Arc::clone(&generation.snapshot);
-        snapshot.pools.values().for_each(|pool| settle(pool));
+        sliced(snapshot.pools.values()).for_each(|pool| settle(pool));
         self.shared.snapshot.store(Arc::clone(&snapshot));
         if snapshot.generation == 1 {
             let (publisher, store) = (self.probers.publisher(), &self.setting.store);
             health_memory::restore(&self.shared, publisher, store, &snapshot);
             self.handle.hands().restore(&snapshot);
         }
-        effects.versions.into_iter().for_each(Versions::put_in_force);
-        for (backend, settings) in effects.reverify {
+        let splits = sliced(effects.versions.into_iter()).map(Versions::put_in_force).collect();
+        for (backend, settings) in sliced(effects.reverify.into_iter()) {
             backend.health().reverify(settings);
         }
         // A verdict may have come while the versions were made.
-        for pool in snapshot.pools.values() {
+        for pool in sliced(snapshot.pools.values()) {
             pool.state.split.load().shares.iter().for_each(|share| share.version.rebuild());
             // There may be more backends, or a higher limit.
             pool.state.line.hand_over();
@@ -260,7 +266,7 @@ impl Governor {
             }
         }
         self.shared.broadcast(|| Mail::SnapshotChanged);
-        for backend in gone {
+        for backend in sliced(gone.into_iter()) {
             backend.gone.store(true, Ordering::Relaxed);
             self.shared.broadcast(|| Mail::BackendGone(backend.id));
         }
@@ -268,6 +274,7 @@ impl Governor {
             self.shared.broadcast(|| Mail::StopListening(id));
         }
         self.handle.set_generation(generation);
+        splits
     }
 
     fn set_log(&self, wanted: &model::Log) {
@@ -280,11 +287,11 @@ impl Governor {
 
 /// Lets go of what was in force once no request uses it any more: whoever is the last to hold a
 /// configuration of ten thousand backends is busy with it for a while, which a worker must not be.
-async fn let_go(old: Arc<Generation>, parsed: Parsed) {
+async fn let_go<T: Send + 'static>(old: Arc<Generation>, made_with_it: T) {
     while Arc::strong_count(&old.snapshot) > 1 {
         tokio::time::sleep(LOOK).await;
     }
-    drop(beside::begin(move || drop((old, parsed))));
+    drop(beside::begin(move || drop((old, made_with_it))));
 }
 
 /// Brings the settings of a pool to what is carried across reloads. New backends have theirs.

@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 
 use super::publisher::Publisher;
+use super::slices::sliced;
 use super::store::{Store, Trouble};
 use super::transition::publish;
 use crate::state::{Backend, Pool, Shared, Snapshot};
@@ -75,5 +76,6 @@ fn verdicts(shared: &Shared) -> Verdicts {
             |backend: &Backend| Some((Arc::clone(&backend.label), backend.health().verdict()?));
         members.filter_map(|member| verdict(&member.backend)).collect()
     };
-    snapshot.pools.iter().map(|(name, pool)| (Arc::clone(name), of_pool(pool))).collect()
+    let pools = sliced(snapshot.pools.iter());
+    pools.map(|(name, pool)| (Arc::clone(name), of_pool(pool))).collect()
 }

@@ -21,6 +21,7 @@ pub mod probe;
 mod prober;
 pub mod probers;
 mod publisher;
+mod slices;
 pub mod sockets;
 pub mod state_dir;
 pub mod status;

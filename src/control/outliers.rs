@@ -13,6 +13,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::MissedTickBehavior;
 
 use super::publisher::Publisher;
+use super::slices::sliced;
 use super::transition::publish;
 use super::trial::Trial;
 use crate::balance::Condition;
@@ -123,7 +124,7 @@ impl Outliers {
             self.follow(&snapshot);
         }
         let now = self.shared.uptime();
-        for pool in snapshot.pools.values() {
+        for pool in sliced(snapshot.pools.values()) {
             for share in &pool.state.split.load().shares {
                 self.judge(now, pool, &share.version, fresh);
             }
@@ -136,7 +137,7 @@ impl Outliers {
             let pool = snapshot.pools.get(pool);
             pool.is_some_and(|pool| pool.state.split.load().version(version).is_some())
         });
-        for pool in snapshot.pools.values() {
+        for pool in sliced(snapshot.pools.values()) {
             for share in &pool.state.split.load().shares {
                 for Member { backend, .. } in &share.version.members {
                     let yardstick = &backend.yardstick;

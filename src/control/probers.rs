@@ -12,6 +12,7 @@ use super::compile::Generation;
 use super::probe::Check;
 use super::prober::{Begin, Curious, Prober};
 use super::publisher::Publisher;
+use super::slices::sliced;
 use super::transition::publish;
 use crate::health::{EjectionReason, ProbeFailure};
 use crate::state::{Backend, BackendId, Shared};
@@ -165,7 +166,7 @@ fn each_backend<'g>(
     generation: &'g Generation,
     mut visit: impl FnMut(&Arc<Backend>, &'g Arc<Check>),
 ) {
-    for (name, pool) in &generation.snapshot.pools {
+    for (name, pool) in sliced(generation.snapshot.pools.iter()) {
         let Some(check) = generation.checks.get(name) else { continue };
         let split = pool.state.split.load();
         let members = split.shares.iter().flat_map(|share| &share.version.members);

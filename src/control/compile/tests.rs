@@ -70,7 +70,7 @@ impl World {
         let number = self.generation.snapshot.generation + 1;
         let compiled = self.compile(text).unwrap();
         (self.generation, self.effects) = compiled.into_generation(number, bound);
-        self.effects.versions.drain(..).for_each(Versions::put_in_force);
+        self.effects.versions.drain(..).for_each(|it| drop(it.put_in_force()));
     }
 
     fn pool(&self, name: &str) -> &Arc<Pool> {

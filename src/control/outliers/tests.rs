@@ -3,7 +3,7 @@ use std::time::SystemTime;
 
 use super::*;
 use crate::balance::affinity::Key;
-use crate::control::compile::{Context, Generation, Versions, compile};
+use crate::control::compile::{Context, Generation, compile};
 use crate::health::outliers::Outcome;
 use crate::state::WorkerId;
 
@@ -53,7 +53,7 @@ impl Scene {
         let number = self.generation.snapshot.generation + 1;
         let (generation, effects) = compiled.into_generation(number, |_| None);
         self.shared.snapshot.store(Arc::clone(&generation.snapshot));
-        effects.versions.into_iter().for_each(Versions::put_in_force);
+        effects.versions.into_iter().for_each(|it| drop(it.put_in_force()));
         self.generation = generation;
         for backend in self.backends() {
             let _ = backend.health().on_probe(Duration::ZERO, Ok(()));
