@@ -32,6 +32,7 @@ class Sample:
     cpu_us: float   # processor time of the proxy, microseconds per request
     p50_us: float
     p99_us: float
+    late_us: float = 0  # 99 % of the requests were sent no later than that, where they had their times
 
     @property
     def rate(self):
@@ -220,7 +221,7 @@ class Rate:
         before = proxy.cpu_seconds()
         r = self.check(proxy, json.loads(run(self.command(proxy, rate, seconds), seconds)))
         cpu = proxy.cpu_seconds() - before
-        return Sample(r["done"], seconds, cpu * 1e6 / r["done"], r["p50"], r["p99"])
+        return Sample(r["done"], seconds, cpu * 1e6 / r["done"], r["p50"], r["p99"], r["late_p99"])
 
 
 def insecure(protocols=("http/1.1",)):
