@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use rustix::net::SendFlags;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
@@ -13,6 +14,7 @@ use tokio_rustls::client::TlsStream;
 
 use super::Error;
 use super::delegate::delegate_io;
+use super::send::poll_send;
 use crate::state::pool::{Protocol, UpstreamSettings, UpstreamTls};
 use crate::state::tls::ALPN_H2;
 use crate::state::{Address, Backend, Files, OpenFile};
@@ -189,7 +191,10 @@ impl AsyncWrite for Socket {
         if this.deaf {
             return Poll::Ready(Ok(bytes.len()));
         }
-        let result = Pin::new(&mut this.kind).poll_write(cx, bytes);
+        let result = match &mut this.kind {
+            SocketKind::Tcp(tcp) => poll_send(tcp, cx, bytes, SendFlags::empty()),
+            SocketKind::Unix(unix) => Pin::new(unix).poll_write(cx, bytes),
+        };
         this.written(bytes.len(), result)
     }
 

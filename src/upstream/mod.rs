@@ -15,6 +15,7 @@ pub mod http1;
 pub mod http2;
 mod lane;
 mod request;
+mod send;
 mod slow_clients;
 mod spare;
 
@@ -29,6 +30,7 @@ pub use body::{Http2Body, Incoming};
 pub use error::{Error, Failed};
 pub use lane::{Connection, Lane, Lease, UpgradeAnswer};
 pub use request::{Field, RequestHead, SharedFields};
+pub use send::poll_send;
 pub use slow_clients::{COMMON_SHARE_BYTES, SlowClients};
 pub use spare::Spare;
 

@@ -6,16 +6,17 @@
 use std::io::{self, IoSlice, Read, Write};
 use std::mem;
 use std::net::{Shutdown, TcpStream as Bare};
-use std::os::fd::AsFd;
 use std::pin::{Pin, pin};
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use rustix::io::ioctl_fionread;
+use rustix::io::{Errno, ioctl_fionread};
 use rustix::net::{SendFlags, send};
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf, Ready};
 use tokio::net::TcpStream;
+
+use crate::upstream::poll_send;
 
 /// The socket of a TCP connection, non-blocking.
 #[derive(Debug)]
@@ -164,28 +165,15 @@ impl Socket {
 
     /// As [`AsyncWrite::poll_write`].
     pub fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let ending = self.ending;
-        match &mut self.state {
-            Watched(stream) if !ending => return Pin::new(stream).poll_write(cx, bytes),
-            Unwatched { socket, .. } => {
-                let written = if ending { send_last(socket, bytes) } else { socket.write(bytes) };
-                if !would_block(&written) {
-                    return Poll::Ready(written);
-                }
-            }
-            Watched(_) | Lost => {}
-        }
-        let stream = self.watch()?;
-        if !ending {
-            return Pin::new(stream).poll_write(cx, bytes);
-        }
-        loop {
-            ready!(stream.poll_write_ready(cx))?;
-            let written = stream.try_io(Interest::WRITABLE, || send_last(&stream, bytes));
-            if !would_block(&written) {
-                return Poll::Ready(written);
+        // More follows the last of the bytes: the end, which then goes out with them.
+        let flags = if self.ending { SendFlags::MORE } else { SendFlags::empty() };
+        if let Unwatched { socket, .. } = &self.state {
+            match send(socket, bytes, flags | SendFlags::NOSIGNAL) {
+                Err(Errno::AGAIN) => {}
+                sent => return Poll::Ready(Ok(sent?)),
             }
         }
+        poll_send(self.watch()?, cx, bytes, flags)
     }
 
     /// As [`AsyncWrite::poll_write_vectored`].
@@ -210,11 +198,6 @@ pub(super) fn readiness(ready: impl Future<Output = io::Result<Ready>>) -> Ready
         Poll::Ready(ready) => ready.unwrap_or(Ready::ALL),
         Poll::Pending => Ready::EMPTY,
     }
-}
-
-/// Says that more follows: the end, which then goes out with the last of the bytes.
-fn send_last(socket: impl AsFd, bytes: &[u8]) -> io::Result<usize> {
-    Ok(send(socket, bytes, SendFlags::MORE | SendFlags::NOSIGNAL)?)
 }
 
 fn would_block<T>(result: &io::Result<T>) -> bool {
