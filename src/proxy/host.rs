@@ -71,7 +71,7 @@ pub fn of<'a>(
     checked: Option<&'a HeaderValue>,
 ) -> Result<&'a str, BadHost> {
     if let (Some(host), None) = (checked, parts.uri.authority()) {
-        return host.to_str().map_err(|_| BadHost::Invalid);
+        return str::from_utf8(host.as_bytes()).map_err(|_| BadHost::Invalid);
     }
     let mut fields = parts.headers.get_all(HOST).iter();
     let (field, next) = (fields.next(), fields.next());
@@ -108,10 +108,11 @@ pub fn name(host: &str) -> &str {
 }
 
 fn parse_port(digits: &[u8]) -> Option<u16> {
-    if digits.is_empty() || digits.len() > 5 || !digits.iter().all(u8::is_ascii_digit) {
+    if !(1..=5).contains(&digits.len()) || !digits.iter().all(u8::is_ascii_digit) {
         return None;
     }
-    std::str::from_utf8(digits).ok()?.parse().ok()
+    let port = digits.iter().fold(0, |port, digit| port * 10 + u32::from(digit - b'0'));
+    port.try_into().ok()
 }
 
 /// True if both name the same host and port, where `default_port` stands for a missing one.

@@ -13,6 +13,7 @@
 use std::collections::BTreeMap;
 
 use foldhash::HashMap;
+use memchr::memrchr;
 
 /// The longest host that is looked at. No name in DNS is longer (RFC 1035 section 3.1).
 const MAX_HOST_BYTES: usize = 255;
@@ -156,8 +157,8 @@ fn without_port(host: &str) -> &str {
     if host.starts_with('[') {
         return host.find(']').map_or(host, |end| &host[..=end]);
     }
-    match host.rsplit_once(':') {
-        Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name,
+    match memrchr(b':', host.as_bytes()).and_then(|colon| host.split_at_checked(colon)) {
+        Some((name, port)) if port[1..].bytes().all(|b| b.is_ascii_digit()) => name,
         _ => host,
     }
 }
