@@ -4,7 +4,6 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use http::Response;
 use tokio::time::Instant;
 
 use super::body::RequestBody;
@@ -17,7 +16,7 @@ use super::retry::{self, Cause};
 use super::timer::Timer;
 use super::waiting::Place;
 use crate::state::{Backend, BackendId, Pool};
-use crate::upstream::{self, Connection, Failed, Incoming, Lane, Lease};
+use crate::upstream::{self, Answered, Connection, Failed, Lane};
 
 /// Sends the request on a connection and waits for the head of the answer.
 ///
@@ -30,7 +29,7 @@ pub async fn exchange(
     (lane, place): (&Rc<Lane<RequestBody>>, &Place),
     tried: &[BackendId],
     record: &RequestRecord,
-) -> Result<(Response<Incoming>, Lease<RequestBody>), Missed> {
+) -> Result<Answered<RequestBody>, Missed> {
     let worker = &record.connection.worker;
     let timer = worker.wheel.timer();
     // Without somebody else to ask it is better to wait, for whatever comes.

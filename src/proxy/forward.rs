@@ -6,9 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use http::header::{CONTENT_LENGTH, SEC_WEBSOCKET_KEY, SET_COOKIE, TRANSFER_ENCODING};
-use http::{HeaderMap, HeaderValue, Response, StatusCode, Version, response};
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use http_body::Body as _;
-use hyper::ext::ReasonPhrase;
 use smallvec::SmallVec;
 use tokio::time::Instant;
 
@@ -34,7 +33,7 @@ use crate::state::attempts::Head;
 use crate::state::pool::SecureCookie;
 use crate::state::{Backend, BackendId, Choice, Picked, Pool};
 use crate::upstream::http1::UpgradeOutcome;
-use crate::upstream::{Incoming, Lane};
+use crate::upstream::{Answered, Incoming, Lane, ResponseHead};
 
 /// Sends a request to a backend of the pool, and to another if that fails and may be repeated.
 ///
@@ -165,11 +164,12 @@ async fn attempt(
     }
     let backend = picked.slot.backend();
     let waiting = (&lane, &place);
-    let (response, lease) = pin!(exchange(pool, outgoing, backend, waiting, tried, record)).await?;
+    let answered = pin!(exchange(pool, outgoing, backend, waiting, tried, record)).await?;
     // Where a request holds the most: a test sees what becomes of that.
     #[cfg(test)]
     assert_ne!(outgoing.head.target, "/panic", "a test asked for it");
-    let status = response.status();
+    let Answered { head, body, lease } = answered;
+    let status = head.status;
     count_answer(picked.slot.backend(), status, place, began, record);
     if is_to_be_asked_elsewhere(status, pool, &picked, outgoing, record) {
         return Err(Missed::Answered(status));
@@ -181,7 +181,7 @@ async fn attempt(
     let answer = body::Answer::of(status);
     let (slot, lease) = (picked.slot, Some(lease));
     let hold = Hold { slot, lease, gauge: None, picked: began, answer, worker };
-    Ok(Answer::Backend(relay(pool, outgoing, hold, &picked.choice, response, record)))
+    Ok(Answer::Backend(relay(pool, outgoing, hold, &picked.choice, (head, body), record)))
 }
 
 /// Asks the backend to switch protocols.
@@ -221,12 +221,12 @@ async fn switch(
     };
     match asked.outcome {
         // To CONNECT it would say that the socket is open (RFC 8441 section 5).
-        UpgradeOutcome::Declined(_) if key.is_some() && status.is_success() => {
+        UpgradeOutcome::Declined(..) if key.is_some() && status.is_success() => {
             Err(Missed::Final(Failure::Handshake))
         }
-        UpgradeOutcome::Declined(response) => {
-            let response = response.map(Incoming::Http1);
-            Ok(Answer::Backend(relay(pool, outgoing, hold, &picked.choice, response, record)))
+        UpgradeOutcome::Declined(head, body) => {
+            let answered = (head, Incoming::Http1(body));
+            Ok(Answer::Backend(relay(pool, outgoing, hold, &picked.choice, answered, record)))
         }
         UpgradeOutcome::Switched(mut response, upstream) => {
             bind(pool, &picked.choice, response.headers_mut(), record);
@@ -271,29 +271,26 @@ fn relay(
     outgoing: &Outgoing,
     mut hold: Hold,
     choice: &Choice,
-    response: Response<Incoming>,
+    (mut head, incoming): (Box<ResponseHead>, Incoming),
     record: &mut RequestRecord,
-) -> Response<ResponseBody> {
+) -> Box<Response<ResponseBody>> {
     let worker = Rc::clone(&record.connection.worker);
-    let (mut parts, incoming) = response.into_parts();
-    record.answered(parts.status);
-    parts.version = Version::HTTP_11;
-    keep_reason(&mut parts);
-    let survey = Survey::of(&parts.headers);
+    record.answered(head.status);
+    let survey = Survey::of(&head.headers);
     if survey.hop_by_hop {
-        hold.note_keep_alive(&parts.headers);
-        if parts.headers.contains_key(TRANSFER_ENCODING) {
+        hold.note_keep_alive(&head.headers);
+        if head.headers.contains_key(TRANSFER_ENCODING) {
             // Beside a coding the length means nothing (RFC 9112 section 6.3), and behind us there
             // is no coding to say so.
-            parts.headers.remove(CONTENT_LENGTH);
+            head.headers.remove(CONTENT_LENGTH);
         }
-        hop::strip_hop_by_hop(&mut parts.headers, Keep::default());
+        hop::strip_hop_by_hop(&mut head.headers, Keep::default());
     }
-    bind(pool, choice, &mut parts.headers, record);
-    unmark(&mut parts.headers, survey);
-    if parts.status.is_informational() || parts.status == StatusCode::NO_CONTENT {
+    bind(pool, choice, &mut head.headers, record);
+    unmark(&mut head.headers, survey);
+    if head.status.is_informational() || head.status == StatusCode::NO_CONTENT {
         // RFC 9110 section 8.6.
-        parts.headers.remove(CONTENT_LENGTH);
+        head.headers.remove(CONTENT_LENGTH);
     }
     let mut stream = None;
     let pause = if survey.event_stream {
@@ -301,15 +298,16 @@ fn relay(
             let grpc = survey.grpc;
             stream = Some(Box::new(EventStream::new(&worker, hold.backend(), grpc)));
         }
-        hold.answer.grpc_failed = body::tells_grpc_failure(&parts.headers);
+        hold.answer.grpc_failed = body::tells_grpc_failure(&head.headers);
         // It may last for days; what it says of the pool is said with its head.
-        record.pass.iter_mut().for_each(|pass| pass.success = Some(parts.status.is_success()));
+        record.pass.iter_mut().for_each(|pass| pass.success = Some(head.status.is_success()));
         drop(record.pass.take());
         pool.upstream.tunnel_idle_timeout
     } else {
         pool.upstream.body_idle_timeout
     };
     let body = ResponseBody::relay(Box::new(Relay {
+        plain: std::mem::take(&mut head.plain),
         incoming,
         upload: outgoing.upload.clone(),
         timer: worker.wheel.timer(),
@@ -321,19 +319,18 @@ fn relay(
         hold: Some(hold),
         closed: None,
     }));
-    Response::from_parts(parts, body)
+    headed(head, body)
 }
 
-/// Leaves nothing of a backend's connection on its response but the words for the status. Where there
-/// are none, over HTTP/2, and none are common, there are to be none towards HTTP/1.1 too.
-fn keep_reason(parts: &mut response::Parts) {
-    let reason = parts.extensions.remove::<ReasonPhrase>();
-    parts.extensions.clear();
-    let none = parts.status.canonical_reason().is_none();
-    let reason = reason.or_else(|| none.then(|| ReasonPhrase::from_static(b"")));
-    if let Some(reason) = reason {
-        parts.extensions.insert(reason);
+/// A body under its head.
+fn headed(mut head: Box<ResponseHead>, body: ResponseBody) -> Box<Response<ResponseBody>> {
+    let mut response = Box::new(Response::new(body));
+    *response.status_mut() = head.status;
+    if let Some(reason) = head.take_reason() {
+        response.extensions_mut().insert(reason);
     }
+    *response.headers_mut() = head.headers;
+    response
 }
 
 /// Tells the client which backend it is bound to, if that has changed.

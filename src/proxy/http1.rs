@@ -207,8 +207,8 @@ fn take_request(
 async fn answer(
     state: &Rc<ConnectionState>,
     link: &RefCell<Link>,
-    mut serving: Pin<&mut impl Future<Output = Response<ResponseBody>>>,
-) -> Option<Response<ResponseBody>> {
+    mut serving: Pin<&mut impl Future<Output = Box<Response<ResponseBody>>>>,
+) -> Option<Box<Response<ResponseBody>>> {
     poll_fn(|cx| {
         link.borrow_mut().begin_turn();
         match serving.as_mut().poll(cx) {

@@ -40,7 +40,7 @@ use crate::state::{Pool, Redirect, Route, Snapshot, Target};
 pub async fn handle(
     connection: Rc<ConnectionState>,
     mut received: Box<Received>,
-) -> Response<ResponseBody> {
+) -> Box<Response<ResponseBody>> {
     let snapshot = connection.worker.snapshot();
     let version = received.parts.version;
     let (mut record, wants) = meet(&connection, &snapshot, &mut received);
@@ -62,14 +62,14 @@ pub async fn handle(
         Ok(Answer::Ours(mut response, reason)) => {
             record.answered_by_us(response.status(), reason);
             response.body_mut().take_record(record);
-            response
+            Box::new(response)
         }
         // The record goes with the tunnel.
-        Ok(Answer::Switching(switching)) => return switching.begin(record),
+        Ok(Answer::Switching(switching)) => return Box::new(switching.begin(record)),
         Err(failure) => {
             // What may follow a CONNECT is no request.
             last |= version != Version::HTTP_2 && matches!(failure, Failure::Connect);
-            error::answer(&failure, wants.json, record)
+            Box::new(error::answer(&failure, wants.json, record))
         }
     };
     if version != Version::HTTP_2 {
@@ -131,7 +131,7 @@ fn ends_connection(version: Version, answer: &Response<ResponseBody>, upload_ope
 /// What a request comes to when nothing fails.
 pub enum Answer {
     /// A backend's response.
-    Backend(Response<ResponseBody>),
+    Backend(Box<Response<ResponseBody>>),
     /// Our own, and why.
     Ours(Response<ResponseBody>, &'static str),
     /// Another protocol from here on.

@@ -183,7 +183,7 @@ impl Pair {
         let began = worker.now();
         let lane = worker.upstreams.lane(slot.backend(), &self.pool.upstream);
         let mut left = CONNECTIONS;
-        let (response, lease) = loop {
+        let answer = loop {
             left -= 1;
             let now = Instant::now();
             let connection = match lane.take_unused(now) {
@@ -202,11 +202,11 @@ impl Pair {
             }
         };
         let after = worker.tick().saturating_duration_since(began);
-        heard.set(Some(Answered { status: response.status().as_u16(), after }));
-        if Survey::of(response.headers()).event_stream {
+        heard.set(Some(Answered { status: answer.head.status.as_u16(), after }));
+        if Survey::of(&answer.head.headers).event_stream {
             return Ok(());
         }
-        read(response.into_body(), lease)
+        read(answer.body, answer.lease)
             .await
             .map_err(|_broken_off| Copied::Asked(Err(NoAnswer::Failed)))
     }

@@ -14,7 +14,7 @@ use super::worker::Worker;
 use crate::balance::Condition;
 use crate::framing::plain::PlainLines;
 use crate::state::{Address, Backend, Pool, WarmUp, WarmedUp};
-use crate::upstream::{Connection, RequestHead};
+use crate::upstream::{Answered, Connection, RequestHead};
 
 /// Connections that a worker opens ahead of need in a second, at most.
 const OPENED_A_SECOND: usize = 50;
@@ -83,8 +83,9 @@ fn look_after_backend(
 
 /// Asks, and gives the connection back if it answered in full.
 async fn ask(connection: Connection<RequestBody>, head: RequestHead) -> Option<()> {
-    let (response, lease) = connection.send(&head, RequestBody::empty()).await.ok()?;
-    let (mut body, mut read) = (response.into_body(), 0);
+    let Answered { mut body, lease, .. } =
+        connection.send(&head, RequestBody::empty()).await.ok()?;
+    let mut read = 0;
     while let Some(frame) = body.frame().await {
         read += frame.ok()?.data_ref().map_or(0, bytes::Bytes::len);
         if read > ANSWER_BYTES {

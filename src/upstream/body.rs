@@ -9,7 +9,6 @@ use http::StatusCode;
 use http_body::{Body, Frame, SizeHint};
 
 use super::http1;
-use crate::framing::plain::PlainLines;
 
 /// What a backend sends.
 #[derive(Debug)]
@@ -55,14 +54,6 @@ impl Http2Body {
 }
 
 impl Incoming {
-    /// The fields of the head that are in no map, to be passed on as they came.
-    pub fn take_plain(&mut self) -> PlainLines {
-        match self {
-            Incoming::Http1(body) => body.take_plain(),
-            Incoming::Http2(_) => PlainLines::default(),
-        }
-    }
-
     /// Holds less of it from now on, since the client does not keep up. Over HTTP/2 the windows see
     /// to that.
     pub fn hold_back(&self) {

@@ -18,20 +18,19 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
-use http::{Method, Response, StatusCode, Version};
+use http::{Method, Response, StatusCode};
 use tokio::task::AbortHandle;
 
 pub use self::body::Body;
-use self::head::ResponseHead;
 use self::link::Link;
 use self::sending::Sending;
-use super::Error;
 use super::dial::UpstreamStream;
 use super::framing::Asked;
 use super::request::RequestHead;
 use super::spare::Spare;
+use super::{Error, ResponseHead};
 use crate::framing::Violation;
-use crate::framing::plain::{PlainLines, Sieve};
+use crate::framing::plain::Sieve;
 use crate::state::backend::BackendCells;
 use crate::state::{Backend, WorkerId};
 
@@ -94,17 +93,21 @@ impl Http1 {
     ///
     /// # Errors
     /// Those of the exchange; the backend may have seen the request.
-    pub async fn send<B>(&mut self, head: &RequestHead, body: B) -> Result<Response<Body>, Error>
+    pub async fn send<B>(
+        &mut self,
+        head: &RequestHead,
+        body: B,
+    ) -> Result<(Box<ResponseHead>, Body), Error>
     where
         B: http_body::Body<Data = Bytes> + Unpin + 'static,
     {
         let asked = if head.method == Method::HEAD { Asked::Head } else { Asked::Plain };
         let mut sending = self.sending(head, body);
-        let answer = self.ask(&mut sending, asked, head.sieve).await?;
+        let head = self.ask(&mut sending, asked, head.sieve).await?;
         if !self.link.borrow().sent {
             self.writer = Some(write_on(Rc::clone(&self.link), sending));
         }
-        Ok(response(answer, |plain| Body::new(Rc::clone(&self.link), plain)))
+        Ok((head, Body::new(Rc::clone(&self.link))))
     }
 
     fn sending<B>(&self, head: &RequestHead, body: B) -> Sending<B>
@@ -119,7 +122,7 @@ impl Http1 {
         sending: &mut Sending<B>,
         asked: Asked,
         sieve: Option<Sieve>,
-    ) -> Result<ResponseHead, Error>
+    ) -> Result<Box<ResponseHead>, Error>
     where
         B: http_body::Body<Data = Bytes> + Unpin,
     {
@@ -160,19 +163,6 @@ impl Drop for Http1 {
     }
 }
 
-fn response<T>(head: ResponseHead, body: impl FnOnce(PlainLines) -> T) -> Response<T> {
-    let mut response = Response::new(body(head.plain));
-    *response.status_mut() = head.status;
-    if let Some(headers) = head.headers {
-        *response.headers_mut() = headers;
-    }
-    *response.version_mut() = Version::HTTP_11;
-    if let Some(reason) = head.reason {
-        response.extensions_mut().insert(reason);
-    }
-    response
-}
-
 /// Goes on writing while the answer is being read: the two may take any time, each for itself.
 fn write_on<B>(link: Rc<RefCell<Link>>, mut sending: Sending<B>) -> AbortHandle
 where
@@ -203,14 +193,14 @@ pub enum UpgradeOutcome {
     /// The backend switched.
     Switched(Response<()>, Upgraded),
     /// The backend answered something else.
-    Declined(Response<Body>),
+    Declined(Box<ResponseHead>, Body),
 }
 
 impl UpgradeOutcome {
     /// The status of the answer.
     pub fn status(&self) -> StatusCode {
         match self {
-            UpgradeOutcome::Declined(response) => response.status(),
+            UpgradeOutcome::Declined(head, _) => head.status,
             UpgradeOutcome::Switched(response, _) => response.status(),
         }
     }
@@ -234,14 +224,16 @@ where
     drop(connection);
     let gauge = link.borrow().gauge();
     if answer.status != StatusCode::SWITCHING_PROTOCOLS {
-        let declined = response(answer, |plain| Body::new(link, plain));
-        return Ok((UpgradeOutcome::Declined(declined), gauge));
+        return Ok((UpgradeOutcome::Declined(answer, Body::new(link)), gauge));
     }
     let Some(link) = Rc::into_inner(link) else {
         return Err(Error::Malformed("it switched protocols twice".into()));
     };
     let (stream, early) = link.into_inner().into_tunnel();
-    Ok((UpgradeOutcome::Switched(response(answer, drop), Upgraded { stream, early }), gauge))
+    let mut response = Response::new(());
+    *response.status_mut() = answer.status;
+    *response.headers_mut() = answer.headers;
+    Ok((UpgradeOutcome::Switched(response, Upgraded { stream, early }), gauge))
 }
 
 /// Counts a connection as open for as long as any clone of it lives.

@@ -6,6 +6,7 @@
 //! read in full. Nothing in here tries twice: a second attempt is the caller's decision, and errors
 //! say whether the request left us and, if not, give it back.
 
+mod answer;
 mod body;
 pub(crate) mod delegate;
 pub mod dial;
@@ -26,6 +27,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
+pub use answer::{Answered, ResponseHead};
 pub use body::{Http2Body, Incoming};
 pub use error::{Error, Failed};
 pub use lane::{Connection, Lane, Lease, UpgradeAnswer};

@@ -64,7 +64,7 @@ impl ResponseBody {
     pub fn take_plain(&mut self) -> PlainLines {
         match &mut self.kind {
             Kind::Own(_) => PlainLines::default(),
-            Kind::Relay(relay) => relay.incoming.take_plain(),
+            Kind::Relay(relay) => std::mem::take(&mut relay.plain),
         }
     }
 

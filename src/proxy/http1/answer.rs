@@ -1,9 +1,9 @@
 //! Writing an answer: its head, then its body as fast as the backend sends and the client takes it.
 
 use std::cell::RefCell;
-use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::{io, mem};
 
 use bytes::Bytes;
 use http::header::CONNECTION;
@@ -23,7 +23,8 @@ const FLAT_BYTES: usize = 4096;
 /// An answer that is being written.
 #[derive(Debug)]
 pub(super) struct Answer {
-    body: Option<ResponseBody>,
+    /// What it is, as long as more of its body is to come.
+    response: Option<Box<Response<ResponseBody>>>,
     form: Form,
     /// The trailers that may follow chunks.
     announced: SmallVec<[HeaderName; 1]>,
@@ -44,20 +45,19 @@ impl Answer {
     /// Begins an answer. `last` is whether the connection is to end behind it in any case.
     pub(super) fn begin(
         link: &mut Link,
-        response: Response<ResponseBody>,
+        mut response: Box<Response<ResponseBody>>,
         asked: Asked,
         last: bool,
         worker: &Worker,
     ) -> Self {
-        let (mut head, mut body) = response.into_parts();
-        let plain = body.take_plain();
-        let form = form_of(&body, asked);
-        let switches = head.status == StatusCode::SWITCHING_PROTOCOLS;
+        let plain = response.body_mut().take_plain();
+        let form = form_of(response.body(), asked);
+        let switches = response.status() == StatusCode::SWITCHING_PROTOCOLS;
         let last = last
             || !asked.keeps_open
             || form == Form::UntilClose
-            || (!switches && head.headers.contains_key(CONNECTION));
-        let has_body = form != Form::None && may_have_body(head.status, asked);
+            || (!switches && response.headers().contains_key(CONNECTION));
+        let has_body = form != Form::None && may_have_body(response.status(), asked);
         let small = match form {
             Form::Length(length) if has_body && length <= FLAT_BYTES as u64 => length as usize,
             _ => 0,
@@ -65,17 +65,17 @@ impl Answer {
         let out = link.begin_answer(&worker.upstreams.spare);
         out.reserve(COMMON_BYTES + small);
         worker.with_date(|date| {
-            let head = (&head, &plain, body.request_id());
+            let head = (&*response, &plain, response.body().request_id());
             encode(head, form, asked, last, date, out);
         });
         let announced = if form == Form::Chunked && asked.trailers {
-            announced(&head.headers)
+            announced(response.headers())
         } else {
             SmallVec::new()
         };
-        worker.upstreams.spare.keep(&mut head.headers);
+        worker.upstreams.spare.keep(response.headers_mut());
         Answer {
-            body: has_body.then_some(body),
+            response: has_body.then_some(response),
             form,
             announced,
             data: Bytes::new(),
@@ -114,7 +114,7 @@ impl Answer {
         loop {
             // Ahead of the write, so that what there is of the body goes with the head, and small
             // pieces go together.
-            while self.body.is_some()
+            while self.response.is_some()
                 && self.has_room()
                 && link.borrow().unwritten() < FLAT_BYTES
                 && self.take_in(link, cx).is_ready()
@@ -122,9 +122,9 @@ impl Answer {
             let mut link = link.borrow_mut();
             if link.unwritten() == 0 && self.has_room() {
                 let flushed = link.poll_flush(cx)?;
-                return if self.body.is_some() { Poll::Pending } else { flushed.map(Ok) };
+                return if self.response.is_some() { Poll::Pending } else { flushed.map(Ok) };
             }
-            if self.last && self.whole && self.body.is_none() && !self.switches {
+            if self.last && self.whole && self.response.is_none() && !self.switches {
                 link.end_with_this();
             }
             ready!(link.poll_write(cx, &mut self.data, &mut self.end))?;
@@ -137,7 +137,8 @@ impl Answer {
 
     /// Asks the body for more.
     fn take_in(&mut self, link: &RefCell<Link>, cx: &mut Context<'_>) -> Poll<()> {
-        let Some(body) = &mut self.body else { return Poll::Ready(()) };
+        let Some(response) = &mut self.response else { return Poll::Ready(()) };
+        let body = response.body_mut();
         let frame = ready!(Pin::new(&mut *body).poll_frame(cx));
         let ended = body.is_end_stream();
         let out = link.borrow_mut();
@@ -146,7 +147,7 @@ impl Answer {
             None => self.end(out),
             Some(Err(_)) => {
                 self.whole = false;
-                self.body = None;
+                self.response = None;
             }
             Some(Ok(frame)) => match frame.into_data() {
                 Ok(data) => self.add(data, ended, out),
@@ -154,7 +155,7 @@ impl Answer {
                     if self.form == Form::Chunked {
                         last_chunk(out, frame.trailers_ref(), &self.announced);
                     }
-                    self.body = None;
+                    self.response = None;
                 }
             },
         }
@@ -175,13 +176,13 @@ impl Answer {
         }
         if data.len() <= FLAT_BYTES {
             out.extend_from_slice(&data);
-            out.extend_from_slice(std::mem::take(&mut self.end));
+            out.extend_from_slice(mem::take(&mut self.end));
         } else {
             self.piece = data.len();
             self.data = data;
         }
         match ended {
-            true if chunked => self.body = None,
+            true if chunked => self.response = None,
             true => self.end(out),
             false => {}
         }
@@ -193,7 +194,7 @@ impl Answer {
             Form::Length(left) => self.whole = left == 0,
             Form::None | Form::UntilClose => {}
         }
-        self.body = None;
+        self.response = None;
     }
 }
 

@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_LENGTH, DATE, TRAILER, TRANSFER_ENCODING};
-use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, Version, response};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use hyper::ext::ReasonPhrase;
 
 use crate::framing::fields::{field, line};
@@ -88,8 +88,8 @@ fn may_have_length(status: StatusCode) -> bool {
 /// Writes an answer's head to the end of some bytes. `form` is that of the body that it has, or would
 /// have if it were not only for its head; `plain` are further fields, `id` is the request's name, and
 /// `last` is whether the connection ends behind it.
-pub(super) fn encode(
-    (head, plain, id): (&response::Parts, &PlainLines, Option<&HeaderValue>),
+pub(super) fn encode<B>(
+    (head, plain, id): (&Response<B>, &PlainLines, Option<&HeaderValue>),
     form: Form,
     asked: Asked,
     last: bool,
@@ -97,11 +97,11 @@ pub(super) fn encode(
     out: &mut Vec<u8>,
 ) {
     status_line(head, asked.http10, out);
-    let body = may_have_body(head.status, asked);
+    let body = may_have_body(head.status(), asked);
     let (mut told_length, mut told_connection, mut told_date) = (false, false, plain.has_date());
     // First: what we add to a list of theirs comes behind it.
     plain.write(out);
-    for (name, value) in &head.headers {
+    for (name, value) in head.headers() {
         match *name {
             // Where there is a body we know its length better.
             CONTENT_LENGTH if form == Form::None && asked.head_only => told_length = true,
@@ -119,7 +119,7 @@ pub(super) fn encode(
     }
     match form {
         _ if told_length => {}
-        Form::Length(length) if may_have_length(head.status) => {
+        Form::Length(length) if may_have_length(head.status()) => {
             let mut digits = itoa::Buffer::new();
             line(out, &[b"content-length: ", digits.format(length).as_bytes()]);
         }
@@ -139,21 +139,21 @@ pub(super) fn encode(
     out.extend_from_slice(b"\r\n");
 }
 
-fn status_line(head: &response::Parts, http10: bool, out: &mut Vec<u8>) {
-    let reason = head.extensions.get::<ReasonPhrase>();
-    if head.status == StatusCode::OK && !http10 && reason.is_none() {
+fn status_line<B>(head: &Response<B>, http10: bool, out: &mut Vec<u8>) {
+    let reason = head.extensions().get::<ReasonPhrase>();
+    if head.status() == StatusCode::OK && !http10 && reason.is_none() {
         return out.extend_from_slice(b"HTTP/1.1 200 OK\r\n");
     }
     out.extend_from_slice(if http10 { b"HTTP/1.0 " } else { b"HTTP/1.1 " });
-    let common = head.status.canonical_reason().unwrap_or_default().as_bytes();
+    let common = head.status().canonical_reason().unwrap_or_default().as_bytes();
     let reason = reason.map_or(common, ReasonPhrase::as_bytes);
     // The space belongs there also where no reason follows (RFC 9112 section 4).
-    line(out, &[head.status.as_str().as_bytes(), b" ", reason]);
+    line(out, &[head.status().as_str().as_bytes(), b" ", reason]);
 }
 
 #[cfg(test)]
 mod tests {
-    use http::{HeaderName, Response};
+    use http::HeaderName;
 
     use super::*;
     use crate::framing::Limits;
@@ -205,10 +205,11 @@ mod tests {
         asked: Asked,
         last: bool,
     ) -> String {
-        let (mut head, ()) = Response::new(()).into_parts();
-        head.status = StatusCode::from_u16(status).unwrap();
+        let mut head = Response::new(());
+        *head.status_mut() = StatusCode::from_u16(status).unwrap();
         for (name, value) in fields {
-            head.headers.append(HeaderName::from_static(name), HeaderValue::from_static(value));
+            let name = HeaderName::from_static(name);
+            head.headers_mut().append(name, HeaderValue::from_static(value));
         }
         let mut out = Vec::new();
         encode((&head, &PlainLines::default(), None), form, asked, last, b"now", &mut out);

@@ -12,7 +12,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_LENGTH, DATE, TRANSFER_ENCODING, UPGRADE};
-use http::{HeaderValue, Request, Response, response};
+use http::{Request, Response};
 use http_body::Body;
 use tokio::time::Instant;
 
@@ -39,7 +39,7 @@ async fn answer(
     state: &Rc<ConnectionState>,
     sender: &Sender,
     request: Request<Incoming>,
-) -> Option<Response<ResponseBody>> {
+) -> Option<Box<Response<ResponseBody>>> {
     let mut serving = pin!(service::handle(Rc::clone(state), Received::mapped(request)));
     let mut begun = false;
     poll_fn(|cx| {
@@ -58,26 +58,27 @@ async fn answer(
     .await
 }
 
-async fn send(state: &ConnectionState, sender: &Sender, response: Response<ResponseBody>) {
-    let (mut head, mut body) = response.into_parts();
+async fn send(state: &ConnectionState, sender: &Sender, mut response: Box<Response<ResponseBody>>) {
+    let body = response.body();
     // What follows behind the head of a socket is no body.
     let is_socket = sender.is_socket();
     let ends = body.is_end_stream() && !is_socket;
     let length = if ends || is_socket { None } else { body.size_hint().exact() };
     let worker = &state.worker;
     worker.with_date(|date| {
-        sender.send_head(ends, |out| encode_head((&head, body.request_id()), length, date, out));
+        sender.send_head(ends, |out| encode_head(&response, length, date, out));
     });
-    worker.upstreams.spare.keep(&mut head.headers);
+    worker.upstreams.spare.keep(response.headers_mut());
     if ends || is_socket {
         return;
     }
+    let body = response.body_mut();
     let mut patience =
         Patience { timer: worker.wheel.timer(), since: None, seen: Progress::default() };
     loop {
         let frame = poll_fn(|cx| match sender.poll_gone(cx) {
             Poll::Ready(()) => Poll::Ready(None),
-            Poll::Pending => Pin::new(&mut body).poll_frame(cx).map(Some),
+            Poll::Pending => Pin::new(&mut *body).poll_frame(cx).map(Some),
         });
         let frame = match frame.await {
             None => return,
@@ -155,14 +156,14 @@ impl Patience {
 
 /// Writes the head of an answer, with the request's name, and the length of its body if that is known.
 fn encode_head(
-    (head, id): (&response::Parts, Option<&HeaderValue>),
+    answer: &Response<ResponseBody>,
     length: Option<u64>,
     date: &[u8],
     out: &mut Vec<u8>,
 ) {
-    encode::status(out, head.status);
+    encode::status(out, answer.status());
     let (mut told_length, mut told_date) = (false, false);
-    for (name, value) in &head.headers {
+    for (name, value) in answer.headers() {
         match *name {
             // RFC 9113 section 8.2.2.
             CONNECTION | TRANSFER_ENCODING | UPGRADE => continue,
@@ -172,7 +173,7 @@ fn encode_head(
         }
         encode::field(out, name, value);
     }
-    if let Some(id) = id {
+    if let Some(id) = answer.body().request_id() {
         encode::field(out, &X_REQUEST_ID, id);
     }
     if let Some(length) = length.filter(|_| !told_length) {

@@ -10,7 +10,6 @@ use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 
 use super::link::Link;
-use crate::framing::plain::PlainLines;
 
 /// Reads on from the connection when it is asked for more, and never before: a slow client slows
 /// its backend down.
@@ -22,19 +21,12 @@ pub struct Body {
     /// Nobody has had the time to pass on what was given last.
     fresh: bool,
     failure: Option<io::Error>,
-    plain: PlainLines,
 }
 
 impl Body {
-    pub(super) fn new(link: Rc<RefCell<Link>>, plain: PlainLines) -> Self {
+    pub(super) fn new(link: Rc<RefCell<Link>>) -> Self {
         let left = link.borrow().body_length();
-        Body { link, left, fresh: true, failure: None, plain }
-    }
-
-    /// The fields of the head that nobody looks at, and that are in no map: see
-    /// [`RequestHead::sieve`](crate::upstream::RequestHead::sieve).
-    pub fn take_plain(&mut self) -> PlainLines {
-        std::mem::take(&mut self.plain)
+        Body { link, left, fresh: true, failure: None }
     }
 
     /// Reads less at once for a while: the client does not keep up.

@@ -10,18 +10,8 @@ use crate::framing::Span;
 use crate::framing::bytes::trim;
 use crate::framing::fields::{self, field, line};
 use crate::framing::plain::{PlainLines, Sieve, sift};
+use crate::upstream::ResponseHead;
 use crate::upstream::request::{Framing, RequestHead};
-
-/// What a status line says, and the fields behind it.
-#[derive(Debug)]
-pub(super) struct ResponseHead {
-    pub(super) status: StatusCode,
-    /// The backend's own words for it, where they are not the common ones.
-    pub(super) reason: Option<ReasonPhrase>,
-    pub(super) headers: Option<HeaderMap>,
-    /// Fields that are passed on as they came.
-    pub(super) plain: PlainLines,
-}
 
 /// Behind `HTTP/1.1 200`.
 const AT_REASON: usize = 12;
@@ -80,7 +70,7 @@ pub(super) fn parse(
     empty: impl FnOnce() -> HeaderMap,
     sieve: Option<Sieve>,
     length_is_known: bool,
-) -> Option<ResponseHead> {
+) -> Option<Box<ResponseHead>> {
     let status = StatusCode::from_bytes(head.get(9..AT_REASON)?).ok()?;
     let first_field = spans.first().map_or(head.len() - 2, |span| span.start as usize);
     let reason = reason(status, head.get(AT_REASON..first_field - 2)?);
@@ -88,7 +78,8 @@ pub(super) fn parse(
         Some(sieve) => sift(head, spans, empty, |name, value| sieve(name, value, length_is_known))?,
         None => (Some(fields::read(head, spans, empty())?), PlainLines::default()),
     };
-    Some(ResponseHead { status, reason, headers, plain })
+    let headers = headers.unwrap_or_default();
+    Some(Box::new(ResponseHead { status, reason, headers, plain }))
 }
 
 /// What stands behind the status, if it is not what we would say ourselves (RFC 9112 section 4).
@@ -168,7 +159,7 @@ mod tests {
         }
     }
 
-    fn parsed(head: &'static str) -> ResponseHead {
+    fn parsed(head: &'static str) -> Box<ResponseHead> {
         let mut scanner = Scanner::new(Limits { max_header_bytes: 1024, max_headers: 20 });
         scanner.ask(Asked::Plain);
         let mut at = 0;
@@ -185,8 +176,7 @@ mod tests {
     fn fields_are_read_where_the_scanner_found_them() {
         let head = parsed("HTTP/1.1 404 Not Found\r\nX-One:  1 \r\nx-two:\r\nX-ONE: 3\r\n\r\n");
         assert_eq!(head.status, 404);
-        let headers = head.headers.unwrap();
-        let values = |name| -> Vec<_> { headers.get_all(name).iter().collect() };
+        let values = |name| -> Vec<_> { head.headers.get_all(name).iter().collect() };
         assert_eq!(values("x-one"), ["1", "3"]);
         assert_eq!(values("x-two"), [""]);
     }

@@ -12,16 +12,16 @@ use http_body::Frame;
 use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
 
 use super::ConnectionGauge;
-use super::head::{self, ResponseHead};
+use super::head;
 use crate::framing::inbox::Inbox;
 use crate::framing::plain::Sieve;
 use crate::framing::read_size::ReadSize;
 use crate::framing::{Limits, Violation, fields};
-use crate::upstream::Error;
 use crate::upstream::dial::UpstreamStream;
 use crate::upstream::error::closes;
 use crate::upstream::framing::{Asked, Part, Scanner};
 use crate::upstream::spare::Spare;
+use crate::upstream::{Error, ResponseHead};
 
 /// What a backend may send in one head: more than any that is meant well, and little enough that a
 /// thousand of them at once do no harm.
@@ -144,7 +144,7 @@ impl Link {
         &mut self,
         cx: &mut Context<'_>,
         reused: bool,
-    ) -> Poll<Result<ResponseHead, Error>> {
+    ) -> Poll<Result<Box<ResponseHead>, Error>> {
         loop {
             while !self.inbox.fresh().is_empty() {
                 match self.scan() {
@@ -174,7 +174,7 @@ impl Link {
         }
     }
 
-    fn take_in(&mut self, head: Bytes) -> Result<ResponseHead, Error> {
+    fn take_in(&mut self, head: Bytes) -> Result<Box<ResponseHead>, Error> {
         let spans = self.scanner.take_spans();
         let length_is_known = matches!(self.scanner.body_length(), Some(1..));
         let head = head::parse(&head, &spans, || self.spare.take(), self.sieve, length_is_known);

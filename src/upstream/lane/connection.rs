@@ -5,13 +5,12 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::Response;
 
 use super::Lane;
 use super::lease::{Held, Lease};
 use crate::upstream::http1::Http1;
 use crate::upstream::http2::Http2Stream;
-use crate::upstream::{Error, Failed, Http2Body, Incoming, RequestHead};
+use crate::upstream::{Answered, Error, Failed, Http2Body, Incoming, RequestHead, ResponseHead};
 
 /// A connection taken for one request.
 #[derive(Debug)]
@@ -52,20 +51,17 @@ where
     ///
     /// # Errors
     /// Those of the exchange.
-    pub async fn send(
-        self,
-        head: &RequestHead,
-        body: B,
-    ) -> Result<(Response<Incoming>, Lease<B>), Failed> {
+    pub async fn send(self, head: &RequestHead, body: B) -> Result<Answered<B>, Failed> {
         let Connection { lane, epoch, idle, kind } = self;
         match kind {
             Kind::Http1(mut connection) => {
                 let sent = pin!(connection.send(head, body)).await;
                 match sent {
-                    Ok(response) => Ok((
-                        response.map(Incoming::Http1),
-                        Lease(Held::Http1 { lane, epoch, connection }),
-                    )),
+                    Ok((head, body)) => Ok(Answered {
+                        head,
+                        body: Incoming::Http1(body),
+                        lease: Lease(Held::Http1 { lane, epoch, connection }),
+                    }),
                     Err(error) => {
                         if matches!(error, Error::Stale) {
                             lane.cells().stale.add(1);
@@ -79,9 +75,9 @@ where
                 let secure = lane.settings.borrow().tls.is_some();
                 match pin!(stream.send(head, secure, body)).await {
                     Ok((response, stream)) => {
-                        let status = response.status();
-                        let body = |incoming| Incoming::Http2(Http2Body::new(status, incoming));
-                        Ok((response.map(body), Lease(Held::Http2 { _stream: stream })))
+                        let (head, incoming) = ResponseHead::of(response);
+                        let body = Incoming::Http2(Http2Body::new(head.status, incoming));
+                        Ok(Answered { head, body, lease: Lease(Held::Http2 { _stream: stream }) })
                     }
                     Err(failed) => {
                         match failed.error {
