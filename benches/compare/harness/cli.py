@@ -193,7 +193,7 @@ class Comparison:
         text, goals = report.load_section("p99", samples)
         late = report.spread([sample.late_us for list_ in samples.values() for sample in list_], 0)
         of = f"{rate:.0f} requests a second for each, 60 % of what nginx can, {rounds} rounds of {seconds} s. " \
-             f"99 % of them were sent no later than {late} µs after they were due."
+             f"99 % of them were sent no later than {late} µs after they were due and a connection was free."
         return text.replace("\n\n", f"\n\n{of}\n\n", 1), goals
 
     def workers_row(self):
