@@ -63,6 +63,8 @@ enum Next {
 
 /// Serves a connection to its end.
 pub async fn serve(state: &Rc<ConnectionState>, link: SharedLink) {
+    let puts_off = link.borrow().puts_off();
+    state.io.hurry_until.set(puts_off.then(|| state.idle_since.get() + HURRY));
     let end = loop {
         match wait(state, &link).await {
             Over::Done(Next::GoOn) => {}
@@ -103,8 +105,6 @@ async fn wait(state: &ConnectionState, link: &RefCell<Link>) -> Over<Next> {
 
 /// Serves requests until none has come for a while, or the connection is over.
 async fn converse(state: &Rc<ConnectionState>, link: &SharedLink) -> Over<Next> {
-    let puts_off = link.borrow().puts_off();
-    state.io.hurry_until.set(puts_off.then(|| state.idle_since.get() + HURRY));
     let mut serving = pin!(async {
         loop {
             match hear(state, link).await {

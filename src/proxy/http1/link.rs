@@ -110,7 +110,6 @@ impl Link {
             }
             let filled = self.poll_fill(cx, scratch);
             if filled.is_pending() {
-                // There is no answer to put it off for.
                 self.catch_up(cx);
             }
             if ready!(filled).is_err() {

@@ -22,10 +22,10 @@ impl Link {
         self.stream.as_ref().is_some_and(ClientStream::puts_off)
     }
 
-    /// Does what was put off, if anything. Should it fail, reading tells.
+    /// Does what was put off as soon as a request takes long to come. Should it fail, reading tells.
     pub(super) fn catch_up(&mut self, cx: &mut Context<'_>) {
-        if let Some(stream) = self.stream.as_mut().filter(|stream| stream.puts_off()) {
-            let _ = stream.catch_up(cx);
+        if self.puts_off() {
+            let _ = self.poll_catch_up(cx);
         }
     }
 
