@@ -12,6 +12,7 @@ pub(crate) mod fields;
 pub(crate) mod frames;
 pub(crate) mod hpack;
 pub(crate) mod inbox;
+pub(crate) mod known;
 pub(crate) mod length;
 pub(crate) mod line;
 #[cfg(test)]

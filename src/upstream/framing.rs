@@ -16,6 +16,7 @@ mod tests;
 
 use crate::framing::bytes::trim;
 use crate::framing::chunked::{Chunked, Outcome};
+use crate::framing::known::is;
 use crate::framing::length::Length;
 use crate::framing::line::Lines;
 use crate::framing::section::Section;
@@ -340,17 +341,15 @@ impl Head {
     fn field(&mut self, name: &[u8], value: &[u8]) -> Result<(), Violation> {
         // By length first: most fields end here.
         match name.len() {
-            10 if name.eq_ignore_ascii_case(b"connection") => {
+            10 if is(name, b"connection") => {
                 for option in value.split(|&byte| byte == b',').map(trim) {
-                    self.close |= option.eq_ignore_ascii_case(b"close");
-                    self.keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
+                    self.close |= is(option, b"close");
+                    self.keep_alive |= is(option, b"keep-alive");
                 }
                 Ok(())
             }
-            14 if name.eq_ignore_ascii_case(b"content-length") => {
-                self.length.content_length(trim(value))
-            }
-            17 if name.eq_ignore_ascii_case(b"transfer-encoding") => {
+            14 if is(name, b"content-length") => self.length.content_length(trim(value)),
+            17 if is(name, b"transfer-encoding") => {
                 self.length.transfer_encoding(trim(value), self.http10)
             }
             _ => Ok(()),

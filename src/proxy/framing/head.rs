@@ -4,6 +4,7 @@ use super::request_line::RequestLine;
 use crate::framing::Violation;
 use crate::framing::bytes::trim;
 use crate::framing::field::same_but_underscores;
+use crate::framing::known::is;
 use crate::framing::length::Length;
 use crate::proxy::host;
 
@@ -59,20 +60,20 @@ impl Head {
     ) -> Result<(), Violation> {
         // By length first: most fields of a request end here.
         match name.len() {
-            4 if name.eq_ignore_ascii_case(b"host") => self.host(trim(value), authority),
-            2 if name.eq_ignore_ascii_case(b"te") => {
+            4 if is(name, b"host") => self.host(trim(value), authority),
+            2 if is(name, b"te") => {
                 self.te_trailers |= has_token(value, b"trailers");
                 Ok(())
             }
-            6 if name.eq_ignore_ascii_case(b"expect") => {
+            6 if is(name, b"expect") => {
                 self.expects = true;
                 expect(trim(value))
             }
-            7 if name.eq_ignore_ascii_case(b"upgrade") => {
+            7 if is(name, b"upgrade") => {
                 self.names_protocol |= names_upgradable(value);
                 Ok(())
             }
-            10 if name.eq_ignore_ascii_case(b"connection") => {
+            10 if is(name, b"connection") => {
                 self.connection(value);
                 Ok(())
             }
@@ -106,9 +107,9 @@ impl Head {
 
     fn connection(&mut self, value: &[u8]) {
         for option in value.split(|&byte| byte == b',').map(trim) {
-            self.close |= option.eq_ignore_ascii_case(b"close");
-            self.keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
-            self.asks_upgrade |= option.eq_ignore_ascii_case(b"upgrade");
+            self.close |= is(option, b"close");
+            self.keep_alive |= is(option, b"keep-alive");
+            self.asks_upgrade |= is(option, b"upgrade");
         }
     }
 

@@ -2,6 +2,7 @@
 
 use super::{HOPS, SHADOW, X_REQUEST_ID};
 use crate::framing::field::same_but_underscores;
+use crate::framing::known::is;
 
 /// What a field is to us.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,22 +46,21 @@ pub enum Kind {
 impl Kind {
     /// By its name, in any case. By length first, since most names end there.
     pub fn of(name: &[u8]) -> Kind {
-        let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
         match name.len() {
-            4 if is("host") => Kind::Host,
-            4 if is("date") => Kind::Date,
-            6 if is("accept") => Kind::Accept,
-            6 if is("cookie") => Kind::Cookie,
-            6 if is("expect") => Kind::Expect,
-            7 if is("trailer") => Kind::Trailer,
-            7 if is("upgrade") => Kind::Upgrade,
-            10 if is("connection") => Kind::Connection,
-            11 if is("grpc-status") => Kind::GrpcStatus,
-            12 if is("content-type") => Kind::ContentType,
-            12 if is("max-forwards") => Kind::MaxForwards,
-            12 if is(X_REQUEST_ID.as_str()) => Kind::RequestId,
-            13 if is(HOPS.as_str()) => Kind::Hops,
-            14 if is("content-length") => Kind::ContentLength,
+            4 if is(name, b"host") => Kind::Host,
+            4 if is(name, b"date") => Kind::Date,
+            6 if is(name, b"accept") => Kind::Accept,
+            6 if is(name, b"cookie") => Kind::Cookie,
+            6 if is(name, b"expect") => Kind::Expect,
+            7 if is(name, b"trailer") => Kind::Trailer,
+            7 if is(name, b"upgrade") => Kind::Upgrade,
+            10 if is(name, b"connection") => Kind::Connection,
+            11 if is(name, b"grpc-status") => Kind::GrpcStatus,
+            12 if is(name, b"content-type") => Kind::ContentType,
+            12 if is(name, b"max-forwards") => Kind::MaxForwards,
+            12 if is(name, b"x-request-id") => Kind::RequestId,
+            13 if is(name, b"tidegate-hops") => Kind::Hops,
+            14 if is(name, b"content-length") => Kind::ContentLength,
             _ if is_hop_by_hop(name) => Kind::HopByHop,
             _ if is_forwarding(name) => Kind::Forwarding,
             _ => Kind::Other,
@@ -71,16 +71,15 @@ impl Kind {
 /// True for fields that speak about one connection only (RFC 9110 section 7.6.1), and for those of
 /// proxy authentication.
 pub(super) fn is_hop_by_hop(name: &[u8]) -> bool {
-    let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
     match name.len() {
-        2 => is("te"),
-        7 => is("upgrade"),
-        10 => is("connection") || is("keep-alive"),
-        14 => is("http2-settings"),
-        16 => is("proxy-connection"),
-        17 => is("transfer-encoding"),
-        18 => is("proxy-authenticate"),
-        19 => is("proxy-authorization"),
+        2 => is(name, b"te"),
+        7 => is(name, b"upgrade"),
+        10 => is(name, b"connection") || is(name, b"keep-alive"),
+        14 => is(name, b"http2-settings"),
+        16 => is(name, b"proxy-connection"),
+        17 => is(name, b"transfer-encoding"),
+        18 => is(name, b"proxy-authenticate"),
+        19 => is(name, b"proxy-authorization"),
         _ => false,
     }
 }
@@ -92,7 +91,7 @@ pub(super) fn is_forwarding(name: &[u8]) -> bool {
     const FAMILY: &str = "x-forwarded-";
     let is_misspelt = |listed: &str| same_but_underscores(name, listed) && name.contains(&b'_');
     match name.first() {
-        Some(b'f' | b'F') => name.eq_ignore_ascii_case(b"forwarded"),
+        Some(b'f' | b'F') => is(name, b"forwarded"),
         Some(b'x' | b'X') => {
             same_but_underscores(name, "x-real-ip")
                 || is_misspelt(X_REQUEST_ID.as_str())

@@ -6,6 +6,7 @@ use http::Version;
 use super::kind::Kind;
 use super::split;
 use super::survey::{Survey, is_stream};
+use crate::framing::known::is;
 use crate::framing::plain::{Fate, Sieve};
 
 /// The sieve for the fields of one request.
@@ -68,9 +69,7 @@ fn of_answer(name: &[u8], value: &[u8], length_is_known: bool) -> Fate {
 /// Whether `Connection` says only whether the connection is kept, which is said anew to whoever is
 /// next.
 fn is_about_connection(value: &[u8]) -> bool {
-    let is_plain = |option: &[u8]| {
-        option.eq_ignore_ascii_case(b"keep-alive") || option.eq_ignore_ascii_case(b"close")
-    };
+    let is_plain = |option: &[u8]| is(option, b"keep-alive") || is(option, b"close");
     split(value).all(is_plain)
 }
 
