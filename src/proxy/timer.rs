@@ -54,6 +54,8 @@ struct Entry {
     expired: bool,
     /// The earliest slot that the entry stands in; later ones are leftovers of moves.
     next: u64,
+    /// The deadline that it stands there for. A later one need not be placed: it is when that comes by.
+    placed: Option<Instant>,
     /// Slots that the entry stands in.
     queued: u32,
 }
@@ -188,6 +190,7 @@ impl Inner {
             return;
         }
         entry.next = u64::MAX;
+        entry.placed = None;
         match entry.deadline {
             None => {}
             Some(deadline) if deadline <= now => {
@@ -195,7 +198,7 @@ impl Inner {
                 entry.expired = true;
                 wakers.extend(entry.waker.take());
             }
-            Some(deadline) => self.enqueue(key, tick_after(deadline), tick),
+            Some(deadline) => self.enqueue(key, (deadline, tick_after(deadline)), tick),
         }
     }
 
@@ -207,16 +210,19 @@ impl Inner {
                 waker: None,
                 expired: false,
                 next: u64::MAX,
+                placed: None,
                 queued: 0,
             })
         })
     }
 
-    /// Puts an entry where `tick` will find it; `current` is the tick up to which the wheel turned.
-    fn enqueue(&mut self, key: usize, tick: u64, current: u64) {
+    /// Puts an entry where its tick will find it, if that is not too far; `current` is the tick up to
+    /// which the wheel turned.
+    fn enqueue(&mut self, key: usize, (deadline, tick): (Instant, u64), current: u64) {
         let tick = tick.clamp(current + 1, current + SLOTS - 1);
         let entry = &mut self.entries[key];
         entry.next = tick;
+        entry.placed = Some(deadline);
         entry.queued += 1;
         self.queued += 1;
         self.slots[(tick % SLOTS) as usize].push(key);
@@ -235,6 +241,9 @@ impl Timer {
         let entry = &mut inner.entries[key];
         entry.deadline = Some(deadline);
         entry.expired = false;
+        if entry.placed.is_some_and(|placed| placed <= deadline) {
+            return;
+        }
         let tick = self.wheel.tick_after(deadline);
         if tick < entry.next {
             // A wheel that had nothing to do has not turned: catch up before placing.
@@ -243,7 +252,7 @@ impl Timer {
                 inner.handled = inner.handled.max(now);
             }
             let handled = inner.handled;
-            inner.enqueue(key, tick, handled);
+            inner.enqueue(key, (deadline, tick), handled);
             if tick.max(handled + 1) < inner.sleeping_for {
                 self.wheel.earlier.notify_one();
             }
