@@ -2,9 +2,9 @@
 // counts from the moment at which the request was due, so that a proxy that stalls is charged for
 // everyone who would have come in the meantime.
 //
-// It shares its processor with the backends, and whatever it waits for that counts as the proxy's
-// latency too. So it goes first there (SCHED_FIFO), where the system allows that, and tells how late
-// it was with 99 % of the requests, by its own fault: not for want of a connection.
+// It shares its processor with the backends as their equal, and whatever it waits for that counts as the
+// proxy's latency too. So it tells how late it was with 99 % of the requests, by its own fault: not for want
+// of a connection.
 //
 //   rate PORT PATH BODY_LENGTH RATE SECONDS CONNECTIONS
 //
@@ -14,7 +14,6 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <sched.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -106,8 +105,6 @@ int main(int argc, char **argv) {
     struct connection **idle = calloc(connections, sizeof *idle);
     int idle_count = 0;
     uint64_t idle_since = 0;  // when there was a connection again, after there was none
-    struct sched_param first = {.sched_priority = 1};
-    (void)!sched_setscheduler(0, SCHED_FIFO, &first);
     epoll_fd = epoll_create1(0);
     int timer = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK);
     struct epoll_event tick = {.events = EPOLLIN, .data.ptr = NULL};
