@@ -22,9 +22,9 @@ const THREAD: &str = "control-beside";
 const IDLE: ThreadSchedulePolicy = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
 /// The lowest priority, for where that class cannot be had.
 const NICENESS: i32 = 19;
-/// Whoever waits for the work has waited for long enough: on idle processors ten thousand backends
-/// take a third of it.
-const PATIENCE: Duration = Duration::from_millis(250);
+/// Whoever waits for the work has waited for long enough. Ten thousand backends take a tenth of it on an
+/// idle processor, and a quarter beside requests that keep one half busy.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Begins with `work` at low priority. Nothing comes of it if it panics, or if there is no thread to
 /// be had.
