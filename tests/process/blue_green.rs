@@ -1,13 +1,14 @@
 //! The script of `config/examples/blue-green`, with real processes.
 
-use std::fs::{self, Permissions};
+use std::fs::{self, OpenOptions, Permissions};
 use std::net::{Ipv4Addr, TcpListener};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
+use rustix::fs::OFlags;
 use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::Value;
 
@@ -246,10 +247,7 @@ async fn a_deploy_that_is_interrupted_goes_back_and_stops_what_it_started() {
     let deploys = Deploys::watching("1h").await;
     let [blue_1, blue_2, ..] = deploys.ports;
     assert_eq!(deploys.deploy(GOOD, &["first"]).status.code(), Some(0));
-    // As on a terminal: Ctrl-C reaches all that runs in its foreground.
-    let mut deploy = deploys.command(GOOD, &[]);
-    let deploy = deploy.process_group(0).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let deploy = deploy.spawn().unwrap();
+    let deploy = Foreground::begin(deploys.command(GOOD, &[]));
     // Where much else runs, Python takes longer to start than steps of other tests.
     let in_watch = async {
         while deploys.status().await["swaps"]["running"]["phase"] != "watch" {
@@ -257,13 +255,48 @@ async fn a_deploy_that_is_interrupted_goes_back_and_stops_what_it_started() {
         }
     };
     tokio::time::timeout(Duration::from_secs(60), in_watch).await.expect("a watch");
-    let group = Pid::from_raw(i32::try_from(deploy.id()).unwrap()).unwrap();
-    kill_process_group(group, Signal::INT).unwrap();
-    let ended = tokio::task::spawn_blocking(move || deploy.wait_with_output().unwrap());
-    let output = in_time("the end of the script", ended).await.unwrap();
+    let output = deploy.interrupt().await;
     assert_eq!(output.status.code(), Some(130), "{output:?}");
     assert_eq!(deploys.status().await["active"], "blue");
     assert_eq!(deploys.running(), [blue_1, blue_2]);
+}
+
+/// A script that runs as on a terminal, where Ctrl-C reaches all that runs in its foreground.
+struct Foreground {
+    script: Option<Child>,
+    group: Pid,
+    ended: bool,
+}
+
+impl Foreground {
+    fn begin(mut command: Command) -> Self {
+        let command = command.process_group(0).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let script = command.spawn().unwrap();
+        let group = Pid::from_raw(i32::try_from(script.id()).unwrap()).unwrap();
+        Foreground { script: Some(script), group, ended: false }
+    }
+
+    /// Ctrl-C, and what became of it.
+    async fn interrupt(mut self) -> Output {
+        kill_process_group(self.group, Signal::INT).unwrap();
+        let waiting = self.script.take().unwrap();
+        let ended = tokio::task::spawn_blocking(move || waiting.wait_with_output().unwrap());
+        let timely = in_time("the end of the script", async {
+            let output = ended.await.unwrap();
+            self.ended = true;
+            output
+        });
+        timely.await
+    }
+}
+
+impl Drop for Foreground {
+    fn drop(&mut self) {
+        if !self.ended {
+            // Whoever waits for it would keep a test that has failed from its end.
+            let _ = kill_process_group(self.group, Signal::KILL);
+        }
+    }
 }
 
 /// Stands for systemd: runs an app for `app@PORT.service`, and writes down what it was asked.
@@ -344,16 +377,20 @@ async fn a_deploy_that_is_interrupted_before_its_swap_leaves_what_serves_alone()
     assert_eq!(systemd.deploy(&deploys, &[]).status.code(), Some(5));
     let before = deploys.status().await["swaps"].clone();
     let held = systemd.units.join("held");
-    assert!(Command::new("mkfifo").arg(held).status().unwrap().success());
-    let mut deploy = systemd.command(&deploys, &[]);
-    let deploy = deploy.process_group(0).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let deploy = deploy.spawn().unwrap();
-    let blue = format!("start app@{}.service\n", deploys.ports[0]);
-    eventually("blue is being started", async || systemd.asked().ends_with(&blue)).await;
-    let group = Pid::from_raw(i32::try_from(deploy.id()).unwrap()).unwrap();
-    kill_process_group(group, Signal::INT).unwrap();
-    let ended = tokio::task::spawn_blocking(move || deploy.wait_with_output().unwrap());
-    let output = in_time("the end of the script", ended).await.unwrap();
+    assert!(Command::new("mkfifo").arg(&held).status().unwrap().success());
+    let deploy = Foreground::begin(systemd.command(&deploys, &[]));
+    // Only a pipe that somebody reads can be opened so. Before that, what is to be interrupted may be
+    // about to become another program, to which a signal is lost.
+    let mut writer = OpenOptions::new();
+    writer.write(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed());
+    let mut holding = None;
+    eventually("blue is being started", async || {
+        holding = writer.open(&held).ok();
+        holding.is_some()
+    })
+    .await;
+    assert!(systemd.asked().ends_with(&format!("start app@{}.service\n", deploys.ports[0])));
+    let output = deploy.interrupt().await;
     assert_eq!(output.status.code(), Some(130), "{output:?}");
     assert_eq!(deploys.status().await["active"], "green");
     assert_eq!(deploys.status().await["swaps"], before, "nothing was asked for");
