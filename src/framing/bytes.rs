@@ -10,6 +10,10 @@ pub(crate) const TARGET: [bool; 256] = table(b"!$%&'()*+,-./:;=?@[\\]^_`{|}~");
 /// Bytes of a host's name or IPv4 address, as far as we take them: see `proxy::host`.
 pub(crate) const HOST: [bool; 256] = table(b"-._~");
 
+/// In each byte of a word a one, and the highest bit.
+const ONES: u64 = u64::MAX / 255;
+const TOPS: u64 = ONES * 0x80;
+
 /// True if a request target may hold all of these bytes.
 pub(crate) fn is_target(bytes: &[u8]) -> bool {
     outside(&TARGET, bytes, 0).is_none()
@@ -41,11 +45,37 @@ pub(crate) fn is_control(byte: u8) -> bool {
     (byte < b' ' && byte != b'\t') || byte == 0x7f
 }
 
+/// Where a token ends that begins at `from`. Eight bytes at a time as far as they are letters and
+/// hyphens: few names of fields have others.
+#[inline]
+pub(crate) fn token_end(bytes: &[u8], from: usize) -> Option<usize> {
+    let mut at = from;
+    while let Some(word) = bytes.get(at..)?.first_chunk::<8>() {
+        let word = u64::from_le_bytes(*word);
+        let low = word & !TOPS;
+        // A carry into the top bit of a byte says that what was added to reached what is looked for.
+        let small = low | ONES * 0x20;
+        let letter = (small + ONES * (0x80 - 0x61)) & !(small + ONES * (0x80 - 0x7b));
+        let other_than_hyphen = (low ^ ONES * 0x2d) + ONES * 0x7f;
+        let marks = (!letter & other_than_hyphen | word) & TOPS;
+        if marks == 0 {
+            at += 8;
+            continue;
+        }
+        let bits = marks.trailing_zeros() & !7;
+        at += (bits / 8) as usize;
+        if (word >> bits) as u8 == b':' {
+            return Some(at);
+        }
+        break;
+    }
+    outside(&TOKEN, bytes, at)
+}
+
 /// Where the first control byte stands, from `from` on. Eight bytes at a time: values are most of
 /// a head, and this one pass both ends the line and checks it.
+#[inline]
 pub(crate) fn control_byte(bytes: &[u8], from: usize) -> Option<usize> {
-    const ONES: u64 = u64::MAX / 255;
-    const TOPS: u64 = ONES * 0x80;
     let mut at = from;
     while let Some(word) = bytes.get(at..)?.first_chunk::<8>() {
         let word = u64::from_le_bytes(*word);
@@ -59,8 +89,9 @@ pub(crate) fn control_byte(bytes: &[u8], from: usize) -> Option<usize> {
             at += 8;
             continue;
         }
-        at += (marks.trailing_zeros() / 8) as usize;
-        if bytes[at] != b'\t' {
+        let bits = marks.trailing_zeros() & !7;
+        at += (bits / 8) as usize;
+        if (word >> bits) as u8 != b'\t' {
             return Some(at);
         }
         at += 1;
@@ -77,4 +108,41 @@ pub(crate) fn trim(mut value: &[u8]) -> &[u8] {
         value = rest;
     }
     value
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every byte at every place between those that are passed over.
+    fn each(passed: u8, mut judge: impl FnMut(&[u8], usize)) {
+        for length in [1, 7, 8, 9, 16, 20] {
+            for at in 0..length {
+                for byte in 0..=u8::MAX {
+                    let mut bytes = vec![passed; length];
+                    bytes[at] = byte;
+                    judge(&bytes, at.min(3));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_token_ends_where_its_table_says() {
+        for passed in [b'a', b'Z', b'-', b'_'] {
+            each(passed, |bytes, from| {
+                assert_eq!(token_end(bytes, from), outside(&TOKEN, bytes, from), "{bytes:?}");
+            });
+        }
+    }
+
+    #[test]
+    fn the_first_control_byte_is_found() {
+        for passed in [b' ', b'\t', b'x', 0xff] {
+            each(passed, |bytes, from| {
+                let wanted = bytes[from..].iter().position(|&byte| is_control(byte));
+                assert_eq!(control_byte(bytes, from), wanted.map(|at| from + at), "{bytes:?}");
+            });
+        }
+    }
 }

@@ -1,7 +1,7 @@
 //! Field lines of heads and trailers.
 
 use super::Violation;
-use super::bytes::{TOKEN, is_control, outside};
+use super::bytes::{is_control, token_end};
 use super::line::text_end;
 
 /// What stands at the start of some bytes.
@@ -23,8 +23,9 @@ pub(crate) struct Field<'a> {
 }
 
 /// Reads one field line (RFC 9112 section 5).
+#[inline(always)]
 pub(crate) fn parse(bytes: &[u8]) -> Result<Line<'_>, Violation> {
-    let Some(name_end) = outside(&TOKEN, bytes, 0) else {
+    let Some(name_end) = token_end(bytes, 0) else {
         return Ok(Line::Partial);
     };
     if bytes[name_end] != b':' || name_end == 0 {

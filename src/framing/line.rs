@@ -11,8 +11,9 @@ use super::bytes::control_byte;
 /// and only then. And what arrives in one read, as nearly all heads do, must cost no copy: so lines
 /// are judged in place, and only a line that is still without its end is kept.
 pub(crate) trait Lines {
-    /// Judges the line at the start of `bytes` and moves on behind it. `None` if its end is not
-    /// there. A violation counts only if the LF is there too.
+    /// Judges the line at the start of `bytes`, and others of the same kind that follow it, and moves
+    /// on behind them. `None` if the end of the first is not there. A violation in the first counts
+    /// only if the LF is there too; others stop in front of one.
     fn judge(&mut self, bytes: &[u8]) -> Result<Option<usize>, Violation>;
 
     /// The violation of a line that is, or already has, this many bytes, if it is over the limit.
@@ -90,15 +91,25 @@ pub(crate) trait Lines {
 }
 
 /// Where the CRLF stands that ends the text of a line, from `from` on; `None` if it is not there.
+#[inline]
 pub(crate) fn text_end(bytes: &[u8], from: usize) -> Result<Option<usize>, Violation> {
     let Some(end) = control_byte(bytes, from) else {
         return Ok(None);
     };
-    match (bytes[end], bytes.get(end + 1)) {
-        (b'\r', Some(b'\n')) => Ok(Some(end)),
-        (b'\r', None) => Ok(None),
-        (b'\r', Some(_)) => Err(Violation::BareCarriageReturn),
-        (b'\n', _) => Err(Violation::BareLineFeed),
+    match bytes.get(end..) {
+        Some([b'\r', b'\n', ..]) => Ok(Some(end)),
+        Some([first, rest @ ..]) => no_text_end(*first, rest),
+        _ => Ok(None),
+    }
+}
+
+/// A control byte that no CRLF begins with, and what follows it.
+#[cold]
+fn no_text_end(byte: u8, rest: &[u8]) -> Result<Option<usize>, Violation> {
+    match byte {
+        b'\r' if rest.is_empty() => Ok(None),
+        b'\r' => Err(Violation::BareCarriageReturn),
+        b'\n' => Err(Violation::BareLineFeed),
         _ => Err(Violation::ControlByte),
     }
 }

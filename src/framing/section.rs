@@ -1,7 +1,7 @@
 //! A head, or trailers, while it is read.
 
-use super::field::Field;
-use super::{Limits, Span};
+use super::field::{self, Field, Line};
+use super::{Limits, Span, Violation};
 
 /// How long it is so far and where its fields stand, against what a peer may send.
 #[derive(Clone, Debug)]
@@ -10,6 +10,36 @@ pub(crate) struct Section {
     bytes: u32,
     fields: u16,
     spans: Vec<Span>,
+}
+
+/// Of the empty line that ends fields.
+const END_BYTES: usize = 2;
+
+/// Field lines that were taken in.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Taken {
+    bytes: usize,
+    /// The empty line follows.
+    ended: bool,
+}
+
+impl Taken {
+    /// Their bytes, and those of the empty line, if it follows and that is the `end`. If it is not,
+    /// that is said where it stands first.
+    #[inline]
+    pub(crate) fn with_end(
+        self,
+        end: impl FnOnce() -> Result<(), Violation>,
+    ) -> Result<Option<usize>, Violation> {
+        if !self.ended {
+            return Ok(Some(self.bytes));
+        }
+        match end() {
+            Ok(()) => Ok(Some(self.bytes + END_BYTES)),
+            Err(violation) if self.bytes == 0 => Err(violation),
+            Err(_) => Ok(Some(self.bytes)),
+        }
+    }
 }
 
 impl Section {
@@ -35,18 +65,55 @@ impl Section {
         self.may_begin(self.bytes as usize + line_bytes)
     }
 
-    /// Whether there may be no further field.
-    pub(crate) fn is_full(&self) -> bool {
-        self.fields == self.limits.max_headers
+    /// Takes in the field lines at the start of some bytes, each of which `judge` is shown, its value
+    /// untrimmed, up to the empty line that ends them; `None` if there is not one whole line. Only the
+    /// first is refused: another one will be the first.
+    #[inline(always)]
+    pub(crate) fn take_fields(
+        &mut self,
+        bytes: &[u8],
+        mut judge: impl FnMut(&[u8], &[u8]) -> Result<(), Violation>,
+    ) -> Result<Option<Taken>, Violation> {
+        let mut taken = 0;
+        loop {
+            let stop = match field::parse(&bytes[taken..]) {
+                Ok(Line::Field(field)) => match self.take_field(&field, &mut judge) {
+                    Ok(()) => {
+                        taken += field.len;
+                        continue;
+                    }
+                    Err(violation) => Err(violation),
+                },
+                Ok(Line::End) if self.may_grow(END_BYTES) => {
+                    return Ok(Some(Taken { bytes: taken, ended: true }));
+                }
+                Ok(Line::End) => Err(Violation::HeadTooLarge),
+                Ok(Line::Partial) => Ok(None),
+                Err(violation) => Err(violation),
+            };
+            return if taken == 0 { stop } else { Ok(Some(Taken { bytes: taken, ended: false })) };
+        }
     }
 
-    /// Adds a field. It is within the limits.
-    pub(crate) fn push(&mut self, field: &Field<'_>) {
+    #[inline(always)]
+    fn take_field(
+        &mut self,
+        field: &Field<'_>,
+        judge: impl FnOnce(&[u8], &[u8]) -> Result<(), Violation>,
+    ) -> Result<(), Violation> {
+        if !self.may_grow(field.len) {
+            return Err(Violation::HeadTooLarge);
+        }
+        if self.fields == self.limits.max_headers {
+            return Err(Violation::TooManyFields);
+        }
+        judge(field.name, field.value)?;
         self.fields += 1;
         let (start, name) = (self.bytes, field.name.len() as u32);
         self.bytes += field.len as u32;
         let end = self.bytes - 2;
         self.spans.push(Span { start, colon: start + name, end });
+        Ok(())
     }
 
     /// Where its fields stand.

@@ -245,33 +245,17 @@ impl Scanner {
         }
     }
 
-    fn field_line(&mut self, bytes: &[u8]) -> Result<Option<usize>, Violation> {
-        let field = match field::parse(bytes)? {
-            field::Line::Partial => return Ok(None),
-            field::Line::End => {
-                self.within_limit(2)?;
-                self.end_fields()?;
-                return Ok(Some(2));
-            }
-            field::Line::Field(field) => field,
-        };
-        self.within_limit(field.len)?;
-        if self.section.is_full() {
-            return Err(Violation::TooManyFields);
-        }
-        match &mut self.state {
+    fn field_lines(&mut self, bytes: &[u8]) -> Result<Option<usize>, Violation> {
+        let Scanner { state, section, head, scratch } = self;
+        let taken = section.take_fields(bytes, |name, value| match state {
             State::Head => {
-                let authority = self.scratch.as_ref().and_then(|scratch| {
-                    let (authority, port) = scratch.authority.as_ref()?;
-                    Some((&**authority, *port))
-                });
-                self.head.field(field.name, field.value, authority)?;
+                let authority = scratch.as_ref().and_then(|scratch| scratch.authority());
+                head.field(name, value, authority)
             }
-            _ if field::may_be_trailer(field.name) => {}
-            _ => return Err(Violation::ForbiddenTrailer),
-        }
-        self.section.push(&field);
-        Ok(Some(field.len))
+            _ if field::may_be_trailer(name) => Ok(()),
+            _ => Err(Violation::ForbiddenTrailer),
+        })?;
+        taken.map_or(Ok(None), |taken| taken.with_end(|| self.end_fields()))
     }
 
     fn within_limit(&self, line_bytes: usize) -> Result<(), Violation> {
@@ -308,6 +292,13 @@ impl Scanner {
     }
 }
 
+impl Scratch {
+    fn authority(&self) -> Option<(&[u8], u16)> {
+        let (authority, port) = self.authority.as_ref()?;
+        Some((authority, *port))
+    }
+}
+
 impl Lines for Scanner {
     fn judge(&mut self, bytes: &[u8]) -> Result<Option<usize>, Violation> {
         match &self.state {
@@ -315,7 +306,7 @@ impl Lines for Scanner {
                 let empty_lines = *empty_lines;
                 self.request_line(bytes, empty_lines)
             }
-            _ => self.field_line(bytes),
+            _ => self.field_lines(bytes),
         }
     }
 

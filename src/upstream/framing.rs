@@ -20,7 +20,7 @@ use crate::framing::known::is;
 use crate::framing::length::Length;
 use crate::framing::line::Lines;
 use crate::framing::section::Section;
-use crate::framing::{Limits, Span, Violation, field};
+use crate::framing::{Limits, Span, Violation};
 
 /// Interim answers that may come before the answer. Some backends send one every few seconds to say
 /// that they are still at it.
@@ -238,27 +238,15 @@ impl Scanner {
         Ok(Some(line.len))
     }
 
-    fn field_line(&mut self, bytes: &[u8]) -> Result<Option<usize>, Violation> {
-        let field = match field::parse(bytes)? {
-            field::Line::Partial => return Ok(None),
-            field::Line::End => {
-                self.within_limit(2)?;
-                self.end_fields()?;
-                return Ok(Some(2));
-            }
-            field::Line::Field(field) => field,
-        };
-        self.within_limit(field.len)?;
-        if self.section.is_full() {
-            return Err(Violation::TooManyFields);
-        }
+    fn field_lines(&mut self, bytes: &[u8]) -> Result<Option<usize>, Violation> {
+        let Scanner { state, section, .. } = self;
         // Trailers that may not be there are harmless behind a body that has ended; they are left
         // out when the trailers are passed on.
-        if let State::Head(head) = &mut self.state {
-            head.field(field.name, field.value)?;
-        }
-        self.section.push(&field);
-        Ok(Some(field.len))
+        let taken = section.take_fields(bytes, |name, value| match state {
+            State::Head(head) => head.field(name, value),
+            _ => Ok(()),
+        })?;
+        taken.map_or(Ok(None), |taken| taken.with_end(|| self.end_fields()))
     }
 
     fn within_limit(&self, line_bytes: usize) -> Result<(), Violation> {
@@ -314,7 +302,7 @@ impl Lines for Scanner {
     fn judge(&mut self, bytes: &[u8]) -> Result<Option<usize>, Violation> {
         match &self.state {
             State::Start => self.status_line(bytes),
-            _ => self.field_line(bytes),
+            _ => self.field_lines(bytes),
         }
     }
 
