@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, RETRY_AFTER};
-use http::{HeaderValue, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use thiserror::Error;
 
 use super::body::{ResponseBody, UploadFailure};
@@ -294,8 +294,8 @@ pub fn options() -> Response<ResponseBody> {
 }
 
 /// Marks an answer as the last one of an HTTP/1 connection.
-pub fn close_after(response: &mut Response<ResponseBody>) {
-    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+pub fn close_after(headers: &mut HeaderMap) {
+    headers.insert(CONNECTION, HeaderValue::from_static("close"));
 }
 
 /// The bare answer to bytes that are no request: a status line and nothing that a parser in between

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use http::header::{CONTENT_LENGTH, SEC_WEBSOCKET_KEY, SET_COOKIE, TRANSFER_ENCODING};
-use http::{HeaderMap, HeaderValue, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use http_body::Body as _;
 use smallvec::SmallVec;
 use tokio::time::Instant;
@@ -22,6 +22,7 @@ use super::patience::{Patience, in_time};
 use super::queue;
 use super::rare::boxed;
 use super::record::RequestRecord;
+use super::reply::Reply;
 use super::retry::{self, Cause};
 use super::service::{Answer, unmark};
 use super::shadow;
@@ -273,7 +274,7 @@ fn relay(
     choice: &Choice,
     (mut head, incoming): (Box<ResponseHead>, Incoming),
     record: &mut RequestRecord,
-) -> Box<Response<ResponseBody>> {
+) -> Reply {
     let worker = Rc::clone(&record.connection.worker);
     record.answered(head.status);
     let survey = Survey::of(&head.headers);
@@ -307,7 +308,6 @@ fn relay(
         pool.upstream.body_idle_timeout
     };
     let body = ResponseBody::relay(Box::new(Relay {
-        plain: std::mem::take(&mut head.plain),
         incoming,
         upload: outgoing.upload.clone(),
         timer: worker.wheel.timer(),
@@ -319,18 +319,7 @@ fn relay(
         hold: Some(hold),
         closed: None,
     }));
-    headed(head, body)
-}
-
-/// A body under its head.
-fn headed(mut head: Box<ResponseHead>, body: ResponseBody) -> Box<Response<ResponseBody>> {
-    let mut response = Box::new(Response::new(body));
-    *response.status_mut() = head.status;
-    if let Some(reason) = head.take_reason() {
-        response.extensions_mut().insert(reason);
-    }
-    *response.headers_mut() = head.headers;
-    response
+    Reply { head, body }
 }
 
 /// Tells the client which backend it is bound to, if that has changed.

@@ -21,19 +21,20 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::{Method, Response};
+use http::Method;
 
 use self::answer::Answer;
 pub use self::body::Body;
 use self::head::Asked;
 use self::link::Heard;
 pub use self::link::Link;
-use super::body::{Incoming, ResponseBody};
+use super::body::Incoming;
 use super::connection::ConnectionState;
 use super::drive::{Over, Parked, drive};
 use super::farewell::{linger, refuse};
 use super::rare::boxed;
 use super::received::Received;
+use super::reply::Reply;
 use super::tunnel::{self, Tunnel};
 use super::{error, service};
 use crate::framing::{Limits, Violation};
@@ -159,10 +160,10 @@ async fn exchange(state: &Rc<ConnectionState>, link: &SharedLink) -> Next {
         Err(violation) => return Next::Refuse(violation),
     };
     let serving = pin!(service::handle(Rc::clone(state), received));
-    let Some(response) = answer(state, link, serving).await else { return Next::Drop };
+    let Some(reply) = answer(state, link, serving).await else { return Next::Drop };
     let last = state.is_closing() || !state.keeps_alive();
     let worker = &state.worker;
-    let mut answer = Answer::begin(&mut link.borrow_mut(), response, asked, last, worker);
+    let mut answer = Answer::begin(&mut link.borrow_mut(), reply, asked, last, worker);
     let written = poll_fn(|cx| {
         let written = answer.poll(link, cx);
         state.io.held.note(link.borrow().held_answer(answer.held()));
@@ -207,12 +208,12 @@ fn take_request(
 async fn answer(
     state: &Rc<ConnectionState>,
     link: &RefCell<Link>,
-    mut serving: Pin<&mut impl Future<Output = Box<Response<ResponseBody>>>>,
-) -> Option<Box<Response<ResponseBody>>> {
+    mut serving: Pin<&mut impl Future<Output = Reply>>,
+) -> Option<Reply> {
     poll_fn(|cx| {
         link.borrow_mut().begin_turn();
         match serving.as_mut().poll(cx) {
-            Poll::Ready(response) => Poll::Ready(Some(response)),
+            Poll::Ready(reply) => Poll::Ready(Some(reply)),
             Poll::Pending => {
                 state.io.held.note(link.borrow().held_upload());
                 poll_left(state, link, cx).map(|()| None)

@@ -30,6 +30,7 @@ pub mod rare;
 pub mod received;
 pub mod record;
 pub mod relief;
+pub mod reply;
 pub mod retry;
 pub mod room;
 pub mod service;

@@ -33,14 +33,12 @@ use super::prepare::prepare;
 use super::rare::boxed;
 use super::received::Received;
 use super::record::RequestRecord;
+use super::reply::Reply;
 use super::{http2, upgrade};
 use crate::state::{Pool, Redirect, Route, Snapshot, Target};
 
 /// Answers one request. Whatever happens, the record tells of it once, and a failure is an answer.
-pub async fn handle(
-    connection: Rc<ConnectionState>,
-    mut received: Box<Received>,
-) -> Box<Response<ResponseBody>> {
+pub async fn handle(connection: Rc<ConnectionState>, mut received: Box<Received>) -> Reply {
     let snapshot = connection.worker.snapshot();
     let version = received.parts.version;
     let (mut record, wants) = meet(&connection, &snapshot, &mut received);
@@ -54,38 +52,38 @@ pub async fn handle(
     };
     let upload_open = record.is_upload_open();
     let mut last = connection.is_aged(&record.listener, connection.worker.now());
-    let mut response = match outcome {
-        Ok(Answer::Backend(mut response)) => {
-            response.body_mut().take_record(record);
-            response
+    let mut reply = match outcome {
+        Ok(Answer::Backend(mut reply)) => {
+            reply.body.take_record(record);
+            reply
         }
         Ok(Answer::Ours(mut response, reason)) => {
             record.answered_by_us(response.status(), reason);
             response.body_mut().take_record(record);
-            Box::new(response)
+            response.into()
         }
         // The record goes with the tunnel.
-        Ok(Answer::Switching(switching)) => return Box::new(switching.begin(record)),
+        Ok(Answer::Switching(switching)) => return switching.begin(record).into(),
         Err(failure) => {
             // What may follow a CONNECT is no request.
             last |= version != Version::HTTP_2 && matches!(failure, Failure::Connect);
-            Box::new(error::answer(&failure, wants.json, record))
+            error::answer(&failure, wants.json, record).into()
         }
     };
     if version != Version::HTTP_2 {
-        if last || ends_connection(version, &response, upload_open) {
-            error::close_after(&mut response);
+        if last || ends_connection(version, &reply.body, upload_open) {
+            error::close_after(&mut reply.head.headers);
         }
     } else if last {
         connection.drain();
     }
     if wants.head_only
-        && let Some(length) = response.body_mut().omit_own()
+        && let Some(length) = reply.body.omit_own()
     {
         // RFC 9110 section 9.3.2.
-        response.headers_mut().insert(CONTENT_LENGTH, length.into());
+        reply.head.headers.insert(CONTENT_LENGTH, length.into());
     }
-    response
+    reply
 }
 
 /// What a client wants of an answer of our own.
@@ -116,8 +114,8 @@ fn meet(
 }
 
 /// Whether an HTTP/1 connection cannot go on after this answer.
-fn ends_connection(version: Version, answer: &Response<ResponseBody>, upload_open: bool) -> bool {
-    let length_is_known = answer.body().size_hint().exact().is_some();
+fn ends_connection(version: Version, body: &ResponseBody, upload_open: bool) -> bool {
+    let length_is_known = body.size_hint().exact().is_some();
     if length_is_known {
         // What may still come of the upload is not read as another request. An answer without an
         // end in sight may run beside its upload for as long as both sides like.
@@ -131,7 +129,7 @@ fn ends_connection(version: Version, answer: &Response<ResponseBody>, upload_ope
 /// What a request comes to when nothing fails.
 pub enum Answer {
     /// A backend's response.
-    Backend(Box<Response<ResponseBody>>),
+    Backend(Reply),
     /// Our own, and why.
     Ours(Response<ResponseBody>, &'static str),
     /// Another protocol from here on.

@@ -24,19 +24,12 @@ pub struct ResponseHead {
 }
 
 impl ResponseHead {
-    /// What came over HTTP/2, where there are no words for a status.
-    pub(super) fn of<T>(response: Response<T>) -> (Box<ResponseHead>, T) {
+    /// That of an answer that has the words for its status from nobody, and what else it is of.
+    pub fn of<T>(response: Response<T>) -> (Box<ResponseHead>, T) {
         let (parts, body) = response.into_parts();
         let (status, headers) = (parts.status, parts.headers);
         let plain = PlainLines::default();
         (Box::new(ResponseHead { status, reason: None, headers, plain }), body)
-    }
-
-    /// The words for the status that are to be told to a client of HTTP/1.1. Where there are none, over
-    /// HTTP/2, and none are common, there are to be none there either.
-    pub fn take_reason(&mut self) -> Option<ReasonPhrase> {
-        let none = || self.status.canonical_reason().is_none();
-        self.reason.take().or_else(|| none().then(|| ReasonPhrase::from_static(b"")))
     }
 }
 

@@ -15,7 +15,6 @@ use tokio::time::Instant;
 use super::hold::{Hold, tells_grpc_failure};
 use super::{EventStream, Upload};
 use crate::framing::Violation;
-use crate::framing::plain::PlainLines;
 use crate::health::outliers::Outcome;
 use crate::proxy::headers::hop;
 use crate::proxy::record::End;
@@ -25,8 +24,6 @@ use crate::upstream::{Incoming, Lease};
 /// The backend's side of a response body.
 #[derive(Debug)]
 pub struct Relay {
-    /// The fields of its head that are in no map, to be passed on as they came.
-    pub plain: PlainLines,
     /// What the backend sends.
     pub incoming: Incoming,
     /// The request body, which may still be on its way.

@@ -11,7 +11,6 @@ use http::HeaderValue;
 use http_body::{Body, Frame, SizeHint};
 
 use super::relay::{BrokenOff, Relay};
-use crate::framing::plain::PlainLines;
 use crate::proxy::record::{End, RequestRecord};
 
 /// The body of an answer, with the record of its request.
@@ -58,14 +57,6 @@ impl ResponseBody {
             hold.complete(relay.upload.as_ref(), now, false);
         }
         ResponseBody { kind: Kind::Relay(relay), record: None }
-    }
-
-    /// The fields of its head that are in no map, to be passed on as they came.
-    pub fn take_plain(&mut self) -> PlainLines {
-        match &mut self.kind {
-            Kind::Own(_) => PlainLines::default(),
-            Kind::Relay(relay) => std::mem::take(&mut relay.plain),
-        }
     }
 
     /// The name of the request that it answers, once the record is here.

@@ -7,7 +7,7 @@ use std::{io, mem};
 
 use bytes::Bytes;
 use http::header::CONNECTION;
-use http::{HeaderName, Response, StatusCode};
+use http::{HeaderName, StatusCode};
 use http_body::Body;
 use smallvec::SmallVec;
 
@@ -15,6 +15,7 @@ use super::head::{Asked, COMMON_BYTES, Form, encode, may_have_body};
 use super::link::Link;
 use crate::framing::fields::{announced, chunk_size, last_chunk};
 use crate::proxy::body::ResponseBody;
+use crate::proxy::reply::Reply;
 use crate::proxy::worker::Worker;
 
 /// Up to here the kernel takes one copied piece faster than several where they lie.
@@ -23,8 +24,8 @@ const FLAT_BYTES: usize = 4096;
 /// An answer that is being written.
 #[derive(Debug)]
 pub(super) struct Answer {
-    /// What it is, as long as more of its body is to come.
-    response: Option<Box<Response<ResponseBody>>>,
+    /// As long as more of it is to come.
+    body: Option<ResponseBody>,
     form: Form,
     /// The trailers that may follow chunks.
     announced: SmallVec<[HeaderName; 1]>,
@@ -45,19 +46,18 @@ impl Answer {
     /// Begins an answer. `last` is whether the connection is to end behind it in any case.
     pub(super) fn begin(
         link: &mut Link,
-        mut response: Box<Response<ResponseBody>>,
+        Reply { mut head, body }: Reply,
         asked: Asked,
         last: bool,
         worker: &Worker,
     ) -> Self {
-        let plain = response.body_mut().take_plain();
-        let form = form_of(response.body(), asked);
-        let switches = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+        let form = form_of(&body, asked);
+        let switches = head.status == StatusCode::SWITCHING_PROTOCOLS;
         let last = last
             || !asked.keeps_open
             || form == Form::UntilClose
-            || (!switches && response.headers().contains_key(CONNECTION));
-        let has_body = form != Form::None && may_have_body(response.status(), asked);
+            || (!switches && head.headers.contains_key(CONNECTION));
+        let has_body = form != Form::None && may_have_body(head.status, asked);
         let small = match form {
             Form::Length(length) if has_body && length <= FLAT_BYTES as u64 => length as usize,
             _ => 0,
@@ -65,17 +65,16 @@ impl Answer {
         let out = link.begin_answer(&worker.upstreams.spare);
         out.reserve(COMMON_BYTES + small);
         worker.with_date(|date| {
-            let head = (&*response, &plain, response.body().request_id());
-            encode(head, form, asked, last, date, out);
+            encode((&head, body.request_id()), form, asked, last, date, out);
         });
         let announced = if form == Form::Chunked && asked.trailers {
-            announced(response.headers())
+            announced(&head.headers)
         } else {
             SmallVec::new()
         };
-        worker.upstreams.spare.keep(response.headers_mut());
+        worker.upstreams.spare.keep(&mut head.headers);
         Answer {
-            response: has_body.then_some(response),
+            body: has_body.then_some(body),
             form,
             announced,
             data: Bytes::new(),
@@ -114,7 +113,7 @@ impl Answer {
         loop {
             // Ahead of the write, so that what there is of the body goes with the head, and small
             // pieces go together.
-            while self.response.is_some()
+            while self.body.is_some()
                 && self.has_room()
                 && link.borrow().unwritten() < FLAT_BYTES
                 && self.take_in(link, cx).is_ready()
@@ -122,9 +121,9 @@ impl Answer {
             let mut link = link.borrow_mut();
             if link.unwritten() == 0 && self.has_room() {
                 let flushed = link.poll_flush(cx)?;
-                return if self.response.is_some() { Poll::Pending } else { flushed.map(Ok) };
+                return if self.body.is_some() { Poll::Pending } else { flushed.map(Ok) };
             }
-            if self.last && self.whole && self.response.is_none() && !self.switches {
+            if self.last && self.whole && self.body.is_none() && !self.switches {
                 link.end_with_this();
             }
             ready!(link.poll_write(cx, &mut self.data, &mut self.end))?;
@@ -137,8 +136,7 @@ impl Answer {
 
     /// Asks the body for more.
     fn take_in(&mut self, link: &RefCell<Link>, cx: &mut Context<'_>) -> Poll<()> {
-        let Some(response) = &mut self.response else { return Poll::Ready(()) };
-        let body = response.body_mut();
+        let Some(body) = &mut self.body else { return Poll::Ready(()) };
         let frame = ready!(Pin::new(&mut *body).poll_frame(cx));
         let ended = body.is_end_stream();
         let out = link.borrow_mut();
@@ -147,7 +145,7 @@ impl Answer {
             None => self.end(out),
             Some(Err(_)) => {
                 self.whole = false;
-                self.response = None;
+                self.body = None;
             }
             Some(Ok(frame)) => match frame.into_data() {
                 Ok(data) => self.add(data, ended, out),
@@ -155,7 +153,7 @@ impl Answer {
                     if self.form == Form::Chunked {
                         last_chunk(out, frame.trailers_ref(), &self.announced);
                     }
-                    self.response = None;
+                    self.body = None;
                 }
             },
         }
@@ -182,7 +180,7 @@ impl Answer {
             self.data = data;
         }
         match ended {
-            true if chunked => self.response = None,
+            true if chunked => self.body = None,
             true => self.end(out),
             false => {}
         }
@@ -194,7 +192,7 @@ impl Answer {
             Form::Length(left) => self.whole = left == 0,
             Form::None | Form::UntilClose => {}
         }
-        self.response = None;
+        self.body = None;
     }
 }
 

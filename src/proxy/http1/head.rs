@@ -3,17 +3,18 @@
 
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_LENGTH, DATE, TRAILER, TRANSFER_ENCODING};
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, Version};
 use hyper::ext::ReasonPhrase;
 
 use crate::framing::fields::{field, line};
-use crate::framing::plain::{PlainLines, sift};
+use crate::framing::plain::sift;
 use crate::framing::{Span, Violation};
 use crate::proxy::body::Incoming;
 use crate::proxy::framing::Head;
 use crate::proxy::headers::X_REQUEST_ID;
 use crate::proxy::headers::sieve::RequestSieve;
 use crate::proxy::received::Received;
+use crate::upstream::ResponseHead;
 
 /// What the client has asked, as far as its answer's form hangs on it.
 #[derive(Clone, Copy, Debug)]
@@ -86,10 +87,9 @@ fn may_have_length(status: StatusCode) -> bool {
 }
 
 /// Writes an answer's head to the end of some bytes. `form` is that of the body that it has, or would
-/// have if it were not only for its head; `plain` are further fields, `id` is the request's name, and
-/// `last` is whether the connection ends behind it.
-pub(super) fn encode<B>(
-    (head, plain, id): (&Response<B>, &PlainLines, Option<&HeaderValue>),
+/// have if it were not only for its head; `id` is the request's name, and `last` is whether the connection ends behind it.
+pub(super) fn encode(
+    (head, id): (&ResponseHead, Option<&HeaderValue>),
     form: Form,
     asked: Asked,
     last: bool,
@@ -97,11 +97,12 @@ pub(super) fn encode<B>(
     out: &mut Vec<u8>,
 ) {
     status_line(head, asked.http10, out);
-    let body = may_have_body(head.status(), asked);
-    let (mut told_length, mut told_connection, mut told_date) = (false, false, plain.has_date());
+    let body = may_have_body(head.status, asked);
+    let (mut told_length, mut told_connection) = (false, false);
+    let mut told_date = head.plain.has_date();
     // First: what we add to a list of theirs comes behind it.
-    plain.write(out);
-    for (name, value) in head.headers() {
+    head.plain.write(out);
+    for (name, value) in &head.headers {
         match *name {
             // Where there is a body we know its length better.
             CONTENT_LENGTH if form == Form::None && asked.head_only => told_length = true,
@@ -119,7 +120,7 @@ pub(super) fn encode<B>(
     }
     match form {
         _ if told_length => {}
-        Form::Length(length) if may_have_length(head.status()) => {
+        Form::Length(length) if may_have_length(head.status) => {
             let mut digits = itoa::Buffer::new();
             line(out, &[b"content-length: ", digits.format(length).as_bytes()]);
         }
@@ -139,21 +140,21 @@ pub(super) fn encode<B>(
     out.extend_from_slice(b"\r\n");
 }
 
-fn status_line<B>(head: &Response<B>, http10: bool, out: &mut Vec<u8>) {
-    let reason = head.extensions().get::<ReasonPhrase>();
-    if head.status() == StatusCode::OK && !http10 && reason.is_none() {
+fn status_line(head: &ResponseHead, http10: bool, out: &mut Vec<u8>) {
+    let reason = head.reason.as_ref();
+    if head.status == StatusCode::OK && !http10 && reason.is_none() {
         return out.extend_from_slice(b"HTTP/1.1 200 OK\r\n");
     }
     out.extend_from_slice(if http10 { b"HTTP/1.0 " } else { b"HTTP/1.1 " });
-    let common = head.status().canonical_reason().unwrap_or_default().as_bytes();
+    let common = head.status.canonical_reason().unwrap_or_default().as_bytes();
     let reason = reason.map_or(common, ReasonPhrase::as_bytes);
     // The space belongs there also where no reason follows (RFC 9112 section 4).
-    line(out, &[head.status().as_str().as_bytes(), b" ", reason]);
+    line(out, &[head.status.as_str().as_bytes(), b" ", reason]);
 }
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderName;
+    use http::{HeaderName, Response};
 
     use super::*;
     use crate::framing::Limits;
@@ -205,14 +206,14 @@ mod tests {
         asked: Asked,
         last: bool,
     ) -> String {
-        let mut head = Response::new(());
-        *head.status_mut() = StatusCode::from_u16(status).unwrap();
+        let (mut head, ()) = ResponseHead::of(Response::new(()));
+        head.status = StatusCode::from_u16(status).unwrap();
         for (name, value) in fields {
             let name = HeaderName::from_static(name);
-            head.headers_mut().append(name, HeaderValue::from_static(value));
+            head.headers.append(name, HeaderValue::from_static(value));
         }
         let mut out = Vec::new();
-        encode((&head, &PlainLines::default(), None), form, asked, last, b"now", &mut out);
+        encode((&head, None), form, asked, last, b"now", &mut out);
         String::from_utf8(out).unwrap().replace("\r\n", "|")
     }
 

@@ -12,25 +12,27 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_LENGTH, DATE, TRANSFER_ENCODING, UPGRADE};
-use http::{Request, Response};
+use http::{HeaderValue, Request};
 use http_body::Body;
 use tokio::time::Instant;
 
 use super::core::code;
 use super::sides::{Progress, Sender};
 use crate::framing::hpack::encode;
-use crate::proxy::body::{Incoming, ResponseBody};
+use crate::proxy::body::Incoming;
 use crate::proxy::connection::ConnectionState;
 use crate::proxy::headers::X_REQUEST_ID;
 use crate::proxy::received::Received;
+use crate::proxy::reply::Reply;
 use crate::proxy::service;
 use crate::proxy::timer::Timer;
 use crate::state::H2Abuse;
+use crate::upstream::ResponseHead;
 
 /// Serves a stream to its end.
 pub(super) async fn serve(state: Rc<ConnectionState>, sender: Sender, request: Request<Incoming>) {
-    if let Some(response) = answer(&state, &sender, request).await {
-        send(&state, &sender, response).await;
+    if let Some(reply) = answer(&state, &sender, request).await {
+        send(&state, &sender, reply).await;
     }
 }
 
@@ -39,7 +41,7 @@ async fn answer(
     state: &Rc<ConnectionState>,
     sender: &Sender,
     request: Request<Incoming>,
-) -> Option<Box<Response<ResponseBody>>> {
+) -> Option<Reply> {
     let mut serving = pin!(service::handle(Rc::clone(state), Received::mapped(request)));
     let mut begun = false;
     poll_fn(|cx| {
@@ -50,7 +52,7 @@ async fn answer(
         }
         begun = true;
         match serving.as_mut().poll(cx) {
-            Poll::Ready(response) => Poll::Ready((!gone).then_some(response)),
+            Poll::Ready(reply) => Poll::Ready((!gone).then_some(reply)),
             Poll::Pending if gone => Poll::Ready(None),
             Poll::Pending => Poll::Pending,
         }
@@ -58,27 +60,27 @@ async fn answer(
     .await
 }
 
-async fn send(state: &ConnectionState, sender: &Sender, mut response: Box<Response<ResponseBody>>) {
-    let body = response.body();
+async fn send(state: &ConnectionState, sender: &Sender, reply: Reply) {
+    let Reply { mut head, mut body } = reply;
     // What follows behind the head of a socket is no body.
     let is_socket = sender.is_socket();
     let ends = body.is_end_stream() && !is_socket;
     let length = if ends || is_socket { None } else { body.size_hint().exact() };
     let worker = &state.worker;
     worker.with_date(|date| {
-        sender.send_head(ends, |out| encode_head(&response, length, date, out));
+        sender.send_head(ends, |out| encode_head(&head, body.request_id(), length, date, out));
     });
-    worker.upstreams.spare.keep(response.headers_mut());
+    worker.upstreams.spare.keep(&mut head.headers);
+    drop(head);
     if ends || is_socket {
         return;
     }
-    let body = response.body_mut();
     let mut patience =
         Patience { timer: worker.wheel.timer(), since: None, seen: Progress::default() };
     loop {
         let frame = poll_fn(|cx| match sender.poll_gone(cx) {
             Poll::Ready(()) => Poll::Ready(None),
-            Poll::Pending => Pin::new(&mut *body).poll_frame(cx).map(Some),
+            Poll::Pending => Pin::new(&mut body).poll_frame(cx).map(Some),
         });
         let frame = match frame.await {
             None => return,
@@ -156,14 +158,15 @@ impl Patience {
 
 /// Writes the head of an answer, with the request's name, and the length of its body if that is known.
 fn encode_head(
-    answer: &Response<ResponseBody>,
+    head: &ResponseHead,
+    id: Option<&HeaderValue>,
     length: Option<u64>,
     date: &[u8],
     out: &mut Vec<u8>,
 ) {
-    encode::status(out, answer.status());
+    encode::status(out, head.status);
     let (mut told_length, mut told_date) = (false, false);
-    for (name, value) in answer.headers() {
+    for (name, value) in &head.headers {
         match *name {
             // RFC 9113 section 8.2.2.
             CONNECTION | TRANSFER_ENCODING | UPGRADE => continue,
@@ -173,7 +176,7 @@ fn encode_head(
         }
         encode::field(out, name, value);
     }
-    if let Some(id) = answer.body().request_id() {
+    if let Some(id) = id {
         encode::field(out, &X_REQUEST_ID, id);
     }
     if let Some(length) = length.filter(|_| !told_length) {
