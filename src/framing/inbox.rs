@@ -83,12 +83,14 @@ impl Inbox {
     }
 
     /// Lends it a buffer, in place of one that has no room left. Who reads more than most, or may not
-    /// even read that, gets one of its own.
-    pub(crate) fn lend(&mut self, buffer: impl FnOnce() -> BytesMut) {
-        if self.read_size.is_common() {
+    /// even read that, is to have one of its own, and is lent none.
+    pub(crate) fn lend(&mut self, buffer: impl FnOnce() -> BytesMut) -> bool {
+        let lends = self.read_size.is_common();
+        if lends {
             self.buffer = buffer();
             self.lent = true;
         }
+        lends
     }
 
     /// Gives back what it was lent, if nothing is left in it.

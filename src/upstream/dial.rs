@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use rustix::net::SendFlags;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -152,6 +152,17 @@ impl UpstreamStream {
                 unix.poll_read_ready(cx)
             }
             UpstreamStream::Tls(_) => Poll::Ready(Ok(())),
+        }
+    }
+
+    /// Whether the reactor has told of nothing to be read, the end included. Where it says nothing, as
+    /// over TLS, only a read can tell.
+    pub(super) fn is_silent(&self) -> bool {
+        match self {
+            UpstreamStream::Plain(Socket { kind: SocketKind::Tcp(tcp), .. }) => {
+                tcp.try_io(Interest::READABLE, || Ok(())).is_err()
+            }
+            UpstreamStream::Plain(_) | UpstreamStream::Tls(_) => false,
         }
     }
 }

@@ -199,9 +199,8 @@ where
                 return Some(self.taken(kind, epoch, Duration::ZERO));
             }
         }
-        let idle = self.take_idle(now)?;
-        let age = now.saturating_duration_since(idle.since);
-        Some(self.taken(Kind::Http1(idle.connection), epoch, age))
+        let (connection, age) = self.take_idle(now)?;
+        Some(self.taken(Kind::Http1(connection), epoch, age))
     }
 
     async fn open_own(self: &Rc<Self>) -> Result<Connection<B>, Error> {

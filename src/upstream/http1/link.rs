@@ -104,6 +104,9 @@ impl Link {
         if self.over {
             return false;
         }
+        if self.stream.is_silent() {
+            return true;
+        }
         let mut byte = [0];
         let mut byte = ReadBuf::new(&mut byte);
         if pin!(&mut self.stream).poll_read(cx, &mut byte).is_pending() {
@@ -312,14 +315,20 @@ impl Link {
 
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         self.inbox.hold_to(self.spare.slow_clients.room());
-        if self.inbox.is_without_buffer() {
-            // A slow backend is waited for without one.
+        // A slow backend is waited for without a buffer.
+        let wants_buffer = self.inbox.is_without_buffer();
+        let lent = wants_buffer && !self.heard && self.inbox.lend(|| self.spare.take_room());
+        if wants_buffer && !lent {
             ready!(self.stream.poll_readable(cx))?;
-            if !self.heard {
-                self.inbox.lend(|| self.spare.take_room());
-            }
         }
-        let read = ready!(pin!(self.stream.read_buf(self.inbox.buffer())).poll(cx))?;
+        let read = pin!(self.stream.read_buf(self.inbox.buffer())).poll(cx);
+        if lent
+            && read.is_pending()
+            && let Some(room) = self.inbox.give_back()
+        {
+            self.spare.keep_room(room);
+        }
+        let read = ready!(read)?;
         self.heard |= read > 0;
         self.inbox.note_read(read);
         Poll::Ready(Ok(read))

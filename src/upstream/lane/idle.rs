@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::{Idle, Lane};
+use super::{Http1, Idle, Lane};
 
 /// What a backend says in every answer is passed on so often.
 const SAID_AGAIN: Duration = Duration::from_secs(60);
@@ -42,15 +42,17 @@ where
         self.cells().idle_out.add(unused.len() as u64);
     }
 
-    /// Takes the warmest connection that is still good; on the way, those that are not are closed.
-    pub(super) fn take_idle(&self, now: Instant) -> Option<Idle> {
+    /// Takes the warmest connection that is still good, and says how long it was idle; on the way,
+    /// those that are not are closed.
+    pub(super) fn take_idle(&self, now: Instant) -> Option<(Http1, Duration)> {
         let mut idle = self.idle.borrow_mut();
         let before = idle.len();
         let limit = self.keep_for.get();
-        let is_good = |idle: &Idle| {
-            now.saturating_duration_since(idle.since) < limit && self.is_open(idle, now)
+        let good = |idle: Idle| {
+            let age = now.saturating_duration_since(idle.since);
+            (age < limit && self.is_open(&idle, now)).then_some((idle.connection, age))
         };
-        let taken = std::iter::from_fn(|| idle.pop()).find(is_good);
+        let taken = std::iter::from_fn(|| idle.pop()).find_map(good);
         self.cells().idle_out.add((before - idle.len()) as u64);
         taken
     }
