@@ -10,15 +10,18 @@ pub(crate) fn is<const N: usize>(bytes: &[u8], known: &[u8; N]) -> bool {
     const LETTER: u8 = 0x40;
     let Ok(bytes) = <&[u8; N]>::try_from(bytes) else { return false };
     // The last word goes back over what was compared already.
-    if N >= 8 {
-        let word =
-            |of: &[u8; N], at: usize| of[at..].first_chunk().map(|it| u64::from_le_bytes(*it));
+    if N >= 4 {
+        let size = if N >= 8 { 8 } else { 4 };
+        let word = |of: &[u8; N], at: usize| match size {
+            8 => of[at..].first_chunk().map(|it| u64::from_le_bytes(*it)),
+            _ => of[at..].first_chunk().map(|it| u64::from(u32::from_le_bytes(*it))),
+        };
         let differs = |at: usize| {
             let (Some(one), Some(known)) = (word(bytes, at), word(known, at)) else { return true };
             let letters = known & (u64::MAX / 255 * u64::from(LETTER));
             (one ^ known) & !(letters >> 1) != 0
         };
-        return !(0..N).step_by(8).any(|at| differs(at.min(N - 8)));
+        return !(0..N).step_by(size).any(|at| differs(at.min(N - size)));
     }
     bytes.iter().zip(known).all(|(byte, known)| (byte ^ known) & !((known & LETTER) >> 1) == 0)
 }
@@ -43,6 +46,7 @@ mod tests {
     fn only_the_case_of_letters_does_not_matter() {
         agrees(b"te");
         agrees(b"date");
+        agrees(b"accept");
         agrees(b"upgrade");
         agrees(b"max-0-9z");
         agrees(b"connection");

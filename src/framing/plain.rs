@@ -15,8 +15,8 @@ use smallvec::SmallVec;
 use super::bytes::trim;
 use super::fields::{self, Span};
 
-/// Says of a field of an answer, by its name and its trimmed value, what is to be done with it. The flag
-/// says whether the body's length is known from the framing.
+/// Says of a field of an answer, by its name and its value, untrimmed, what is to be done with it. The
+/// flag says whether the body's length is known from the framing.
 pub type Sieve = fn(name: &[u8], value: &[u8], length_is_known: bool) -> Fate;
 
 /// What is to be done with a field.
@@ -87,12 +87,9 @@ impl PlainLines {
         }
     }
 
-    fn add(&mut self, span: &Span) {
-        // The line with its end.
-        let line = span.start..span.end + 2;
-        match self.stretches.last_mut() {
-            Some(last) if last.end == line.start => last.end = line.end,
-            _ => self.stretches.push(line),
+    fn add(&mut self, stretch: Range<u32>) {
+        if !stretch.is_empty() {
+            self.stretches.push(stretch);
         }
     }
 }
@@ -107,7 +104,8 @@ pub(crate) fn values<'a>(
 }
 
 /// Reads the fields of a head that a scanner has found, as [`fields::read`] does, but for those that
-/// the sieve lets stay as they are. It is shown every field. Most often no map is needed.
+/// the sieve lets stay as they are. It is shown every field, its value untrimmed. Most often no map is
+/// needed.
 pub(crate) fn sift<'a>(
     head: &'a Bytes,
     spans: &[Span],
@@ -117,20 +115,26 @@ pub(crate) fn sift<'a>(
     let mut plain = PlainLines { head: head.clone(), ..PlainLines::default() };
     let mut known: SmallVec<[Span; 8]> = SmallVec::new();
     let mut telling = false;
+    let mut stretch = 0..0;
     for span in spans {
-        let [start, colon, end] = [span.start, span.colon, span.end].map(|at| at as usize);
-        let (name, value) = (head.get(start..colon)?, trim(head.get(colon + 1..end)?));
-        match sieve(name, value) {
-            Fate::Plain => plain.add(span),
-            Fate::Date => {
-                plain.add(span);
-                plain.has_date = true;
+        let line = head.get(span.start as usize..span.end as usize)?;
+        let (name, value) = line.split_at_checked((span.colon - span.start) as usize)?;
+        match sieve(name, value.get(1..)?) {
+            fate @ (Fate::Plain | Fate::Date) => {
+                plain.has_date |= fate == Fate::Date;
+                if span.start != stretch.end {
+                    plain.add(stretch);
+                    stretch = span.start..0;
+                }
+                // With its CRLF.
+                stretch.end = span.end + 2;
             }
             Fate::Drop => {}
             Fate::Known => known.push(*span),
             Fate::Telling => telling = true,
         }
     }
+    plain.add(stretch);
     if telling {
         return Some((Some(fields::read(head, spans, empty())?), PlainLines::default()));
     }

@@ -6,6 +6,7 @@ use http::Version;
 use super::kind::Kind;
 use super::split;
 use super::survey::{Survey, is_stream};
+use crate::framing::bytes::trim;
 use crate::framing::known::is;
 use crate::framing::plain::{Fate, Sieve};
 
@@ -19,13 +20,13 @@ pub struct RequestSieve<'a> {
 }
 
 impl<'a> RequestSieve<'a> {
-    /// What is to be done with a field.
+    /// What is to be done with a field; its value is untrimmed.
     pub fn fate(&mut self, name: &[u8], value: &'a [u8]) -> Fate {
         let kind = Kind::of(name);
         self.found.note(kind, value);
         match kind {
             Kind::Host => {
-                self.host = Some(value);
+                self.host = Some(trim(value));
                 Fate::Drop
             }
             Kind::Connection if is_about_connection(value) => Fate::Drop,
@@ -46,7 +47,7 @@ pub fn for_answer_to(version: Version, switches: bool) -> Option<Sieve> {
     (version != Version::HTTP_2 && !switches).then_some(of_answer)
 }
 
-/// What is to be done with a field of an answer.
+/// What is to be done with a field of an answer; its value is untrimmed.
 fn of_answer(name: &[u8], value: &[u8], length_is_known: bool) -> Fate {
     match Kind::of(name) {
         Kind::Date => Fate::Date,

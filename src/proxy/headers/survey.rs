@@ -4,6 +4,7 @@
 use http::HeaderMap;
 
 use super::kind::Kind;
+use crate::framing::bytes::trim;
 
 /// The kinds of fields that decide what is to be done about a head.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -70,12 +71,12 @@ impl Survey {
 }
 
 fn is_grpc(content_type: &[u8]) -> bool {
-    content_type.starts_with(b"application/grpc")
+    trim(content_type).starts_with(b"application/grpc")
 }
 
 /// Whether a content type is that of a stream: see [`Survey::event_stream`].
 pub(super) fn is_stream(content_type: &[u8]) -> bool {
-    is_grpc(content_type) || content_type.starts_with(b"text/event-stream")
+    is_grpc(content_type) || trim(content_type).starts_with(b"text/event-stream")
 }
 
 fn mentions_json(accept: &[u8]) -> bool {
