@@ -7,6 +7,9 @@ pub(crate) const TOKEN: [bool; 256] = table(b"!#$%&'*+-.^_`|~");
 /// those that no client leaves bare and that backends disagree about (RFC 3986 section 2).
 pub(crate) const TARGET: [bool; 256] = table(b"!$%&'()*+,-./:;=?@[\\]^_`{|}~");
 
+/// Those of a target that need no second look where they stand in a path.
+pub(crate) const PLAIN_PATH: [bool; 256] = table(b"!$&'()*+,-/:;=@[]^_`{|}~");
+
 /// Bytes of a host's name or IPv4 address, as far as we take them: see `proxy::host`.
 pub(crate) const HOST: [bool; 256] = table(b"-._~");
 

@@ -13,7 +13,6 @@
 use std::collections::BTreeMap;
 
 use foldhash::HashMap;
-use memchr::memrchr;
 
 /// The longest host that is looked at. No name in DNS is longer (RFC 1035 section 3.1).
 const MAX_HOST_BYTES: usize = 255;
@@ -157,10 +156,7 @@ fn without_port(host: &str) -> &str {
     if host.starts_with('[') {
         return host.find(']').map_or(host, |end| &host[..=end]);
     }
-    match memrchr(b':', host.as_bytes()).and_then(|colon| host.split_at_checked(colon)) {
-        Some((name, port)) if port[1..].bytes().all(|b| b.is_ascii_digit()) => name,
-        _ => host,
-    }
+    host.trim_end_matches(|c: char| c.is_ascii_digit()).strip_suffix(':').unwrap_or(host)
 }
 
 /// A route as the tables hold it.

@@ -3,7 +3,7 @@
 use memchr::{memchr, memchr2};
 
 use crate::framing::Violation;
-use crate::framing::bytes::{TARGET, TOKEN, is_control, outside};
+use crate::framing::bytes::{PLAIN_PATH, TARGET, TOKEN, is_control, outside};
 use crate::proxy::host;
 
 /// What stands at the start of some bytes.
@@ -147,6 +147,13 @@ fn after_scheme<'a>(target: &'a [u8], scheme: &[u8]) -> Option<&'a [u8]> {
 /// Refuses dot segments: routes match the path as received, and a backend that resolves them
 /// would serve what the route did not mean.
 pub(crate) fn check_path(target: &[u8]) -> Result<(), Violation> {
+    match outside(&PLAIN_PATH, target, 0).map(|at| target[at]) {
+        None | Some(b'?') => Ok(()),
+        Some(_) => check_special_path(target),
+    }
+}
+
+fn check_special_path(target: &[u8]) -> Result<(), Violation> {
     let path = &target[..memchr(b'?', target).unwrap_or(target.len())];
     // No client that follows the URL standard leaves a backslash in a path, and some backends
     // take it for a slash.
