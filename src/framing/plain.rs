@@ -44,6 +44,12 @@ pub struct PlainLines {
 }
 
 impl PlainLines {
+    /// Those that were found in this head.
+    #[must_use]
+    pub(crate) fn of(self, head: Bytes) -> Self {
+        if self.stretches.is_empty() { self } else { PlainLines { head, ..self } }
+    }
+
     /// Whether `Date` is among them.
     pub fn has_date(&self) -> bool {
         self.has_date
@@ -105,14 +111,14 @@ pub(crate) fn values<'a>(
 
 /// Reads the fields of a head that a scanner has found, as [`fields::read`] does, but for those that
 /// the sieve lets stay as they are. It is shown every field, its value untrimmed. Most often no map is
-/// needed.
+/// needed. The lines are yet to be said to be [of](PlainLines::of) this head.
 pub(crate) fn sift<'a>(
     head: &'a Bytes,
     spans: &[Span],
     empty: impl FnOnce() -> HeaderMap,
     mut sieve: impl FnMut(&'a [u8], &'a [u8]) -> Fate,
 ) -> Option<(Option<HeaderMap>, PlainLines)> {
-    let mut plain = PlainLines { head: head.clone(), ..PlainLines::default() };
+    let mut plain = PlainLines::default();
     let mut known: SmallVec<[Span; 8]> = SmallVec::new();
     let mut telling = false;
     let mut stretch = 0..0;
@@ -170,8 +176,9 @@ mod tests {
         }
         head.extend_from_slice(b"\r\n");
         let sieve = |name: &[u8], _: &[u8]| by_first_letter(name, length_is_known);
-        let (known, plain) = sift(&head.into(), &spans, HeaderMap::new, sieve).unwrap();
-        (known.unwrap_or_default(), plain)
+        let head = head.into();
+        let (known, plain) = sift(&head, &spans, HeaderMap::new, sieve).unwrap();
+        (known.unwrap_or_default(), plain.of(head))
     }
 
     fn sifted(lines: &[&str], length_is_known: bool) -> (Vec<String>, String, bool) {

@@ -50,18 +50,17 @@ pub async fn forward(
     let mut cause: Option<Cause> = None;
     loop {
         let picked = queue::pick(pool, outgoing, &tried, record).await?;
-        let backend = Arc::clone(picked.slot.backend());
         if let Some(cause) = cause {
-            cause.counter(&backend.cells.cell(worker.id).retries).add(1);
+            cause.counter(&picked.slot.backend().cells.cell(worker.id).retries).add(1);
         }
-        record.attempts += 1;
-        record.backend = Some(Arc::clone(&backend));
-        record.version = Some(Arc::clone(&picked.choice.version.name));
+        record.picked(&picked);
         let answer = pin!(attempt(pool, outgoing, picked, &tried, record)).await;
         let missed = match answer {
             Ok(answer) => return Ok(answer),
             Err(missed) => missed,
         };
+        // Told by the pick above.
+        let Some(backend) = record.backend.clone() else { return Err(Failure::NoBackend) };
         if let Some(outcome) = missed.outcome(record.attempts == 1) {
             worker.attempt_ended(&backend, outcome, missed.status());
         }

@@ -22,7 +22,7 @@ use super::retry;
 use super::upgrade::Wish;
 use crate::balance::{self, Policy};
 use crate::state::pool::Protocol;
-use crate::state::{Pool, Snapshot};
+use crate::state::{Pool, Route, Snapshot};
 use crate::upstream::RequestHead;
 
 /// Prepares a request for a pool.
@@ -31,7 +31,7 @@ use crate::upstream::RequestHead;
 /// If it has been here before.
 pub(super) fn prepare(
     snapshot: &Snapshot,
-    pool: &Pool,
+    (route, pool): (&Route, &Pool),
     received: Box<Received>,
     wish: Option<Wish>,
     record: &mut RequestRecord,
@@ -55,10 +55,9 @@ pub(super) fn prepare(
         Some(Wish::WebSocketOverHttp2 { .. }) => Method::GET,
         _ => method,
     };
-    let route = record.route.as_deref();
-    let deadline = route.and_then(|route| route.timeout).map(|timeout| record.began + timeout);
+    let deadline = route.timeout.map(|timeout| record.began + timeout);
     let idempotent = retry::is_idempotent(&method);
-    admit_upload(pool, survey, idempotent, record);
+    admit_upload((route, pool), survey, idempotent, record);
     let host = host.unwrap_or(HeaderValue::from_static(""));
     Ok(Outgoing {
         head: RequestHead {
@@ -82,7 +81,12 @@ pub(super) fn prepare(
 }
 
 /// Lets the body of the request be read.
-fn admit_upload(pool: &Pool, survey: Survey, idempotent: bool, record: &RequestRecord) {
+fn admit_upload(
+    (route, pool): (&Route, &Pool),
+    survey: Survey,
+    idempotent: bool,
+    record: &RequestRecord,
+) {
     let Some(upload) = &record.upload else { return };
     let pause = if survey.event_stream {
         pool.upstream.tunnel_idle_timeout
@@ -94,8 +98,7 @@ fn admit_upload(pool: &Pool, survey: Survey, idempotent: bool, record: &RequestR
     let replayable = idempotent || pool.upstream.protocol != Protocol::Http1;
     // A second chance is for times when there is memory for it.
     let keeps = replayable && record.connection.io.held.is_little();
-    let max_body = record.route.as_deref().and_then(|route| route.max_body);
-    upload.admit(keeps, max_body, pause);
+    upload.admit(keeps, route.max_body, pause);
 }
 
 /// Takes out what ends here, and what backends could read in more than one way.

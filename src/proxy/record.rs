@@ -16,7 +16,7 @@ use super::breaker;
 use super::connection::ConnectionState;
 use super::error;
 use super::received::Received;
-use crate::state::{Backend, Listener, Pool, Route};
+use crate::state::{Backend, Listener, Picked, Pool, Route};
 use crate::telemetry::access::Entry;
 
 /// How a request ended, as far as the client is concerned.
@@ -64,8 +64,6 @@ pub struct RequestRecord {
     pub began: Instant,
     /// The listener as the request's snapshot has it.
     pub listener: Arc<Listener>,
-    /// The route that took it.
-    pub route: Option<Arc<Route>>,
     /// The pool that it was led to.
     pub pool: Option<Arc<Pool>>,
     /// The pool that it was led to at first, if its route's fallback took it.
@@ -74,8 +72,6 @@ pub struct RequestRecord {
     pub queued: Duration,
     /// The backend of the latest attempt.
     pub backend: Option<Arc<Backend>>,
-    /// The version that this backend serves.
-    pub version: Option<Arc<str>>,
     /// Attempts made.
     pub attempts: u32,
     /// Why attempts were repeated.
@@ -86,8 +82,8 @@ pub struct RequestRecord {
     pub request_id: Option<HeaderValue>,
     /// Why we made the answer ourselves; empty if a backend made it.
     pub reason: &'static str,
-    /// The time to the response head.
-    pub head_after: Option<Duration>,
+    /// When the response head came.
+    pub head_at: Option<Instant>,
     /// The request body, once somebody may read it.
     pub upload: Option<Rc<Upload>>,
     http10: bool,
@@ -109,6 +105,10 @@ struct Line {
     host: Option<HeaderValue>,
     referer: Option<HeaderValue>,
     user_agent: Option<HeaderValue>,
+    /// The route that took it.
+    route: Option<Arc<Route>>,
+    /// The version that its backend serves.
+    backend_version: Option<Arc<str>>,
 }
 
 impl RequestRecord {
@@ -119,7 +119,7 @@ impl RequestRecord {
         received: &Received,
     ) -> Box<Self> {
         let worker = &connection.worker;
-        worker.shared.requests.fetch_add(1, Ordering::Relaxed);
+        worker.cells().requests_begun.add(1);
         connection.request_began();
         let parts = &received.parts;
         let field = |name: HeaderName| {
@@ -135,24 +135,24 @@ impl RequestRecord {
                 host: received.host.clone().or_else(|| field(HOST)),
                 referer: field(REFERER),
                 user_agent: field(USER_AGENT),
+                route: None,
+                backend_version: None,
             })
         });
         Box::new(RequestRecord {
             connection: Rc::clone(connection),
             began: worker.tick(),
             listener,
-            route: None,
             pool: None,
             fallback_of: None,
             queued: Duration::ZERO,
             backend: None,
-            version: None,
             attempts: 0,
             retry_reasons: smallvec::SmallVec::new(),
             pass: None,
             request_id: None,
             reason: "",
-            head_after: None,
+            head_at: None,
             upload: None,
             admitted: false,
             http10: parts.version == Version::HTTP_10,
@@ -177,11 +177,27 @@ impl RequestRecord {
         self.admitted
     }
 
+    /// A route took it.
+    pub fn routed(&mut self, route: &Arc<Route>) {
+        if let Some(line) = &mut self.line {
+            line.route = Some(Arc::clone(route));
+        }
+    }
+
+    /// A backend is asked.
+    pub fn picked(&mut self, picked: &Picked) {
+        self.attempts += 1;
+        self.backend = Some(Arc::clone(picked.slot.backend()));
+        if let Some(line) = &mut self.line {
+            line.backend_version = Some(Arc::clone(&picked.choice.version.name));
+        }
+    }
+
     /// A backend answered.
     pub fn answered(&mut self, status: StatusCode) {
         self.status = Some(status);
         self.from_backend = true;
-        self.head_after = Some(self.age());
+        self.head_at = Some(self.connection.worker.now());
     }
 
     /// We answered ourselves.
@@ -189,13 +205,7 @@ impl RequestRecord {
         self.status = Some(status);
         self.from_backend = false;
         self.reason = reason;
-        self.connection.worker.tick();
-        self.head_after = Some(self.age());
-    }
-
-    /// Its age at the worker's latest look at the clock.
-    fn age(&self) -> Duration {
-        self.connection.worker.now().saturating_duration_since(self.began)
+        self.head_at = Some(self.connection.worker.tick());
     }
 
     /// Whether something of the request body may still come.
@@ -277,16 +287,16 @@ impl RequestRecord {
             bytes_sent: self.sent,
             bytes_received: self.upload.as_ref().map_or(0, |upload| upload.received()),
             duration: self.began.elapsed(),
-            head: self.head_after,
+            head: self.head_at.map(|at| at.saturating_duration_since(self.began)),
             queued: self.queued,
             request_id: &text(&self.request_id),
             referer: line.referer.as_ref().map(HeaderValue::as_bytes),
             user_agent: line.user_agent.as_ref().map(HeaderValue::as_bytes),
             listener: &self.listener.name,
-            route: self.route.as_ref().map_or("", |route| &route.name),
+            route: line.route.as_ref().map_or("", |route| &route.name),
             pool: self.pool.as_ref().map_or("", |pool| &pool.name),
             fallback_of: self.fallback_of.as_ref().map_or("", |pool| &pool.name),
-            version: self.version.as_deref().unwrap_or_default(),
+            version: line.backend_version.as_deref().unwrap_or_default(),
             backend: self.backend.as_ref().map_or("", |backend| &backend.label),
             attempts: self.attempts,
             retry_reasons: &self.retry_reasons.join(","),
@@ -343,7 +353,7 @@ impl Drop for RequestRecord {
             self.log(line, status);
         }
         let worker = &self.connection.worker;
-        worker.shared.requests.fetch_sub(1, Ordering::Relaxed);
+        worker.cells().requests_ended.add(1);
         if self.admitted {
             worker.shared.admitted.fetch_sub(1, Ordering::Relaxed);
         }

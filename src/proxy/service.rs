@@ -200,7 +200,7 @@ fn set_out<'a>(
     }
 
     // Prepare.
-    let outgoing = prepare(snapshot, pool, received, wish, record)?;
+    let outgoing = prepare(snapshot, (route, pool), received, wish, record)?;
     Ok(Begun::Going { route, pool, outgoing })
 }
 
@@ -242,7 +242,7 @@ fn find_route<'a>(
     let path = parts.uri.path();
     let listener = snapshot.index_of(&record.listener);
     let route = snapshot.routes.lookup(listener, host, path).ok_or(Failure::NoRoute)?;
-    record.route = Some(Arc::clone(route));
+    record.routed(route);
     Ok(route)
 }
 

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
+use arc_swap::{ArcSwap, Cache};
 use http::HeaderValue;
 use slab::Slab;
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -77,6 +78,7 @@ pub struct Worker {
     request_ids: RefCell<RequestIds>,
     date: RefCell<Date>,
     clock: Cell<Instant>,
+    in_force: RefCell<Cache<InForce, Arc<Snapshot>>>,
     snapshot: RefCell<Rc<HeldSnapshot>>,
     pub(super) connections: RefCell<Slab<Rc<ConnectionState>>>,
     /// When connections were last looked for that could leave, and there were too few.
@@ -96,6 +98,18 @@ impl std::ops::Deref for HeldSnapshot {
 
     fn deref(&self) -> &Snapshot {
         &self.0
+    }
+}
+
+/// Where the snapshot in force stands.
+#[derive(Debug)]
+struct InForce(Arc<Shared>);
+
+impl std::ops::Deref for InForce {
+    type Target = ArcSwap<Snapshot>;
+
+    fn deref(&self) -> &ArcSwap<Snapshot> {
+        &self.0.snapshot
     }
 }
 
@@ -126,6 +140,7 @@ impl Worker {
             request_ids: RefCell::default(),
             date: RefCell::default(),
             clock: Cell::new(Instant::now()),
+            in_force: RefCell::new(Cache::new(InForce(Arc::clone(&shared)))),
             snapshot: RefCell::new(Rc::new(HeldSnapshot(snapshot))),
             connections: RefCell::default(),
             in_vain: Cell::new(None),
@@ -242,11 +257,12 @@ impl Worker {
 
     /// The snapshot in force. A request takes it once and keeps it.
     pub fn snapshot(&self) -> Rc<HeldSnapshot> {
-        let live = self.shared.snapshot.load();
+        let mut in_force = self.in_force.borrow_mut();
+        let live = in_force.load();
         let mut held = self.snapshot.borrow_mut();
-        if !Arc::ptr_eq(&live, &held.0) {
-            *held = Rc::new(HeldSnapshot(Arc::clone(&live)));
-            self.allow(&live);
+        if !Arc::ptr_eq(live, &held.0) {
+            *held = Rc::new(HeldSnapshot(Arc::clone(live)));
+            self.allow(live);
         }
         Rc::clone(&held)
     }

@@ -63,6 +63,10 @@ pub struct WorkerCells {
     pub parked: Counter,
     /// Times that a connection was parked no more.
     pub unparked: Counter,
+    /// Requests that began.
+    pub requests_begun: Counter,
+    /// Requests that ended.
+    pub requests_ended: Counter,
 }
 
 impl WorkerPort {
@@ -128,10 +132,8 @@ pub struct Shared {
     pub lifecycle: Lifecycle,
     /// Sockets towards clients and backends, over all workers.
     pub files: Arc<Files>,
-    /// Requests in flight now, over all workers.
-    pub requests: AtomicUsize,
-    /// Those of them that were let in under `max_requests`; without it nobody counts. Apart from the
-    /// others, since those that were refused must not keep out who comes next.
+    /// Requests in flight that were let in under `max_requests`; without it nobody counts. Apart from
+    /// the others, since those that were refused must not keep out who comes next.
     pub admitted: AtomicUsize,
     /// Those that were refused for it.
     pub overload: Overload,
@@ -192,7 +194,6 @@ impl Shared {
             notices,
             lifecycle: Lifecycle::default(),
             files: Files::new(open_files),
-            requests: AtomicUsize::new(0),
             admitted: AtomicUsize::new(0),
             overload: Overload::default(),
             accept_complaints: OnceASecond::default(),
@@ -206,6 +207,16 @@ impl Shared {
             started: Instant::now(),
         };
         (Arc::new(shared), Mailboxes { workers: ends, notices: notices_end })
+    }
+
+    /// Requests in flight now, over all workers.
+    pub fn requests_in_flight(&self) -> u64 {
+        let in_flight = |port: &WorkerPort| {
+            // In this order, lest one that ends meanwhile is taken off without having been there.
+            let ended = port.cells.requests_ended.get();
+            port.cells.requests_begun.get().saturating_sub(ended)
+        };
+        self.workers.iter().map(in_flight).sum()
     }
 
     /// Sends the same mail to every worker.

@@ -42,10 +42,8 @@ async fn ends_once(request: &str, reply: Reply, client: Client, status: &str) {
     assert_eq!(told("tidegate_listener_requests_total"), 1.0, "told once");
     assert_eq!(proxy.metric("tidegate_pool_requests_total", &[&code]), 1.0);
     assert_eq!(told("tidegate_pool_requests_total"), 1.0, "told once");
-    eventually("the process is idle", async || {
-        proxy.running().shared().requests.load(std::sync::atomic::Ordering::SeqCst) == 0
-    })
-    .await;
+    eventually("the process is idle", async || proxy.running().shared().requests_in_flight() == 0)
+        .await;
 }
 
 async fn act(mut wire: Wire, client: Client) {

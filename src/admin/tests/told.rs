@@ -66,7 +66,7 @@ async fn the_way_of_a_request_is_told_as_it_would_be_taken() {
         version["candidates"][0]["part"], 1.0,
         "the only one, though nobody knows it: {told}"
     );
-    let backends = house.state.shared.requests.load(std::sync::atomic::Ordering::Relaxed);
+    let backends = house.state.shared.requests_in_flight();
     assert_eq!(
         (backends, &version["candidates"][0]["in_flight"]),
         (0, &0.into()),

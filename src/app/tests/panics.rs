@@ -55,7 +55,7 @@ impl Counts {
                 by_address.values().sum(),
             ],
             requests: [
-                shared.requests.load(Ordering::Relaxed),
+                usize::try_from(shared.requests_in_flight()).unwrap(),
                 shared.admitted.load(Ordering::Relaxed),
                 usize::try_from(on_backend).unwrap(),
             ],

@@ -50,7 +50,7 @@ pub(super) const COMMON_BYTES: usize = 1024;
 /// # Errors
 /// A target that cannot be read: what is of no form, or longer than we can name.
 pub(super) fn parse(
-    bytes: &Bytes,
+    bytes: Bytes,
     head: &Head,
     spans: &[Span],
     empty: impl FnOnce() -> HeaderMap,
@@ -66,14 +66,15 @@ pub(super) fn parse(
     parts.uri = Uri::from_maybe_shared(target).map_err(|_| Violation::InvalidTarget)?;
     parts.version = if head.http10 { Version::HTTP_10 } else { Version::HTTP_11 };
     let mut sieve = RequestSieve::default();
-    let (known, plain) = sift(bytes, spans, empty, |name, value| sieve.fate(name, value))
+    let (known, plain) = sift(&bytes, spans, empty, |name, value| sieve.fate(name, value))
         .ok_or(Violation::InvalidName)?;
     if let Some(known) = known {
         parts.headers = known;
     }
     let host = sieve.host.map(|host| HeaderValue::from_maybe_shared(bytes.slice_ref(host)));
     let host = host.transpose().map_err(|_| Violation::InvalidHost)?;
-    Ok(Box::new(Received { parts, host, plain, survey: sieve.found, body: Incoming::None }))
+    let (survey, plain) = (sieve.found, plain.of(bytes));
+    Ok(Box::new(Received { parts, host, plain, survey, body: Incoming::None }))
 }
 
 /// Whether an answer with this status to such a request may have a body (RFC 9110 section 6.4.1).
@@ -174,7 +175,7 @@ mod tests {
             }
         }
         let bytes = Bytes::from_static(text.as_bytes());
-        parse(&bytes, scanner.head(), scanner.spans(), HeaderMap::new)
+        parse(bytes, scanner.head(), scanner.spans(), HeaderMap::new)
     }
 
     #[test]

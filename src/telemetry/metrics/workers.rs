@@ -9,7 +9,7 @@ use crate::telemetry::metrics as metric;
 
 pub(super) fn write(shared: &Shared, snapshot: &Snapshot, text: &mut Text<'_>) {
     text.family(&metric::CONNECTIONS).add(&[], shared.files.clients.taken());
-    text.family(&metric::REQUESTS_IN_FLIGHT).add(&[], shared.requests.load(Ordering::Relaxed));
+    text.family(&metric::REQUESTS_IN_FLIGHT).add(&[], shared.requests_in_flight());
     if snapshot.max_requests < usize::MAX {
         text.family(&metric::REQUESTS_LIMIT).add(&[], snapshot.max_requests);
     }

@@ -65,7 +65,7 @@ pub(super) fn encode(head: &RequestHead, framing: Framing, out: &mut Vec<u8>) {
 /// into an `empty` map, as far as the `sieve` does not leave them as they are. `None` if it is
 /// no head after all.
 pub(super) fn parse(
-    head: &Bytes,
+    head: Bytes,
     spans: &[Span],
     empty: impl FnOnce() -> HeaderMap,
     sieve: Option<Sieve>,
@@ -75,10 +75,12 @@ pub(super) fn parse(
     let first_field = spans.first().map_or(head.len() - 2, |span| span.start as usize);
     let reason = reason(status, head.get(AT_REASON..first_field - 2)?);
     let (headers, plain) = match sieve {
-        Some(sieve) => sift(head, spans, empty, |name, value| sieve(name, value, length_is_known))?,
-        None => (Some(fields::read(head, spans, empty())?), PlainLines::default()),
+        Some(sieve) => {
+            sift(&head, spans, empty, |name, value| sieve(name, value, length_is_known))?
+        }
+        None => (Some(fields::read(&head, spans, empty())?), PlainLines::default()),
     };
-    let headers = headers.unwrap_or_default();
+    let (headers, plain) = (headers.unwrap_or_default(), plain.of(head));
     Some(Box::new(ResponseHead { status, reason, headers, plain }))
 }
 
@@ -169,7 +171,7 @@ mod tests {
             at += passed;
         }
         let (head, spans) = (Bytes::from_static(head.as_bytes()), scanner.take_spans());
-        parse(&head, &spans, HeaderMap::new, None, false).unwrap()
+        parse(head, &spans, HeaderMap::new, None, false).unwrap()
     }
 
     #[test]
