@@ -120,7 +120,7 @@ fn tidy(headers: &mut HeaderMap, survey: Survey, wish: Option<&Wish>) {
 
 /// What `ip_hash` goes by, and on which side of a divided pool the client stays.
 fn client_hash(snapshot: &Snapshot, pool: &Pool, peer: Option<IpAddr>, headers: &HeaderMap) -> u64 {
-    let is_wanted = pool.policy == Policy::IpHash || pool.state.split.load().is_divided();
+    let is_wanted = pool.policy == Policy::IpHash || pool.state.is_divided();
     match peer {
         Some(peer) if is_wanted => {
             balance::client_hash(client_address(&snapshot.trusted_proxies, peer, headers))

@@ -5,7 +5,7 @@
 //! is its [`UsableSet`], rebuilt on a transition (rare) and read by every pick.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -160,6 +160,8 @@ pub struct UpstreamSettings {
 pub struct PoolState {
     /// Which version takes what share of new attempts; written by the governor only.
     pub split: ArcSwap<Split>,
+    /// More than one version takes a share: asked for each request, which needs no split for that.
+    divided: AtomicBool,
     /// Requests that wait for a slot on one of its backends.
     pub line: Arc<WaitingLine>,
     /// Asked and told only where the pool has settings for it.
@@ -177,6 +179,7 @@ impl PoolState {
     /// requests for its backends wait.
     pub fn new(line: Arc<WaitingLine>, split: Split, workers: usize, now: Duration) -> Self {
         PoolState {
+            divided: AtomicBool::new(split.is_divided()),
             split: ArcSwap::from_pointee(split),
             line,
             breaker: PoolBreaker::new(now),
@@ -194,8 +197,14 @@ impl PoolState {
             let members = share.version.members.iter();
             members.for_each(|member| member.backend.cut.store(false, Ordering::Relaxed));
         }
+        self.divided.store(split.is_divided(), Ordering::Relaxed);
         self.split.store(Arc::new(split));
         self.line.hand_over();
+    }
+
+    /// Whether more than one version takes a share.
+    pub fn is_divided(&self) -> bool {
+        self.divided.load(Ordering::Relaxed)
     }
 }
 

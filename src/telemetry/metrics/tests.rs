@@ -3,7 +3,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use arc_swap::ArcSwap;
 use http::StatusCode;
 
 use super::*;
@@ -15,11 +14,10 @@ use crate::state::pool::{
     PickRules, Protocol, QueueSettings, RetryPolicy, SecureCookie, UpstreamSettings,
 };
 use crate::state::snapshot::ListenerLimits;
-use crate::state::swap_counts::SwapCounts;
 use crate::state::tls::{self, ServerTls};
 use crate::state::{
-    Address, Backend, Listener, ListenerState, Member, Pool, PoolBreaker, PoolState, RetryBudget,
-    Share, Snapshot, Split, Version, WorkerId,
+    Address, Backend, Listener, ListenerState, Member, Pool, PoolState, Share, Snapshot, Split,
+    Version, WorkerId,
 };
 use crate::telemetry::events;
 
@@ -180,14 +178,10 @@ fn pool(name: &Arc<str>, shares: &[(&Arc<Version>, f64)]) -> Arc<Pool> {
             keepalive_request: None,
             keepalive_interval: Duration::from_secs(30),
         }),
-        state: Arc::new(PoolState {
-            split: ArcSwap::from_pointee(Split { shares, ..Split::default() }),
-            line: Arc::default(),
-            breaker: PoolBreaker::new(Duration::ZERO),
-            budget: RetryBudget::new(Duration::ZERO),
-            cells: PerWorker::new(WORKERS),
-            swaps: SwapCounts::default(),
-        }),
+        state: {
+            let split = Split { shares, ..Split::default() };
+            Arc::new(PoolState::new(Arc::default(), split, WORKERS, Duration::ZERO))
+        },
     })
 }
 
