@@ -7,6 +7,9 @@
 //! has nothing to write for a while sends it by itself. And a **read** that has brought something does not ask again a
 //! socket that gave all it had.
 
+#[cfg(test)]
+pub mod tests;
+
 use std::future::poll_fn;
 use std::io::{self, BufRead, IoSlice, Read, Write};
 use std::pin::Pin;
@@ -235,9 +238,15 @@ impl Session {
         let mut source = Source { io: &mut self.io, cx, emptied: false };
         let bytes = ready!(poll_io(self.tls.read_tls(&mut source)))?;
         let emptied = source.emptied;
+        let at_rest = !self.tls.is_handshaking() && !self.tls.wants_write();
         match self.tls.process_new_packets() {
             Ok(state) => {
                 self.opened = state.plaintext_bytes_to_read();
+                if at_rest && self.tls.wants_write() {
+                    // TLS has an answer of its own, as to a renegotiation (RFC 5246 section 7.2.2), and
+                    // the client may wait for it. If it cannot go at once it goes with what follows.
+                    let _ = self.poll_send(cx);
+                }
                 Poll::Ready(Ok(Filled { bytes, emptied }))
             }
             Err(error) => {
@@ -305,84 +314,5 @@ impl Write for Sink<'_, '_> {
     fn flush(&mut self) -> io::Result<()> {
         // Sockets have nothing of their own to flush.
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use rustls::pki_types::PrivateKeyDer;
-    use rustls::version::{TLS12, TLS13};
-    use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
-    use tokio::io::AsyncReadExt;
-    use tokio::net::{TcpListener, TcpStream};
-    use tokio_rustls::TlsConnector;
-    use tokio_rustls::client::TlsStream;
-
-    use super::super::Socket;
-    use super::*;
-
-    /// Both ends of a session whose handshake is done.
-    async fn settled(
-        version: &'static SupportedProtocolVersion,
-    ) -> (TlsStream<TcpStream>, Session) {
-        let issued = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-        let key = PrivateKeyDer::try_from(issued.signing_key.serialize_der()).unwrap();
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let mut roots = RootCertStore::empty();
-        roots.add(issued.cert.der().clone()).unwrap();
-        let client = ClientConfig::builder_with_provider(Arc::clone(&provider))
-            .with_protocol_versions(&[version])
-            .unwrap()
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        let mut server = ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(vec![issued.cert.der().clone()], key)
-            .unwrap();
-        server.ticketer = rustls::crypto::aws_lc_rs::Ticketer::new().unwrap();
-        server.send_tls13_tickets = 1;
-
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let tcp = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        let (accepted, from) = listener.accept().await.unwrap();
-        let raw = RawStream::Tcp(Socket::new(accepted.into_std().unwrap()), from);
-        let name = "localhost".try_into().unwrap();
-        let connector = TlsConnector::from(Arc::new(client));
-        let server = Arc::new(server);
-        let (client, session) =
-            tokio::join!(connector.connect(name, tcp), Session::accept(raw, |_| server));
-        (client.unwrap(), session.unwrap())
-    }
-
-    /// Whether nothing has come for the client.
-    fn is_silent(client: &TlsStream<TcpStream>) -> bool {
-        client.get_ref().0.try_read(&mut [0]).is_err()
-    }
-
-    #[tokio::test]
-    async fn the_ticket_goes_with_the_first_answer() {
-        let (mut client, mut session) = settled(&TLS13).await;
-        assert!(session.holds_ticket() && !session.has_sealed() && is_silent(&client));
-        let answer = [IoSlice::new(b"answer")];
-        poll_fn(|cx| session.poll_write(cx, &answer)).await.unwrap();
-        client.read_exact(&mut [0; 6]).await.unwrap();
-        assert_eq!(client.get_ref().1.tls13_tickets_received(), 1);
-        assert!(!session.holds_ticket());
-    }
-
-    #[tokio::test]
-    async fn the_ticket_goes_before_the_end() {
-        let (mut client, mut session) = settled(&TLS13).await;
-        poll_fn(|cx| session.poll_shutdown(cx)).await.unwrap();
-        assert_eq!(client.read(&mut [0]).await.unwrap(), 0);
-        assert_eq!(client.get_ref().1.tls13_tickets_received(), 1);
-    }
-
-    #[tokio::test]
-    async fn nothing_is_held_back_under_tls_1_2() {
-        let (_client, session) = settled(&TLS12).await;
-        assert!(!session.holds_ticket() && !session.tls().wants_write());
     }
 }
