@@ -21,6 +21,8 @@ use tokio::time::Instant;
 pub use self::held::{Held, REQUEST_BYTES};
 pub use self::secured::Secured;
 pub use self::session::Session;
+#[cfg(test)]
+pub use self::session::tests::settled;
 pub use self::socket::Socket;
 pub use self::stream::{ClientStream, Peer, RawStream};
 use crate::upstream::SlowClients;

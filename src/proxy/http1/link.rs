@@ -2,7 +2,10 @@
 //! into heads, body frames and trailers; and what goes out waits here until the client takes it.
 
 mod ending;
+mod expects;
 mod held;
+#[cfg(test)]
+mod tests;
 
 use std::io::{self, IoSlice};
 use std::pin::{Pin, pin};
@@ -33,8 +36,6 @@ const BODY_READ_BYTES: usize = 32 * 1024;
 
 /// What TLS may hold of an answer: as much as goes out in one write.
 const SEALED_BYTES: usize = 64 * 1024;
-
-const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
 /// What came in place of a request, or with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -176,14 +177,7 @@ impl Link {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, UploadFailure>>> {
-        if self.expects {
-            self.expects = false;
-            self.out.extend_from_slice(CONTINUE);
-        }
-        if !self.out.is_empty() && !self.answering {
-            // Should it fail, reading tells; should it have to wait, the answer takes it along.
-            let _ = self.poll_write(cx, &mut Bytes::new(), &mut &[][..]);
-        }
+        self.ask_for_body(cx);
         loop {
             if let Some(trailers) = self.trailers.take() {
                 self.note_end();
