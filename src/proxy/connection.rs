@@ -175,24 +175,24 @@ impl ConnectionState {
         Registered::new(self, permit)
     }
 
-    /// The listener as this snapshot has it, or as it last was if it has left the configuration.
-    pub fn listener(&self, snapshot: &Snapshot) -> Arc<Listener> {
+    /// Takes its listener up as this snapshot has it. If it has left the configuration, it stays as it
+    /// last was.
+    pub fn keep_up_with(&self, snapshot: &Snapshot) {
         let mut known = self.listener.borrow_mut();
         if let Some(current) = snapshot.listener_at(self.socket)
             && !Arc::ptr_eq(current, &known)
         {
             *known = Arc::clone(current);
         }
-        Arc::clone(&known)
     }
 
     /// What backends are told about this connection, prepared once per configuration.
-    pub fn headers(&self, snapshot: &Snapshot, listener: &Listener) -> Rc<ConnectionHeaders> {
+    pub fn headers(&self, snapshot: &Snapshot) -> Rc<ConnectionHeaders> {
         let mut held = self.headers.borrow_mut();
         match &*held {
             Some((generation, headers)) if *generation == snapshot.generation => Rc::clone(headers),
             _ => {
-                let headers = asker(snapshot, listener, self);
+                let headers = asker(snapshot, &self.listener.borrow(), self);
                 let headers = Rc::new(headers);
                 *held = Some((snapshot.generation, Rc::clone(&headers)));
                 headers
@@ -212,8 +212,8 @@ impl ConnectionState {
     }
 
     /// Whether it is older than its listener wants.
-    pub fn is_aged(&self, listener: &Listener, now: Instant) -> bool {
-        listener.limits.keepalive_max_age.is_some_and(|age| now - self.opened >= age)
+    pub fn is_aged(&self, now: Instant) -> bool {
+        self.listener.borrow().limits.keepalive_max_age.is_some_and(|age| now - self.opened >= age)
     }
 
     /// The TLS version, for the log.

@@ -2,7 +2,6 @@
 
 use std::pin::pin;
 use std::rc::Rc;
-use std::sync::Arc;
 
 use tokio::time::Instant;
 
@@ -23,7 +22,7 @@ use crate::upstream::{self, Answered, Connection, Failed, Lane};
 /// # Errors
 /// How the attempt failed.
 pub async fn exchange(
-    pool: &Arc<Pool>,
+    pool: &Pool,
     outgoing: &Outgoing,
     backend: &Backend,
     (lane, place): (&Rc<Lane<RequestBody>>, &Place),

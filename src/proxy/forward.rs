@@ -29,6 +29,7 @@ use super::shadow;
 use super::upgrade::{Switching, Wish};
 use super::waiting::Place;
 use super::websocket;
+use super::worker::HeldPool;
 use crate::health::outliers::Outcome;
 use crate::state::attempts::Head;
 use crate::state::pool::SecureCookie;
@@ -41,7 +42,7 @@ use crate::upstream::{Answered, Incoming, Lane, ResponseHead};
 /// # Errors
 /// The failure of the last attempt, or that nobody could be asked.
 pub async fn forward(
-    pool: &Arc<Pool>,
+    pool: &Rc<HeldPool>,
     outgoing: &mut Outgoing,
     record: &mut RequestRecord,
 ) -> Result<Answer, Failure> {
@@ -53,14 +54,15 @@ pub async fn forward(
         if let Some(cause) = cause {
             cause.counter(&picked.slot.backend().cells.cell(worker.id).retries).add(1);
         }
-        record.picked(&picked);
-        let answer = pin!(attempt(pool, outgoing, picked, &tried, record)).await;
+        let lane = worker.upstreams.lane(picked.slot.backend(), &pool.upstream);
+        record.picked(&picked, &lane);
+        let answer = pin!(attempt(pool, outgoing, (picked, lane), &tried, record)).await;
         let missed = match answer {
             Ok(answer) => return Ok(answer),
             Err(missed) => missed,
         };
         // Told by the pick above.
-        let Some(backend) = record.backend.clone() else { return Err(Failure::NoBackend) };
+        let Some(backend) = record.backend().cloned() else { return Err(Failure::NoBackend) };
         if let Some(outcome) = missed.outcome(record.attempts == 1) {
             worker.attempt_ended(&backend, outcome, missed.status());
         }
@@ -146,15 +148,14 @@ fn spend(pool: &Pool, record: &RequestRecord) -> bool {
 
 /// One attempt on one backend; `tried` are those that have failed the request.
 async fn attempt(
-    pool: &Arc<Pool>,
+    pool: &Rc<HeldPool>,
     outgoing: &mut Outgoing,
-    picked: Picked,
+    (picked, lane): (Picked, Rc<Lane<RequestBody>>),
     tried: &[BackendId],
     record: &mut RequestRecord,
 ) -> Result<Answer, Missed> {
     let worker = &record.connection.worker;
     let began = worker.now();
-    let lane = worker.upstreams.lane(picked.slot.backend(), &pool.upstream);
     let place = Place::take(worker, &lane, outgoing.upload.as_ref(), began);
     shadow::copy(worker, pool, &picked, outgoing, record.attempts);
     if outgoing.wish.is_some() {
@@ -186,7 +187,7 @@ async fn attempt(
 
 /// Asks the backend to switch protocols.
 async fn switch(
-    pool: &Arc<Pool>,
+    pool: &Rc<HeldPool>,
     outgoing: &mut Outgoing,
     picked: Picked,
     (lane, place): (&Rc<Lane<RequestBody>>, Place),

@@ -48,7 +48,7 @@ pub(super) fn prepare(
     tidy(&mut headers, survey, wish.as_ref());
     let mut added = SmallVec::new();
     added.extend(record.request_id.clone().map(|id| (X_REQUEST_ID.clone(), id)));
-    let of_connection = connection.headers(snapshot, &record.listener);
+    let of_connection = connection.headers(snapshot);
     of_connection.apply(&mut headers, survey.forwarding, host.as_ref(), &mut added);
     let target = target_of(&method, uri, &connection.io);
     let method = match &wish {
@@ -91,7 +91,7 @@ fn admit_upload(
     let pause = if survey.event_stream {
         pool.upstream.tunnel_idle_timeout
     } else {
-        Some(record.listener.limits.body_timeout)
+        Some(record.connection.listener.borrow().limits.body_timeout)
     };
     // A stream that an HTTP/2 backend refuses may be sent again whatever its method, and by then its
     // body may have been read.

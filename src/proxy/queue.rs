@@ -1,7 +1,6 @@
 //! From a prepared request to a slot on a backend: at once, or in line.
 
 use std::rc::Rc;
-use std::sync::Arc;
 
 use http::header::COOKIE;
 use tokio::time::Instant;
@@ -10,6 +9,7 @@ use super::error::Failure;
 use super::outgoing::Outgoing;
 use super::rare::boxed;
 use super::record::RequestRecord;
+use super::worker::HeldPool;
 use crate::framing::plain::values;
 use crate::state::waiting::Waiter;
 use crate::state::{BackendId, NotPicked, Picked, Pool};
@@ -19,14 +19,17 @@ use crate::state::{BackendId, NotPicked, Picked, Pool};
 /// # Errors
 /// That nobody can be asked, that the line is full, or that the wait was too long.
 pub async fn pick(
-    pool: &Arc<Pool>,
+    pool: &HeldPool,
     outgoing: &Outgoing,
     tried: &[BackendId],
     record: &mut RequestRecord,
 ) -> Result<Picked, Failure> {
     let worker = &record.connection.worker;
     let cookies = || cookies(outgoing);
-    let picked = worker.with_rng(|rng| pool.pick(cookies, outgoing.client_hash, tried, rng));
+    let picked = worker.with_rng(|rng| {
+        let view = &mut pool.view.borrow_mut();
+        pool.pick(view, cookies, outgoing.client_hash, tried, rng)
+    });
     match picked {
         Ok(picked) => Ok(picked),
         Err(NotPicked::Nobody) => Err(Failure::NoBackend),
@@ -44,7 +47,7 @@ fn cookies(outgoing: &Outgoing) -> impl Iterator<Item = &[u8]> {
 /// Waits in line. If the client leaves, this is dropped, and with it the place in line and the slot
 /// that may just have been given: it goes to the next.
 async fn wait(
-    pool: &Arc<Pool>,
+    pool: &HeldPool,
     outgoing: &Outgoing,
     tried: &[BackendId],
     record: &mut RequestRecord,

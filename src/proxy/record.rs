@@ -11,13 +11,15 @@ use http::header::{HOST, REFERER, USER_AGENT};
 use http::{HeaderName, HeaderValue, Method, StatusCode, Uri, Version};
 use tokio::time::Instant;
 
-use super::body::Upload;
+use super::body::{RequestBody, Upload};
 use super::breaker;
 use super::connection::ConnectionState;
 use super::error;
 use super::received::Received;
-use crate::state::{Backend, Listener, Picked, Pool, Route};
+use super::worker::HeldPool;
+use crate::state::{Backend, Listener, Picked, Route};
 use crate::telemetry::access::Entry;
+use crate::upstream::Lane;
 
 /// How a request ended, as far as the client is concerned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,16 +64,14 @@ pub struct RequestRecord {
     pub connection: Rc<ConnectionState>,
     /// When its head had arrived.
     pub began: Instant,
-    /// The listener as the request's snapshot has it.
-    pub listener: Arc<Listener>,
     /// The pool that it was led to.
-    pub pool: Option<Arc<Pool>>,
+    pub pool: Option<Rc<HeldPool>>,
     /// The pool that it was led to at first, if its route's fallback took it.
-    pub fallback_of: Option<Arc<Pool>>,
+    pub fallback_of: Option<Rc<HeldPool>>,
     /// How long it waited in line for a slot.
     pub queued: Duration,
-    /// The backend of the latest attempt.
-    pub backend: Option<Arc<Backend>>,
+    /// The lane to the backend of the latest attempt.
+    lane: Option<Rc<Lane<RequestBody>>>,
     /// Attempts made.
     pub attempts: u32,
     /// Why attempts were repeated.
@@ -113,11 +113,7 @@ struct Line {
 
 impl RequestRecord {
     /// Begins the record of a request whose head has arrived. Boxed, since it goes from hand to hand.
-    pub fn begin(
-        connection: &Rc<ConnectionState>,
-        listener: Arc<Listener>,
-        received: &Received,
-    ) -> Box<Self> {
+    pub fn begin(connection: &Rc<ConnectionState>, received: &Received) -> Box<Self> {
         let worker = &connection.worker;
         worker.cells().requests_begun.add(1);
         connection.request_began();
@@ -142,11 +138,10 @@ impl RequestRecord {
         Box::new(RequestRecord {
             connection: Rc::clone(connection),
             began: worker.tick(),
-            listener,
             pool: None,
             fallback_of: None,
             queued: Duration::ZERO,
-            backend: None,
+            lane: None,
             attempts: 0,
             retry_reasons: smallvec::SmallVec::new(),
             pass: None,
@@ -185,12 +180,17 @@ impl RequestRecord {
     }
 
     /// A backend is asked.
-    pub fn picked(&mut self, picked: &Picked) {
+    pub fn picked(&mut self, picked: &Picked, lane: &Rc<Lane<RequestBody>>) {
         self.attempts += 1;
-        self.backend = Some(Arc::clone(picked.slot.backend()));
+        self.lane = Some(Rc::clone(lane));
         if let Some(line) = &mut self.line {
             line.backend_version = Some(Arc::clone(&picked.choice.version.name));
         }
+    }
+
+    /// The backend of the latest attempt.
+    pub fn backend(&self) -> Option<&Arc<Backend>> {
+        self.lane.as_deref().map(Lane::backend)
     }
 
     /// A backend answered.
@@ -227,7 +227,7 @@ impl RequestRecord {
     }
 
     fn count_timeout(&self, end: End) {
-        let Some(backend) = &self.backend else { return };
+        let Some(backend) = self.backend() else { return };
         let timeouts = &backend.cells.cell(self.connection.worker.id).timeouts;
         match end {
             End::BackendStalled => timeouts.body_idle.add(1),
@@ -251,7 +251,7 @@ impl RequestRecord {
 
     fn count(&self, status: StatusCode) {
         let worker = &self.connection.worker;
-        self.listener.state.cells.cell(worker.id).codes.count(status);
+        self.connection.listener.borrow().state.cells.cell(worker.id).codes.count(status);
         if let Some(pool) = &self.pool {
             let cells = pool.state.cells.cell(worker.id);
             if self.from_backend {
@@ -292,12 +292,12 @@ impl RequestRecord {
             request_id: &text(&self.request_id),
             referer: line.referer.as_ref().map(HeaderValue::as_bytes),
             user_agent: line.user_agent.as_ref().map(HeaderValue::as_bytes),
-            listener: &self.listener.name,
+            listener: &self.connection.listener.borrow().name,
             route: line.route.as_ref().map_or("", |route| &route.name),
             pool: self.pool.as_ref().map_or("", |pool| &pool.name),
             fallback_of: self.fallback_of.as_ref().map_or("", |pool| &pool.name),
             version: line.backend_version.as_deref().unwrap_or_default(),
-            backend: self.backend.as_ref().map_or("", |backend| &backend.label),
+            backend: self.backend().map_or("", |backend| &backend.label),
             attempts: self.attempts,
             retry_reasons: &self.retry_reasons.join(","),
             reason,

@@ -10,7 +10,6 @@
 
 use std::pin::pin;
 use std::rc::Rc;
-use std::sync::Arc;
 
 use http::header::{ACCEPT, CONTENT_LENGTH, LOCATION};
 use http::uri::Scheme;
@@ -34,8 +33,9 @@ use super::rare::boxed;
 use super::received::Received;
 use super::record::RequestRecord;
 use super::reply::Reply;
+use super::worker::{HeldPool, HeldSnapshot};
 use super::{http2, upgrade};
-use crate::state::{Pool, Redirect, Route, Snapshot, Target};
+use crate::state::{Redirect, Route, Snapshot, Target};
 
 /// Answers one request. Whatever happens, the record tells of it once, and a failure is an answer.
 pub async fn handle(connection: Rc<ConnectionState>, mut received: Box<Received>) -> Reply {
@@ -44,14 +44,14 @@ pub async fn handle(connection: Rc<ConnectionState>, mut received: Box<Received>
     let (mut record, wants) = meet(&connection, &snapshot, &mut received);
     let outcome = match set_out(&snapshot, received, &mut record) {
         // Lent and not taken out, which would be a move, and room for it twice.
-        Ok(Begun::Going { route, pool, ref mut outgoing }) => {
+        Ok(Begun::Going { route, ref pool, ref mut outgoing }) => {
             pin!(send(route, pool, outgoing, &mut record)).await
         }
         Ok(Begun::Answered(answer)) => Ok(answer),
         Err(failure) => Err(failure),
     };
     let upload_open = record.is_upload_open();
-    let mut last = connection.is_aged(&record.listener, connection.worker.now());
+    let mut last = connection.is_aged(connection.worker.now());
     let mut reply = match outcome {
         Ok(Answer::Backend(mut reply)) => {
             reply.body.take_record(record);
@@ -101,7 +101,8 @@ fn meet(
     snapshot: &Snapshot,
     received: &mut Received,
 ) -> (Box<RequestRecord>, Wants) {
-    let mut record = RequestRecord::begin(connection, connection.listener(snapshot), received);
+    connection.keep_up_with(snapshot);
+    let mut record = RequestRecord::begin(connection, received);
     let survey = received.survey;
     let headers = &mut received.parts.headers;
     let given = if survey.request_id { identity::take_request_id(headers) } else { None };
@@ -140,7 +141,7 @@ pub enum Answer {
 #[expect(clippy::large_enum_variant, reason = "nearly all are going, and one allocation less")]
 enum Begun<'a> {
     /// It is to be forwarded.
-    Going { route: &'a Route, pool: &'a Arc<Pool>, outgoing: Outgoing },
+    Going { route: &'a Route, pool: Rc<HeldPool>, outgoing: Outgoing },
     /// It has been answered already.
     Answered(Answer),
 }
@@ -148,14 +149,14 @@ enum Begun<'a> {
 /// Routes, admits and prepares a request. No future: what it moves about is large, and a future
 /// would have room for all of it.
 fn set_out<'a>(
-    snapshot: &'a Snapshot,
+    snapshot: &'a HeldSnapshot,
     mut received: Box<Received>,
     record: &mut RequestRecord,
 ) -> Result<Begun<'a>, Failure> {
     let connection = Rc::clone(&record.connection);
     let mut body = Some(std::mem::replace(&mut received.body, Incoming::None));
     if let Some(body) = body.take_if(|body| !body.is_end_stream()) {
-        let pause = record.listener.limits.body_timeout;
+        let pause = connection.listener.borrow().limits.body_timeout;
         record.upload = Some(Upload::new(body, pause, &connection.worker.wheel));
     }
     let parts = &mut received.parts;
@@ -168,7 +169,8 @@ fn set_out<'a>(
     };
     // HTTP/1.1 was checked in its raw form.
     if parts.version == Version::HTTP_2 {
-        http2::check(parts, record.listener.limits.max_headers).map_err(Failure::Head)?;
+        let max_headers = connection.listener.borrow().limits.max_headers;
+        http2::check(parts, max_headers).map_err(Failure::Head)?;
     }
 
     // Route.
@@ -177,7 +179,7 @@ fn set_out<'a>(
         return Ok(Begun::Answered(Answer::Ours(error::options(), "max_forwards")));
     }
     let pool = match &route.target {
-        Target::Pool(pool) => pool,
+        Target::Pool(pool) => snapshot.pool(pool),
         Target::Redirect(redirect) => {
             let secure = connection.tls.get().is_some();
             let head = (&*parts, received.host.as_ref());
@@ -185,7 +187,7 @@ fn set_out<'a>(
             return Ok(Begun::Answered(answer));
         }
     };
-    record.pool = Some(Arc::clone(pool));
+    record.pool = Some(Rc::clone(&pool));
     pool.state.cells.cell(connection.worker.id).requests.add(1);
 
     // Admit.
@@ -200,14 +202,14 @@ fn set_out<'a>(
     }
 
     // Prepare.
-    let outgoing = prepare(snapshot, (route, pool), received, wish, record)?;
+    let outgoing = prepare(snapshot, (route, &pool), received, wish, record)?;
     Ok(Begun::Going { route, pool, outgoing })
 }
 
 /// To its pool, or where its route says if there is nobody.
 async fn send(
     route: &Route,
-    pool: &Arc<Pool>,
+    pool: &Rc<HeldPool>,
     outgoing: &mut Outgoing,
     record: &mut RequestRecord,
 ) -> Result<Answer, Failure> {
@@ -240,7 +242,7 @@ fn find_route<'a>(
         return Err(Failure::Misdirected);
     }
     let path = parts.uri.path();
-    let listener = snapshot.index_of(&record.listener);
+    let listener = snapshot.index_of(&record.connection.listener.borrow());
     let route = snapshot.routes.lookup(listener, host, path).ok_or(Failure::NoRoute)?;
     record.routed(route);
     Ok(route)

@@ -23,6 +23,7 @@ use super::tls::ClientTls;
 pub use super::version::{
     Choice, Member, NotPicked, PickRules, PickWish, Picked, UsableSet, Version,
 };
+use super::view::PoolView;
 use super::waiting::WaitingLine;
 use crate::balance::Policy;
 use crate::health::BreakerSettings;
@@ -250,7 +251,7 @@ impl Pool {
         self.state.split.load().refuge_from(version).is_some()
     }
 
-    /// Picks a backend for one attempt, by the split as it is now.
+    /// Picks a backend for one attempt, by the split as it is now, of which the caller has a `view`.
     ///
     /// `cookies` are the values of the request's `Cookie` fields, `hash` is of the client's address
     /// (0 where nobody needs it), `tried` are the backends that have failed this request: they are
@@ -261,6 +262,7 @@ impl Pool {
     /// [stand in line](super::waiting::WaitingLine::join).
     pub fn pick<'a, C: IntoIterator<Item = &'a [u8]>>(
         &self,
+        view: &mut PoolView,
         cookies: impl Fn() -> C,
         hash: u64,
         tried: &[BackendId],
@@ -269,12 +271,13 @@ impl Pool {
         if self.queue.is_limited() && !self.state.line.is_empty() {
             return Err(NotPicked::Full);
         }
-        let split = self.state.split.load();
+        let (split, usable) = view.split();
         let chosen = split.choose(hash, &cookies, rng).ok_or(NotPicked::Nobody)?;
         let refuge = if tried.is_empty() { None } else { split.refuge_from(chosen) };
         let version = refuge.unwrap_or(chosen);
         let bound_to = version.affinity.as_ref().and_then(|affinity| affinity.member(cookies()));
-        let mut picked = version.pick(&PickWish { bound_to, hash, tried }, rng)?;
+        let wish = PickWish { bound_to, hash, tried };
+        let mut picked = version.pick_of(usable.of(version), &wish, rng)?;
         picked.shadow = split.shadow.as_ref().and_then(|shadow| shadow.draw(rng));
         Ok(picked)
     }
