@@ -57,10 +57,10 @@ pub(crate) fn token_end(bytes: &[u8], from: usize) -> Option<usize> {
         let word = u64::from_le_bytes(*word);
         let low = word & !TOPS;
         // A carry into the top bit of a byte says that what was added to reached what is looked for.
-        let small = low | ONES * 0x20;
+        let small = low | (ONES * 0x20);
         let letter = (small + ONES * (0x80 - 0x61)) & !(small + ONES * (0x80 - 0x7b));
-        let other_than_hyphen = (low ^ ONES * 0x2d) + ONES * 0x7f;
-        let marks = (!letter & other_than_hyphen | word) & TOPS;
+        let other_than_hyphen = (low ^ (ONES * 0x2d)) + ONES * 0x7f;
+        let marks = ((!letter & other_than_hyphen) | word) & TOPS;
         if marks == 0 {
             at += 8;
             continue;

@@ -190,7 +190,8 @@ fn take_request(
     let (bytes, scanner) = link_now.take_head();
     let head = *scanner.head();
     let empty = || state.worker.upstreams.spare.take();
-    let mut received = head::parse(bytes, &head, scanner.spans(), empty)?;
+    let received = state.worker.take_received();
+    let mut received = head::parse(bytes, &head, scanner.spans(), empty, received)?;
     if link_now.is_in_body() {
         received.body = Incoming::Http1(Body(Rc::clone(link)));
     }

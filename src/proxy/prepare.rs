@@ -1,12 +1,13 @@
 //! From the request as it came to the request as it goes out: what ends here is taken out, what backends
 //! could read in more than one way is made plain, and what they are told about the client is added.
 
+use std::mem::take;
 use std::net::IpAddr;
 use std::rc::Rc;
 
 use http::header::{CONTENT_LENGTH, COOKIE, EXPECT, HOST};
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderValue, Method, Uri, request};
+use http::{HeaderMap, HeaderValue, Method, Uri};
 use smallvec::SmallVec;
 
 use super::error::Failure;
@@ -32,14 +33,17 @@ use crate::upstream::RequestHead;
 pub(super) fn prepare(
     snapshot: &Snapshot,
     (route, pool): (&Route, &Pool),
-    received: Box<Received>,
+    mut received: Box<Received>,
     wish: Option<Wish>,
     record: &mut RequestRecord,
 ) -> Result<Outgoing, Failure> {
-    let Received { parts, host, plain, survey, .. } = *received;
-    let request::Parts { method, uri, version, mut headers, .. } = parts;
     let connection = Rc::clone(&record.connection);
     let worker = &connection.worker;
+    let (parts, survey) = (&mut received.parts, received.survey);
+    let (method, version) = (take(&mut parts.method), parts.version);
+    let (uri, mut headers) = (take(&mut parts.uri), take(&mut parts.headers));
+    let (host, plain) = (received.host.take(), take(&mut received.plain));
+    worker.keep_received(received);
     if survey.hops && identity::is_loop(&headers, &worker.instance) {
         return Err(Failure::Loop);
     }

@@ -21,12 +21,20 @@ pub struct Received {
     pub body: Incoming,
 }
 
+impl Default for Received {
+    fn default() -> Self {
+        let (parts, ()) = Request::new(()).into_parts();
+        let (plain, survey) = (PlainLines::default(), Survey::default());
+        Received { parts, host: None, plain, survey, body: Incoming::None }
+    }
+}
+
 impl Received {
-    /// With all its fields in the map.
-    pub fn mapped(request: Request<Incoming>) -> Box<Self> {
-        let (parts, body) = request.into_parts();
-        let survey = Survey::of(&parts.headers);
-        Box::new(Received { parts, host: None, plain: PlainLines::default(), survey, body })
+    /// With all its fields in the map. `empty` is where it is put.
+    pub fn mapped(request: Request<Incoming>, mut empty: Box<Self>) -> Box<Self> {
+        (empty.parts, empty.body) = request.into_parts();
+        empty.survey = Survey::of(&empty.parts.headers);
+        empty
     }
 
     /// The values of a field other than Host.

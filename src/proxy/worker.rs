@@ -28,6 +28,7 @@ use super::connection::ConnectionState;
 use super::date::Date;
 use super::headers::identity::RequestIds;
 use super::listener::{self, Acceptor};
+use super::received::Received;
 use super::room;
 use super::timer::Wheel;
 use super::tunnels::{self, Tunnels};
@@ -78,6 +79,7 @@ pub struct Worker {
     pub scratch: RefCell<Box<[u8]>>,
     rng: RefCell<fastrand::Rng>,
     request_ids: RefCell<RequestIds>,
+    received: RefCell<Option<Box<Received>>>,
     date: RefCell<Date>,
     clock: Cell<Instant>,
     in_force: RefCell<Cache<InForce, Arc<Snapshot>>>,
@@ -127,6 +129,7 @@ impl Worker {
             scratch: RefCell::new(vec![0; SCRATCH_BYTES].into()),
             rng: RefCell::default(),
             request_ids: RefCell::default(),
+            received: RefCell::default(),
             date: RefCell::default(),
             clock: Cell::new(Instant::now()),
             in_force: RefCell::new(Cache::new(InForce(Arc::clone(&shared)))),
@@ -260,6 +263,16 @@ impl Worker {
     fn allow(&self, snapshot: &Snapshot) {
         let share = snapshot.max_buffered.map(|all| all / self.shared.workers.len());
         self.upstreams.spare.slow_clients.allow(share.unwrap_or(COMMON_SHARE_BYTES));
+    }
+
+    /// A request that nothing is known of.
+    pub fn take_received(&self) -> Box<Received> {
+        self.received.take().unwrap_or_default()
+    }
+
+    /// Keeps a request of which everything has been taken out, for the next.
+    pub fn keep_received(&self, received: Box<Received>) {
+        self.received.replace(Some(received));
     }
 
     /// What the worker counts for the process.

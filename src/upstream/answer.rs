@@ -10,7 +10,7 @@ use crate::framing::plain::PlainLines;
 ///
 /// It passes through many hands on its way to the client, and is large: so it stays where it was
 /// read to, in a box.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct ResponseHead {
     /// The status.
     pub status: StatusCode,

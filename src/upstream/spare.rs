@@ -1,4 +1,4 @@
-//! What one exchange leaves for the next: emptied maps of fields, and room for reads and writes.
+//! What one exchange leaves for the next: emptied heads and maps of fields, and room for reads and writes.
 //!
 //! Every request brings a map and every answer needs one. The map of an answer is kept for the next
 //! request, so that neither is allocated while requests follow one another.
@@ -13,7 +13,7 @@ use std::rc::Rc;
 use bytes::BytesMut;
 use http::HeaderMap;
 
-use super::SlowClients;
+use super::{ResponseHead, SlowClients};
 
 /// More than a worker has requests between head and head of an answer, most of the time.
 const MAX_MAPS: usize = 64;
@@ -26,6 +26,7 @@ const MAX_OUT_BYTES: usize = 16 * 1024;
 #[derive(Debug, Default)]
 pub struct Spare {
     maps: RefCell<Vec<HeaderMap>>,
+    head: RefCell<Option<Box<ResponseHead>>>,
     room: RefCell<BytesMut>,
     out: RefCell<Vec<u8>>,
     /// Clients that take nothing.
@@ -49,6 +50,18 @@ impl Spare {
             map.clear();
             maps.push(std::mem::take(map));
         }
+    }
+
+    /// An empty head.
+    pub fn take_head(&self) -> Box<ResponseHead> {
+        self.head.take().unwrap_or_default()
+    }
+
+    /// Keeps a head that has been passed on, and the map in it.
+    pub fn keep_head(&self, mut head: Box<ResponseHead>) {
+        self.keep(&mut head.headers);
+        *head = ResponseHead::default();
+        self.head.replace(Some(head));
     }
 
     /// Room for reads, or what is left of it: nothing, if somebody else has it.

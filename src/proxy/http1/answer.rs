@@ -46,7 +46,7 @@ impl Answer {
     /// Begins an answer. `last` is whether the connection is to end behind it in any case.
     pub(super) fn begin(
         link: &mut Link,
-        Reply { mut head, body }: Reply,
+        Reply { head, body }: Reply,
         asked: Asked,
         last: bool,
         worker: &Worker,
@@ -72,7 +72,7 @@ impl Answer {
         } else {
             SmallVec::new()
         };
-        worker.upstreams.spare.keep(&mut head.headers);
+        worker.upstreams.spare.keep_head(head);
         Answer {
             body: has_body.then_some(body),
             form,

@@ -3,13 +3,12 @@
 
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_LENGTH, DATE, TRAILER, TRANSFER_ENCODING};
-use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, Version};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version};
 use hyper::ext::ReasonPhrase;
 
 use crate::framing::fields::{field, line};
 use crate::framing::plain::sift;
 use crate::framing::{Span, Violation};
-use crate::proxy::body::Incoming;
 use crate::proxy::framing::Head;
 use crate::proxy::headers::X_REQUEST_ID;
 use crate::proxy::headers::sieve::RequestSieve;
@@ -45,7 +44,7 @@ pub(super) enum Form {
 pub(super) const COMMON_BYTES: usize = 1024;
 
 /// Reads a request head that the scanner has passed, with its parts where it found them. The fields
-/// that somebody looks at go into an `empty` map.
+/// that somebody looks at go into an `empty` map, and all of it into what is empty too.
 ///
 /// # Errors
 /// A target that cannot be read: what is of no form, or longer than we can name.
@@ -54,13 +53,14 @@ pub(super) fn parse(
     head: &Head,
     spans: &[Span],
     empty: impl FnOnce() -> HeaderMap,
+    mut received: Box<Received>,
 ) -> Result<Box<Received>, Violation> {
     let (method_end, target_start) = (head.method_bytes as usize, head.method_bytes as usize + 1);
     let target = bytes.slice(target_start..target_start + head.target_bytes as usize);
     if target.len() > usize::from(u16::MAX) - 1 {
         return Err(Violation::RequestLineTooLong);
     }
-    let (mut parts, ()) = Request::new(()).into_parts();
+    let parts = &mut received.parts;
     parts.method =
         Method::from_bytes(&bytes[..method_end]).map_err(|_| Violation::InvalidMethod)?;
     parts.uri = Uri::from_maybe_shared(target).map_err(|_| Violation::InvalidTarget)?;
@@ -73,8 +73,9 @@ pub(super) fn parse(
     }
     let host = sieve.host.map(|host| HeaderValue::from_maybe_shared(bytes.slice_ref(host)));
     let host = host.transpose().map_err(|_| Violation::InvalidHost)?;
-    let (survey, plain) = (sieve.found, plain.of(bytes));
-    Ok(Box::new(Received { parts, host, plain, survey, body: Incoming::None }))
+    (received.survey, received.host) = (sieve.found, host);
+    received.plain = plain.of(bytes);
+    Ok(received)
 }
 
 /// Whether an answer with this status to such a request may have a body (RFC 9110 section 6.4.1).
@@ -175,7 +176,7 @@ mod tests {
             }
         }
         let bytes = Bytes::from_static(text.as_bytes());
-        parse(bytes, scanner.head(), scanner.spans(), HeaderMap::new)
+        parse(bytes, scanner.head(), scanner.spans(), HeaderMap::new, Box::default())
     }
 
     #[test]

@@ -42,7 +42,10 @@ async fn answer(
     sender: &Sender,
     request: Request<Incoming>,
 ) -> Option<Reply> {
-    let mut serving = pin!(service::handle(Rc::clone(state), Received::mapped(request)));
+    let mut serving = pin!(service::handle(
+        Rc::clone(state),
+        Received::mapped(request, state.worker.take_received())
+    ));
     let mut begun = false;
     poll_fn(|cx| {
         let gone = sender.poll_gone(cx).is_ready();
@@ -61,7 +64,7 @@ async fn answer(
 }
 
 async fn send(state: &ConnectionState, sender: &Sender, reply: Reply) {
-    let Reply { mut head, mut body } = reply;
+    let Reply { head, mut body } = reply;
     // What follows behind the head of a socket is no body.
     let is_socket = sender.is_socket();
     let ends = body.is_end_stream() && !is_socket;
@@ -70,8 +73,7 @@ async fn send(state: &ConnectionState, sender: &Sender, reply: Reply) {
     worker.with_date(|date| {
         sender.send_head(ends, |out| encode_head(&head, body.request_id(), length, date, out));
     });
-    worker.upstreams.spare.keep(&mut head.headers);
-    drop(head);
+    worker.upstreams.spare.keep_head(head);
     if ends || is_socket {
         return;
     }

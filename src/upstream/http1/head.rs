@@ -2,8 +2,8 @@
 //! responses. Pure.
 
 use bytes::Bytes;
+use http::StatusCode;
 use http::header::{CONTENT_LENGTH, HOST, TE, TRANSFER_ENCODING};
-use http::{HeaderMap, StatusCode};
 use hyper::ext::ReasonPhrase;
 
 use crate::framing::Span;
@@ -12,6 +12,7 @@ use crate::framing::fields::{self, field, line};
 use crate::framing::plain::{PlainLines, Sieve, sift};
 use crate::upstream::ResponseHead;
 use crate::upstream::request::{Framing, RequestHead};
+use crate::upstream::spare::Spare;
 
 /// Behind `HTTP/1.1 200`.
 const AT_REASON: usize = 12;
@@ -62,26 +63,31 @@ pub(super) fn encode(head: &RequestHead, framing: Framing, out: &mut Vec<u8>) {
 }
 
 /// Reads a response head that the scanner has passed, with its fields where it found them; they go
-/// into an `empty` map, as far as the `sieve` does not leave them as they are. `None` if it is
-/// no head after all.
+/// into a map, as far as the `sieve` does not leave them as they are. `None` if it is no head after
+/// all.
 pub(super) fn parse(
     head: Bytes,
     spans: &[Span],
-    empty: impl FnOnce() -> HeaderMap,
+    spare: &Spare,
     sieve: Option<Sieve>,
     length_is_known: bool,
 ) -> Option<Box<ResponseHead>> {
     let status = StatusCode::from_bytes(head.get(9..AT_REASON)?).ok()?;
     let first_field = spans.first().map_or(head.len() - 2, |span| span.start as usize);
     let reason = reason(status, head.get(AT_REASON..first_field - 2)?);
+    let empty = || spare.take();
     let (headers, plain) = match sieve {
         Some(sieve) => {
             sift(&head, spans, empty, |name, value| sieve(name, value, length_is_known))?
         }
         None => (Some(fields::read(&head, spans, empty())?), PlainLines::default()),
     };
-    let (headers, plain) = (headers.unwrap_or_default(), plain.of(head));
-    Some(Box::new(ResponseHead { status, reason, headers, plain }))
+    let mut read = spare.take_head();
+    (read.status, read.reason, read.plain) = (status, reason, plain.of(head));
+    if let Some(headers) = headers {
+        read.headers = headers;
+    }
+    Some(read)
 }
 
 /// What stands behind the status, if it is not what we would say ourselves (RFC 9112 section 4).
@@ -99,6 +105,7 @@ fn reason(status: StatusCode, text: &[u8]) -> Option<ReasonPhrase> {
 mod tests {
     use std::rc::Rc;
 
+    use http::HeaderMap;
     use http::uri::PathAndQuery;
     use http::{HeaderName, HeaderValue, Method};
     use smallvec::SmallVec;
@@ -171,7 +178,7 @@ mod tests {
             at += passed;
         }
         let (head, spans) = (Bytes::from_static(head.as_bytes()), scanner.take_spans());
-        parse(head, &spans, HeaderMap::new, None, false).unwrap()
+        parse(head, &spans, &Spare::default(), None, false).unwrap()
     }
 
     #[test]

@@ -180,7 +180,7 @@ impl Link {
     fn take_in(&mut self, head: Bytes) -> Result<Box<ResponseHead>, Error> {
         let spans = self.scanner.take_spans();
         let length_is_known = matches!(self.scanner.body_length(), Some(1..));
-        let head = head::parse(head, &spans, || self.spare.take(), self.sieve, length_is_known);
+        let head = head::parse(head, &spans, &self.spare, self.sieve, length_is_known);
         let head = head.ok_or_else(|| {
             self.count_malformed();
             Error::Malformed("its head cannot be read".into())
