@@ -67,7 +67,8 @@ impl Section {
 
     /// Takes in the field lines at the start of some bytes, each of which `judge` is shown, its value
     /// untrimmed, up to the empty line that ends them; `None` if there is not one whole line. Only the
-    /// first is refused: another one will be the first.
+    /// first is refused: another one will be the first, and `judge` is shown it again, so that what it
+    /// refuses must leave no trace.
     #[inline(always)]
     pub(crate) fn take_fields(
         &mut self,

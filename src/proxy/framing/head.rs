@@ -51,7 +51,7 @@ impl Head {
         }
     }
 
-    /// Takes in one field. `authority` is that of a target in absolute form, with its default port.
+    /// Takes in one field; what it refuses leaves no trace. `authority` is that of a target in absolute form, with its default port.
     pub(super) fn field(
         &mut self,
         name: &[u8],
@@ -93,16 +93,14 @@ impl Head {
         if self.host {
             return Err(Violation::RepeatedHost);
         }
-        self.host = true;
         if host::parse(value).is_none() {
             return Err(Violation::InvalidHost);
         }
-        match authority {
-            Some((authority, port)) if !host::agree(authority, value, port) => {
-                Err(Violation::HostMismatch)
-            }
-            _ => Ok(()),
+        if authority.is_some_and(|(authority, port)| !host::agree(authority, value, port)) {
+            return Err(Violation::HostMismatch);
         }
+        self.host = true;
+        Ok(())
     }
 
     fn connection(&mut self, value: &[u8]) {

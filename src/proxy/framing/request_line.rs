@@ -144,8 +144,7 @@ fn after_scheme<'a>(target: &'a [u8], scheme: &[u8]) -> Option<&'a [u8]> {
     start.eq_ignore_ascii_case(scheme).then_some(rest)
 }
 
-/// Refuses dot segments: routes match the path as received, and a backend that resolves them
-/// would serve what the route did not mean.
+/// Refuses what backends may take for another path. Most paths need no second look.
 pub(crate) fn check_path(target: &[u8]) -> Result<(), Violation> {
     match outside(&PLAIN_PATH, target, 0).map(|at| target[at]) {
         None | Some(b'?') => Ok(()),
@@ -153,6 +152,8 @@ pub(crate) fn check_path(target: &[u8]) -> Result<(), Violation> {
     }
 }
 
+/// Refuses dot segments: routes match the path as received, and a backend that resolves them
+/// would serve what the route did not mean.
 fn check_special_path(target: &[u8]) -> Result<(), Violation> {
     let path = &target[..memchr(b'?', target).unwrap_or(target.len())];
     // No client that follows the URL standard leaves a backslash in a path, and some backends

@@ -106,6 +106,19 @@ fn cases_hold_for_every_split() {
     }
 }
 
+/// Lines behind others are judged twice where they are refused.
+#[test]
+fn a_field_in_front_changes_no_refusal() {
+    for case in CASES.iter().filter(|case| matches!(case.expect, Expect::Refuse(_))) {
+        let first = case.bytes.split_inclusive(|&byte| byte == b'\n').next().unwrap_or_default();
+        let bytes = [first, b"X: y\r\n", &case.bytes[first.len()..]].concat();
+        if first.len() > b"\r\n".len() {
+            assert_eq!(scan(std::iter::once(&*bytes)).0, expected(case), "{}", case.name);
+            assert_eq!(scan(bytes.chunks(1)).0, expected(case), "{}, byte by byte", case.name);
+        }
+    }
+}
+
 #[test]
 fn case_names_are_unique() {
     let mut names: Vec<_> = CASES.iter().map(|case| case.name).collect();
