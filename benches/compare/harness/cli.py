@@ -137,12 +137,23 @@ class Comparison:
         """Measures every proxy once a round, each round in another order. {proxy: [figure]}"""
         figures = {proxy.name: [] for proxy in proxies}
         for number in range(rounds):
-            turn = number % len(proxies)
-            for proxy in proxies[turn:] + proxies[:turn]:
-                figure = measure(proxy)
-                figures[proxy.name].append(figure)
-                self.say(f"   {number + 1}/{rounds} {proxy.name:9} {show(figure)}")
+            self.round(number, proxies, measure, rounds, show, figures)
         return figures
+
+    def rounds_anew(self, proxies, measure, rounds, show):
+        """The same while all of them run, started anew for each round: where a process comes to lie in memory makes
+        a percent or two, for as long as it runs."""
+        figures = {proxy.name: [] for proxy in proxies}
+        for number in range(rounds):
+            self.with_running(proxies, lambda: self.round(number, proxies, measure, rounds, show, figures))
+        return figures
+
+    def round(self, number, proxies, measure, rounds, show, figures):
+        turn = number % len(proxies)
+        for proxy in proxies[turn:] + proxies[:turn]:
+            figure = measure(proxy)
+            figures[proxy.name].append(figure)
+            self.say(f"   {number + 1}/{rounds} {proxy.name:9} {show(figure)}")
 
     def with_running(self, proxies, work):
         """Calls `work` while all of them run."""
@@ -161,8 +172,8 @@ class Comparison:
         proxies = list(self.proxies)
         if row == "h1" and (relay := self.stage.compile("relay")):
             proxies.append(Proxy("floor", self.stage, relay))
-        samples = self.with_running(proxies, lambda: self.rounds(
-            proxies, lambda proxy: load.measure(proxy, self.args.seconds), self.args.rounds, self.show_sample))
+        samples = self.rounds_anew(
+            proxies, lambda proxy: load.measure(proxy, self.args.seconds), self.args.rounds, self.show_sample)
         self.keep(row, samples)
         return report.load_section(row, samples)
 
@@ -187,8 +198,8 @@ class Comparison:
         rate = 0.6 * self.capacity_of("nginx" if any(p.name == "nginx" for p in self.proxies) else "tidegate")
         # Whatever else happens on the machine makes the 99th percentile of a short round.
         rounds, seconds = (max(self.args.rounds, 7), max(self.args.seconds, 10)) if not self.args.quick else (2, 2)
-        samples = self.with_running(self.proxies, lambda: self.rounds(
-            self.proxies, lambda proxy: load.measure(proxy, seconds, rate), rounds, self.show_sample))
+        samples = self.rounds_anew(
+            self.proxies, lambda proxy: load.measure(proxy, seconds, rate), rounds, self.show_sample)
         self.keep("p99", samples)
         text, goals = report.load_section("p99", samples)
         late = report.spread([sample.late_us for list_ in samples.values() for sample in list_], 0)
