@@ -176,7 +176,7 @@ impl ConnectionState {
     }
 
     /// Takes its listener up as this snapshot has it. If it has left the configuration, it stays as it
-    /// last was.
+    /// last was. Requests that are under way over HTTP/2 go by it from now on too.
     pub fn keep_up_with(&self, snapshot: &Snapshot) {
         let mut known = self.listener.borrow_mut();
         if let Some(current) = snapshot.listener_at(self.socket)

@@ -155,14 +155,17 @@ impl UpstreamStream {
         }
     }
 
-    /// Whether the reactor has told of nothing to be read, the end included. Where it says nothing, as
-    /// over TLS, only a read can tell.
+    /// Whether the reactor has told of nothing to be read, the end included. Over TLS only a read can
+    /// tell.
     pub(super) fn is_silent(&self) -> bool {
         match self {
             UpstreamStream::Plain(Socket { kind: SocketKind::Tcp(tcp), .. }) => {
                 tcp.try_io(Interest::READABLE, || Ok(())).is_err()
             }
-            UpstreamStream::Plain(_) | UpstreamStream::Tls(_) => false,
+            UpstreamStream::Plain(Socket { kind: SocketKind::Unix(unix), .. }) => {
+                unix.try_io(Interest::READABLE, || Ok(())).is_err()
+            }
+            UpstreamStream::Tls(_) => false,
         }
     }
 }

@@ -9,6 +9,7 @@ mod warm;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -257,7 +258,9 @@ where
     fn put_back(&self, connection: Http1, epoch: u32, now: Instant) {
         let limit = self.limit();
         let mut idle = self.idle.borrow_mut();
-        let wanted = epoch == self.epoch.get() && self.files.has_room_for_unused();
+        // The lane of a backend that is gone is nobody's who would look after what lies unused.
+        let gone = self.backend.gone.load(Ordering::Relaxed);
+        let wanted = !gone && epoch == self.epoch.get() && self.files.has_room_for_unused();
         if wanted && idle.len() < limit && connection.is_reusable() {
             idle.push(Idle { connection, since: now, seen: now });
             self.cells().idle_in.add(1);

@@ -42,7 +42,7 @@ use crate::state::{Backend, BackendId, Files, WorkerId};
 /// The lanes of one worker. `B` is the body of the requests that are sent.
 #[derive(Debug)]
 pub struct Upstreams<B> {
-    /// Maps for the fields of answers; those of requests that are done are welcome.
+    /// What one exchange leaves for the next.
     pub spare: Rc<Spare>,
     worker: WorkerId,
     workers: usize,

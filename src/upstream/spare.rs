@@ -1,11 +1,13 @@
-//! What one exchange leaves for the next: emptied heads and maps of fields, and room for reads and writes.
+//! What one exchange leaves for the next: emptied heads and maps of fields, and room for reads and
+//! writes.
 //!
 //! Every request brings a map and every answer needs one. The map of an answer is kept for the next
 //! request, so that neither is allocated while requests follow one another.
 //!
 //! Most heads and answers are read, and written, within one turn of their task. So all connections of
 //! a worker do that in the same room, one after another: what they last used is still in the
-//! processor's cache, where a room of each connection's own would have left it.
+//! processor's cache, where a room of each connection's own would have left it. So it is with heads:
+//! an allocator hands its places out in turn, and each has left the cache when it comes by again.
 
 use std::cell::RefCell;
 use std::rc::Rc;

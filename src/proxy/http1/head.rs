@@ -89,7 +89,8 @@ fn may_have_length(status: StatusCode) -> bool {
 }
 
 /// Writes an answer's head to the end of some bytes. `form` is that of the body that it has, or would
-/// have if it were not only for its head; `id` is the request's name, and `last` is whether the connection ends behind it.
+/// have if it were not only for its head; `id` is the request's name, and `last` is whether the
+/// connection ends behind it.
 pub(super) fn encode(
     (head, id): (&ResponseHead, Option<&HeaderValue>),
     form: Form,

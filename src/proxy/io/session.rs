@@ -4,8 +4,8 @@
 //! as the client's side of the handshake has come, and mostly the first request came with that or right
 //! behind it: so the ticket is held back and goes out with the first of what is written, in place of a
 //! write and a packet of its own. A server may send it at any time (RFC 8446 section 4.6.1); whoever
-//! has nothing to write for a while sends it by itself. And a **read** that has brought something does not ask again a
-//! socket that gave all it had.
+//! has nothing to write for a while sends it by itself. And a **read** that has brought something does
+//! not ask again a socket that gave all it had.
 
 #[cfg(test)]
 pub mod tests;
