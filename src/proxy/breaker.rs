@@ -1,18 +1,20 @@
 //! A request before its pool's circuit breaker: whether it may pass, and what became of it.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use super::error::Failure;
 use super::record::RequestRecord;
-use super::worker::{HeldPool, Worker};
+use super::worker::Worker;
 use crate::health::{Admission, Trial};
+use crate::state::Pool;
 use crate::telemetry::events;
 
 /// Leave to pass the breaker of a pool. Dropped, it tells what became of the request.
 #[derive(Debug)]
 pub struct Pass {
     worker: Rc<Worker>,
-    pool: Rc<HeldPool>,
+    pool: Arc<Pool>,
     trial: Option<Trial>,
     /// Unknown, and so of no account, if the client left, say.
     pub success: Option<bool>,
@@ -23,7 +25,7 @@ pub struct Pass {
 ///
 /// # Errors
 /// If it is open.
-pub fn admit(pool: &Rc<HeldPool>, record: &mut RequestRecord) -> Result<(), Failure> {
+pub fn admit(pool: &Arc<Pool>, record: &mut RequestRecord) -> Result<(), Failure> {
     if pool.circuit_breaker.is_none() {
         return Ok(());
     }
@@ -44,7 +46,7 @@ pub fn admit(pool: &Rc<HeldPool>, record: &mut RequestRecord) -> Result<(), Fail
             }
         }
     }
-    let pass = Pass { worker: Rc::clone(worker), pool: Rc::clone(pool), trial, success: None };
+    let pass = Pass { worker: Rc::clone(worker), pool: Arc::clone(pool), trial, success: None };
     record.pass = Some(pass);
     Ok(())
 }

@@ -2,7 +2,7 @@
 //! reached, the line for a slot is full or too slow, or the circuit breaker is open. Nothing was sent
 //! by then, or only what may be sent twice.
 
-use std::rc::Rc;
+use std::sync::Arc;
 
 use http::HeaderValue;
 use http::Response;
@@ -15,7 +15,6 @@ use super::forward::forward;
 use super::outgoing::Outgoing;
 use super::record::RequestRecord;
 use super::service::Answer;
-use super::worker::HeldPool;
 use crate::state::snapshot::{Fallback, StaticAnswer};
 
 /// Answers in place of the pool that failed for this reason.
@@ -36,11 +35,10 @@ pub async fn answer(
     match fallback {
         Fallback::Static(answer) => Ok(Answer::Ours(of_file(answer, failure), failure.reason())),
         Fallback::Pool(pool) => {
-            let pool = HeldPool::new(pool);
-            record.pool = Some(Rc::clone(&pool));
+            record.pool = Some(Arc::clone(pool));
             pool.state.cells.cell(worker).requests.add(1);
-            breaker::admit(&pool, record)?;
-            let answer = forward(&pool, outgoing, record).await;
+            breaker::admit(pool, record)?;
+            let answer = forward(pool, outgoing, record).await;
             answer.inspect_err(|failure| breaker::failed(failure, record))
         }
     }

@@ -29,7 +29,6 @@ use super::shadow;
 use super::upgrade::{Switching, Wish};
 use super::waiting::Place;
 use super::websocket;
-use super::worker::HeldPool;
 use crate::health::outliers::Outcome;
 use crate::state::attempts::Head;
 use crate::state::pool::SecureCookie;
@@ -42,7 +41,7 @@ use crate::upstream::{Answered, Incoming, Lane, ResponseHead};
 /// # Errors
 /// The failure of the last attempt, or that nobody could be asked.
 pub async fn forward(
-    pool: &Rc<HeldPool>,
+    pool: &Arc<Pool>,
     outgoing: &mut Outgoing,
     record: &mut RequestRecord,
 ) -> Result<Answer, Failure> {
@@ -56,15 +55,14 @@ pub async fn forward(
         }
         let lane = worker.upstreams.lane(picked.slot.backend(), &pool.upstream);
         record.picked(&picked, &lane);
-        let answer = pin!(attempt(pool, outgoing, (picked, lane), &tried, record)).await;
+        let answer = pin!(attempt(pool, outgoing, (picked, &lane), &tried, record)).await;
         let missed = match answer {
             Ok(answer) => return Ok(answer),
             Err(missed) => missed,
         };
-        // Told by the pick above.
-        let Some(backend) = record.backend().cloned() else { return Err(Failure::NoBackend) };
+        let backend = lane.backend();
         if let Some(outcome) = missed.outcome(record.attempts == 1) {
-            worker.attempt_ended(&backend, outcome, missed.status());
+            worker.attempt_ended(backend, outcome, missed.status());
         }
         missed.count_timeout(&backend.cells.cell(worker.id).timeouts);
         let (missed, failure, decided) = match missed {
@@ -73,7 +71,7 @@ pub async fn forward(
             Missed::Answered(status) => (Cause::Status(status), Failure::Deadline, true),
         };
         if matches!(missed, Cause::Connect | Cause::Reset | Cause::Timeout) {
-            worker.suspect(&backend);
+            worker.suspect(backend);
         }
         if missed == Cause::Stale {
             // Its siblings are probably as dead, and each would cost an attempt to find out.
@@ -148,23 +146,23 @@ fn spend(pool: &Pool, record: &RequestRecord) -> bool {
 
 /// One attempt on one backend; `tried` are those that have failed the request.
 async fn attempt(
-    pool: &Rc<HeldPool>,
+    pool: &Arc<Pool>,
     outgoing: &mut Outgoing,
-    (picked, lane): (Picked, Rc<Lane<RequestBody>>),
+    (picked, lane): (Picked, &Rc<Lane<RequestBody>>),
     tried: &[BackendId],
     record: &mut RequestRecord,
 ) -> Result<Answer, Missed> {
     let worker = &record.connection.worker;
     let began = worker.now();
-    let place = Place::take(worker, &lane, outgoing.upload.as_ref(), began);
+    let place = Place::take(worker, lane, outgoing.upload.as_ref(), began);
     shadow::copy(worker, pool, &picked, outgoing, record.attempts);
     if outgoing.wish.is_some() {
         // Boxed, since every other request would have room for it.
-        let watch = (&lane, place);
+        let watch = (lane, place);
         return boxed(|| switch(pool, outgoing, picked, watch, began, record)).await;
     }
     let backend = picked.slot.backend();
-    let waiting = (&lane, &place);
+    let waiting = (lane, &place);
     let answered = pin!(exchange(pool, outgoing, backend, waiting, tried, record)).await?;
     // Where a request holds the most: a test sees what becomes of that.
     #[cfg(test)]
@@ -187,7 +185,7 @@ async fn attempt(
 
 /// Asks the backend to switch protocols.
 async fn switch(
-    pool: &Rc<HeldPool>,
+    pool: &Arc<Pool>,
     outgoing: &mut Outgoing,
     picked: Picked,
     (lane, place): (&Rc<Lane<RequestBody>>, Place),

@@ -43,6 +43,7 @@ pub(super) fn prepare(
     let (method, version) = (take(&mut parts.method), parts.version);
     let (uri, mut headers) = (take(&mut parts.uri), take(&mut parts.headers));
     let (host, plain) = (received.host.take(), take(&mut received.plain));
+    parts.extensions.clear();
     worker.keep_received(received);
     if survey.hops && identity::is_loop(&headers, &worker.instance) {
         return Err(Failure::Loop);

@@ -9,7 +9,6 @@ use super::error::Failure;
 use super::outgoing::Outgoing;
 use super::rare::boxed;
 use super::record::RequestRecord;
-use super::worker::HeldPool;
 use crate::framing::plain::values;
 use crate::state::waiting::Waiter;
 use crate::state::{BackendId, NotPicked, Picked, Pool};
@@ -19,17 +18,14 @@ use crate::state::{BackendId, NotPicked, Picked, Pool};
 /// # Errors
 /// That nobody can be asked, that the line is full, or that the wait was too long.
 pub async fn pick(
-    pool: &HeldPool,
+    pool: &Pool,
     outgoing: &Outgoing,
     tried: &[BackendId],
     record: &mut RequestRecord,
 ) -> Result<Picked, Failure> {
     let worker = &record.connection.worker;
     let cookies = || cookies(outgoing);
-    let picked = worker.with_rng(|rng| {
-        let view = &mut pool.view.borrow_mut();
-        pool.pick(view, cookies, outgoing.client_hash, tried, rng)
-    });
+    let picked = worker.with_rng(|rng| pool.pick(cookies, outgoing.client_hash, tried, rng));
     match picked {
         Ok(picked) => Ok(picked),
         Err(NotPicked::Nobody) => Err(Failure::NoBackend),
@@ -47,7 +43,7 @@ fn cookies(outgoing: &Outgoing) -> impl Iterator<Item = &[u8]> {
 /// Waits in line. If the client leaves, this is dropped, and with it the place in line and the slot
 /// that may just have been given: it goes to the next.
 async fn wait(
-    pool: &HeldPool,
+    pool: &Pool,
     outgoing: &Outgoing,
     tried: &[BackendId],
     record: &mut RequestRecord,

@@ -16,8 +16,7 @@ use super::breaker;
 use super::connection::ConnectionState;
 use super::error;
 use super::received::Received;
-use super::worker::HeldPool;
-use crate::state::{Backend, Listener, Picked, Route};
+use crate::state::{Backend, Listener, Picked, Pool, Route};
 use crate::telemetry::access::Entry;
 use crate::upstream::Lane;
 
@@ -65,9 +64,9 @@ pub struct RequestRecord {
     /// When its head had arrived.
     pub began: Instant,
     /// The pool that it was led to.
-    pub pool: Option<Rc<HeldPool>>,
+    pub pool: Option<Arc<Pool>>,
     /// The pool that it was led to at first, if its route's fallback took it.
-    pub fallback_of: Option<Rc<HeldPool>>,
+    pub fallback_of: Option<Arc<Pool>>,
     /// How long it waited in line for a slot.
     pub queued: Duration,
     /// The lane to the backend of the latest attempt.

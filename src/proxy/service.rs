@@ -10,6 +10,7 @@
 
 use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use http::header::{ACCEPT, CONTENT_LENGTH, LOCATION};
 use http::uri::Scheme;
@@ -33,9 +34,8 @@ use super::rare::boxed;
 use super::received::Received;
 use super::record::RequestRecord;
 use super::reply::Reply;
-use super::worker::{HeldPool, HeldSnapshot};
 use super::{http2, upgrade};
-use crate::state::{Redirect, Route, Snapshot, Target};
+use crate::state::{Pool, Redirect, Route, Snapshot, Target};
 
 /// Answers one request. Whatever happens, the record tells of it once, and a failure is an answer.
 pub async fn handle(connection: Rc<ConnectionState>, mut received: Box<Received>) -> Reply {
@@ -44,7 +44,7 @@ pub async fn handle(connection: Rc<ConnectionState>, mut received: Box<Received>
     let (mut record, wants) = meet(&connection, &snapshot, &mut received);
     let outcome = match set_out(&snapshot, received, &mut record) {
         // Lent and not taken out, which would be a move, and room for it twice.
-        Ok(Begun::Going { route, ref pool, ref mut outgoing }) => {
+        Ok(Begun::Going { route, pool, ref mut outgoing }) => {
             pin!(send(route, pool, outgoing, &mut record)).await
         }
         Ok(Begun::Answered(answer)) => Ok(answer),
@@ -141,7 +141,7 @@ pub enum Answer {
 #[expect(clippy::large_enum_variant, reason = "nearly all are going, and one allocation less")]
 enum Begun<'a> {
     /// It is to be forwarded.
-    Going { route: &'a Route, pool: Rc<HeldPool>, outgoing: Outgoing },
+    Going { route: &'a Route, pool: &'a Arc<Pool>, outgoing: Outgoing },
     /// It has been answered already.
     Answered(Answer),
 }
@@ -149,7 +149,7 @@ enum Begun<'a> {
 /// Routes, admits and prepares a request. No future: what it moves about is large, and a future
 /// would have room for all of it.
 fn set_out<'a>(
-    snapshot: &'a HeldSnapshot,
+    snapshot: &'a Snapshot,
     mut received: Box<Received>,
     record: &mut RequestRecord,
 ) -> Result<Begun<'a>, Failure> {
@@ -179,7 +179,7 @@ fn set_out<'a>(
         return Ok(Begun::Answered(Answer::Ours(error::options(), "max_forwards")));
     }
     let pool = match &route.target {
-        Target::Pool(pool) => snapshot.pool(pool),
+        Target::Pool(pool) => pool,
         Target::Redirect(redirect) => {
             let secure = connection.tls.get().is_some();
             let head = (&*parts, received.host.as_ref());
@@ -187,7 +187,7 @@ fn set_out<'a>(
             return Ok(Begun::Answered(answer));
         }
     };
-    record.pool = Some(Rc::clone(&pool));
+    record.pool = Some(Arc::clone(pool));
     pool.state.cells.cell(connection.worker.id).requests.add(1);
 
     // Admit.
@@ -202,14 +202,14 @@ fn set_out<'a>(
     }
 
     // Prepare.
-    let outgoing = prepare(snapshot, (route, &pool), received, wish, record)?;
+    let outgoing = prepare(snapshot, (route, pool), received, wish, record)?;
     Ok(Begun::Going { route, pool, outgoing })
 }
 
 /// To its pool, or where its route says if there is nobody.
 async fn send(
     route: &Route,
-    pool: &Rc<HeldPool>,
+    pool: &Arc<Pool>,
     outgoing: &mut Outgoing,
     record: &mut RequestRecord,
 ) -> Result<Answer, Failure> {

@@ -4,7 +4,6 @@
 //! Everything in here is `!Send` and borrows from one [`Worker`]; what reaches it from outside
 //! comes as mail.
 
-pub mod held;
 mod registered;
 mod thread;
 
@@ -20,7 +19,6 @@ use slab::Slab;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::Instant;
 
-pub use self::held::{HeldPool, HeldSnapshot};
 pub use self::registered::Registered;
 pub use self::thread::spawn;
 use super::body::RequestBody;
@@ -92,6 +90,19 @@ pub struct Worker {
     drained: tokio::sync::Notify,
 }
 
+/// The snapshot as one worker holds it: its requests count their references among themselves, so
+/// that the workers do not fight over one counter.
+#[derive(Debug)]
+pub struct HeldSnapshot(Arc<Snapshot>);
+
+impl std::ops::Deref for HeldSnapshot {
+    type Target = Snapshot;
+
+    fn deref(&self) -> &Snapshot {
+        &self.0
+    }
+}
+
 /// Where the snapshot in force stands.
 #[derive(Debug)]
 struct InForce(Arc<Shared>);
@@ -133,7 +144,7 @@ impl Worker {
             date: RefCell::default(),
             clock: Cell::new(Instant::now()),
             in_force: RefCell::new(Cache::new(InForce(Arc::clone(&shared)))),
-            snapshot: RefCell::new(Rc::new(HeldSnapshot::new(snapshot))),
+            snapshot: RefCell::new(Rc::new(HeldSnapshot(snapshot))),
             connections: RefCell::default(),
             in_vain: Cell::new(None),
             acceptors: RefCell::default(),
@@ -252,8 +263,8 @@ impl Worker {
         let mut in_force = self.in_force.borrow_mut();
         let live = in_force.load();
         let mut held = self.snapshot.borrow_mut();
-        if !Arc::ptr_eq(live, held.snapshot()) {
-            *held = Rc::new(HeldSnapshot::new(Arc::clone(live)));
+        if !Arc::ptr_eq(live, &held.0) {
+            *held = Rc::new(HeldSnapshot(Arc::clone(live)));
             self.allow(live);
         }
         Rc::clone(&held)

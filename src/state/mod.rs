@@ -34,7 +34,6 @@ pub mod tls;
 pub mod trust;
 pub mod unsaved;
 pub mod version;
-pub mod view;
 pub mod waiting;
 
 pub use abuse::H2Abuse;

@@ -23,7 +23,6 @@ use super::tls::ClientTls;
 pub use super::version::{
     Choice, Member, NotPicked, PickRules, PickWish, Picked, UsableSet, Version,
 };
-use super::view::PoolView;
 use super::waiting::WaitingLine;
 use crate::balance::Policy;
 use crate::health::BreakerSettings;
@@ -198,14 +197,21 @@ impl PoolState {
             let members = share.version.members.iter();
             members.for_each(|member| member.backend.cut.store(false, Ordering::Relaxed));
         }
-        self.divided.store(split.is_divided(), Ordering::Relaxed);
+        // Who sees that it is divided no more sees the split that is not.
+        let divided = split.is_divided();
+        if divided {
+            self.divided.store(true, Ordering::Release);
+        }
         self.split.store(Arc::new(split));
+        if !divided {
+            self.divided.store(false, Ordering::Release);
+        }
         self.line.hand_over();
     }
 
     /// Whether more than one version takes a share.
     pub fn is_divided(&self) -> bool {
-        self.divided.load(Ordering::Relaxed)
+        self.divided.load(Ordering::Acquire)
     }
 }
 
@@ -251,7 +257,7 @@ impl Pool {
         self.state.split.load().refuge_from(version).is_some()
     }
 
-    /// Picks a backend for one attempt, by the split as it is now, of which the caller has a `view`.
+    /// Picks a backend for one attempt, by the split as it is now.
     ///
     /// `cookies` are the values of the request's `Cookie` fields, `hash` is of the client's address
     /// (0 where nobody needs it), `tried` are the backends that have failed this request: they are
@@ -262,7 +268,6 @@ impl Pool {
     /// [stand in line](super::waiting::WaitingLine::join).
     pub fn pick<'a, C: IntoIterator<Item = &'a [u8]>>(
         &self,
-        view: &mut PoolView,
         cookies: impl Fn() -> C,
         hash: u64,
         tried: &[BackendId],
@@ -271,13 +276,12 @@ impl Pool {
         if self.queue.is_limited() && !self.state.line.is_empty() {
             return Err(NotPicked::Full);
         }
-        let (split, usable) = view.split();
+        let split = self.state.split.load();
         let chosen = split.choose(hash, &cookies, rng).ok_or(NotPicked::Nobody)?;
         let refuge = if tried.is_empty() { None } else { split.refuge_from(chosen) };
         let version = refuge.unwrap_or(chosen);
         let bound_to = version.affinity.as_ref().and_then(|affinity| affinity.member(cookies()));
-        let wish = PickWish { bound_to, hash, tried };
-        let mut picked = version.pick_of(usable.of(version), &wish, rng)?;
+        let mut picked = version.pick(&PickWish { bound_to, hash, tried }, rng)?;
         picked.shadow = split.shadow.as_ref().and_then(|shadow| shadow.draw(rng));
         Ok(picked)
     }

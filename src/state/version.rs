@@ -47,7 +47,7 @@ pub struct Version {
     pub affinity: Option<Affinity>,
     /// What is wrong with all of them alike, in words for people, while it is so.
     pub ailment: ArcSwapOption<String>,
-    pub(super) usable: ArcSwap<UsableSet>,
+    usable: ArcSwap<UsableSet>,
     // Rebuilding reads the members' conditions and then publishes: of two at once the one with the
     // older view could publish last.
     rebuilding: Mutex<()>,
@@ -173,19 +173,7 @@ impl Version {
         wish: &PickWish<'_>,
         rng: &mut fastrand::Rng,
     ) -> Result<Picked, NotPicked> {
-        self.pick_of(&self.usable.load(), wish, rng)
-    }
-
-    /// The same, of those who may be picked as the caller knows.
-    ///
-    /// # Errors
-    /// As [`pick`](Self::pick).
-    pub(super) fn pick_of(
-        self: &Arc<Self>,
-        usable: &UsableSet,
-        wish: &PickWish<'_>,
-        rng: &mut fastrand::Rng,
-    ) -> Result<Picked, NotPicked> {
+        let usable = self.usable.load();
         if usable.is_empty() {
             return Err(NotPicked::Nobody);
         }
@@ -194,7 +182,7 @@ impl Version {
             Policy::LeastConnections | Policy::RandomTwo | Policy::IpHash => 0,
         };
         loop {
-            let member = self.choose(usable, wish, turn, rng)?;
+            let member = self.choose(&usable, wish, turn, rng)?;
             // Somebody else may have been faster.
             if let Some(slot) = self.members[member].backend.take_slot() {
                 let rebind = self.affinity.is_some() && wish.bound_to != Some(member);

@@ -358,7 +358,7 @@ fn a_backend_that_is_gone_leaves_no_series_and_its_pool_keeps_the_total() {
     let pool = &snapshot.pools["app"];
     pool.state.cells.cell(WorkerId::new(1)).from_backend.count(StatusCode::OK);
     let green = Arc::clone(&pool.state.split.load().shares[1].version);
-    pool.state.split.store(Arc::new(Split::all_to(green)));
+    pool.state.set_split(Split::all_to(green));
     let scrape = scrape(&shared);
     assert!(!scrape.samples.keys().any(|series| series.contains("127.0.0.1:1\"")));
     let total = "tidegate_pool_requests_total{pool=\"app\",code=\"200\",origin=\"backend\"}";
