@@ -198,8 +198,8 @@ class Comparison:
         rate = 0.6 * self.capacity_of("nginx" if any(p.name == "nginx" for p in self.proxies) else "tidegate")
         # Whatever else happens on the machine makes the 99th percentile of a short round.
         rounds, seconds = (max(self.args.rounds, 7), max(self.args.seconds, 10)) if not self.args.quick else (2, 2)
-        samples = self.rounds_anew(
-            self.proxies, lambda proxy: load.measure(proxy, seconds, rate), rounds, self.show_sample)
+        samples = self.with_running(self.proxies, lambda: self.rounds(
+            self.proxies, lambda proxy: load.measure(proxy, seconds, rate), rounds, self.show_sample))
         self.keep("p99", samples)
         text, goals = report.load_section("p99", samples)
         late = report.spread([sample.late_us for list_ in samples.values() for sample in list_], 0)
