@@ -51,7 +51,8 @@ impl Head {
         }
     }
 
-    /// Takes in one field; what it refuses leaves no trace. `authority` is that of a target in absolute form, with its default port.
+    /// Takes in one field; what it refuses leaves no trace. `authority` is that of a target in absolute
+    /// form, with its default port.
     pub(super) fn field(
         &mut self,
         name: &[u8],
