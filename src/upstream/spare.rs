@@ -109,6 +109,17 @@ mod tests {
     }
 
     #[test]
+    fn a_kept_head_comes_back_empty() {
+        let spare = Spare::default();
+        let answer = http::Response::builder().status(404).header(ACCEPT, "*/*").body(()).unwrap();
+        let (mut head, ()) = ResponseHead::of(answer);
+        head.reason = Some(hyper::ext::ReasonPhrase::from_static(b"Gone"));
+        spare.keep_head(head);
+        let head = spare.take_head();
+        assert_eq!((head.status.as_u16(), head.reason, head.headers.len()), (200, None, 0));
+    }
+
+    #[test]
     fn large_maps_are_not_kept() {
         let spare = Spare::default();
         spare.keep(&mut HeaderMap::with_capacity(MAX_FIELDS * 2));

@@ -62,6 +62,42 @@ async fn fields_about_the_backends_connection_do_not_reach_the_client() {
     assert_eq!(response.field("x-public"), Some("open"));
 }
 
+/// What of a message is the same each time.
+fn constant(message: &Message) -> (&str, Vec<&(String, String)>) {
+    let changes = ["x-request-id", "date"];
+    let constant = |(name, _): &&(String, String)| !changes.contains(&name.as_str());
+    (&message.start, message.fields.iter().filter(constant).collect())
+}
+
+/// Heads are read to where the ones before were.
+#[tokio::test]
+async fn nothing_of_a_request_or_its_answer_is_told_with_the_next() {
+    let backend = Backend::start(|request| match request.request_line().1 {
+        "/" => Reply::raw("HTTP/1.1 200 OK\r\nX-Public: open\r\nContent-Length: 0\r\n\r\n"),
+        _ => Reply::raw(
+            "HTTP/1.1 203 Secret\r\nSet-Cookie: a=1\r\nTrailer: x\r\nTidegate-Hops: x\r\n\
+             X-Request-Id: x\r\nX-Secret: y\r\nContent-Length: 0\r\n\r\n",
+        ),
+    })
+    .await;
+    let proxy = Proxy::before(&[&backend]).await;
+    let mut client = proxy.connect().await;
+    let mut answers = Vec::new();
+    for request in [
+        "GET / HTTP/1.1\r\nHost: test\r\n\r\n",
+        "PUT /secret?a=b HTTP/1.1\r\nHost: secret\r\nCookie: a=1\r\nCookie: b=2\r\nTE: trailers\r\n\
+         Accept: application/json\r\nX-Request-Id: x\r\nX-Forwarded-For: 1.2.3.4\r\n\
+         Max-Forwards: 3\r\nX-Secret: y\r\nContent-Length: 1\r\n\r\nz",
+        "GET / HTTP/1.1\r\nHost: test\r\n\r\n",
+    ] {
+        client.send(request).await;
+        answers.push(client.response().await.unwrap());
+    }
+    let requests = backend.requests();
+    assert_eq!(constant(&requests[2]), constant(&requests[0]));
+    assert_eq!(constant(&answers[2]), constant(&answers[0]));
+}
+
 #[tokio::test]
 async fn repeated_fields_arrive_one_by_one_and_in_order() {
     let response = answer(
