@@ -302,6 +302,18 @@ mod tests {
     }
 
     #[test]
+    fn a_pool_knows_whether_it_is_divided() {
+        let versions = [version("blue", 1), version("green", 2)];
+        let whole = Split::all_to(Arc::clone(&versions[0])).carried(&versions, "blue");
+        let pool = PoolState::new(Arc::default(), whole.clone(), 1, Duration::ZERO);
+        assert!(!pool.is_divided());
+        pool.set_split(whole.between("blue", "green", 0.5));
+        assert!(pool.is_divided());
+        pool.set_split(whole);
+        assert!(!pool.is_divided());
+    }
+
+    #[test]
     fn who_gets_a_share_again_is_not_cut_any_more() {
         let versions = [version("blue", 1), version("green", 2)];
         let split = Split::all_to(Arc::clone(&versions[1])).carried(&versions, "green");
