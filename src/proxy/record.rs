@@ -188,7 +188,7 @@ impl RequestRecord {
     }
 
     /// The backend of the latest attempt.
-    pub fn backend(&self) -> Option<&Arc<Backend>> {
+    fn backend(&self) -> Option<&Arc<Backend>> {
         self.lane.as_deref().map(Lane::backend)
     }
 
