@@ -16,6 +16,7 @@ pub mod demo;
 pub mod deploy;
 pub mod framing;
 pub mod health;
+pub mod memory;
 pub mod proxy;
 pub mod state;
 pub mod telemetry;

@@ -4,7 +4,8 @@
 //! which may be the only one that a worker has. In the scheduling class for idle work (`SCHED_IDLE`)
 //! it is done in the pauses between requests. Where there are none, it is not left waiting for them.
 
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rustix::process::setpriority_process;
 use thread_priority::{
@@ -14,6 +15,8 @@ use thread_priority::{
 use tokio::sync::oneshot;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
+
+use crate::memory;
 
 /// What such a thread is called.
 const THREAD: &str = "control-beside";
@@ -25,6 +28,10 @@ const NICENESS: i32 = 19;
 /// Whoever waits for the work has waited for long enough. Ten thousand backends take a tenth of it on an
 /// idle processor, and a quarter beside requests that keep one half busy.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// Memory is given back a second after it was let go of,
+const UNTIL_CLEAN: Duration = Duration::from_millis(1200);
+/// and whoever looks that often is mostly the first to see it.
+const CLEAN_UP: Duration = Duration::from_millis(2);
 
 /// Begins with `work` at low priority. Nothing comes of it if it panics, or if there is no thread to
 /// be had.
@@ -32,11 +39,12 @@ pub(super) fn begin<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> oneshot::Receiver<T> {
     let (done, outcome) = oneshot::channel();
-    let thread = std::thread::Builder::new().name(THREAD.to_owned());
+    let thread = thread::Builder::new().name(THREAD.to_owned());
     let begun = thread.spawn(move || {
         step_back();
         // Who asked may have left meanwhile.
         let _ = done.send(work());
+        clean_up();
     });
     if let Err(error) = begun {
         tracing::warn!(%error, "there is no thread for work of low priority");
@@ -49,6 +57,16 @@ fn step_back() {
     let _ = set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, IDLE);
     // Linux has one for each thread.
     let _ = setpriority_process(None, NICENESS);
+}
+
+/// Gives back the memory that the work has needed as soon as the allocator does that. Left to whoever
+/// looks next, it would often be a worker that has to.
+fn clean_up() {
+    let until = Instant::now() + UNTIL_CLEAN;
+    while Instant::now() < until {
+        thread::sleep(CLEAN_UP);
+        memory::give_back();
+    }
 }
 
 /// Does `work` at low priority, and if that takes long once more at the usual one: what is done first

@@ -33,6 +33,7 @@ use super::tunnels::{self, Tunnels};
 use super::waiting::WaitingRoom;
 use super::warmth;
 use crate::health::outliers::{Alarm, Outcome};
+use crate::memory;
 use crate::state::shared::WorkerCells;
 use crate::state::{
     Backend, Listener, ListeningSocket, Mail, Notice, Shared, Snapshot, SocketId, WorkerId,
@@ -42,8 +43,10 @@ use crate::upstream::{COMMON_SHARE_BYTES, Upstreams};
 
 /// How often unused upstream connections are looked at.
 const SWEEP: Duration = Duration::from_secs(1);
-/// An allocation that the allocator makes a page of its own for.
-const OWN_PAGE_BYTES: usize = 1024 * 1024;
+/// How often memory is given back. What is freed with that is due a second later: were this a second
+/// too, a worker would always be the first to find what a reload has left behind, and would be busy with
+/// it for milliseconds, ahead of who does it in the pauses.
+const TIDY: Duration = Duration::from_millis(1500);
 /// Mails handled before connections get their turn again.
 const MAIL_BATCH: usize = 32;
 /// One read of a tunnel; tunnels share it, so an idle one holds no buffer.
@@ -160,6 +163,8 @@ impl Worker {
         let mut batch = Vec::with_capacity(MAIL_BATCH);
         let mut sweep = tokio::time::interval(SWEEP);
         sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut tidy = tokio::time::interval(TIDY);
+        tidy.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             let deadline = self.deadline.get();
             let cut = async move {
@@ -181,8 +186,8 @@ impl Worker {
                 now = sweep.tick() => {
                     self.upstreams.close_expired(now.into_std());
                     warmth::look_after(self, now.into_std());
-                    give_memory_back();
                 }
+                _ = tidy.tick() => memory::give_back(),
                 () = self.drained.notified() => {}
                 () = cut => {
                     let left = self.shared.workers[self.id.index()].connections.load(Ordering::Relaxed);
@@ -351,11 +356,4 @@ impl Worker {
             self.drained.notify_one();
         }
     }
-}
-
-/// Makes the allocator look for memory that the system can have back. mimalloc does that when it
-/// takes or frees a page of its own and at no other time, so an idle process would keep what its
-/// busiest moment needed. This takes one and frees it, without touching it.
-fn give_memory_back() {
-    drop(std::hint::black_box(Vec::<u8>::with_capacity(OWN_PAGE_BYTES)));
 }
