@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use rustix::fs::{Access, access, statvfs};
+use rustix::rand::{GetRandomFlags, getrandom};
 
 use super::files::reason;
 
@@ -166,14 +167,18 @@ fn take(directory: &Path, lock: &File) -> Result<(), StateDirError> {
     })
 }
 
-/// A key for this process alone.
+/// A key for this process alone. It is the system's: the crypto library's own randomness takes tens of
+/// milliseconds before its first byte, and who serves without TLS never needs it.
 ///
 /// # Errors
 /// If the system has no randomness.
 pub fn random_key() -> io::Result<[u8; KEY_BYTES]> {
     let mut key = [0; KEY_BYTES];
-    aws_lc_rs::rand::fill(&mut key).map_err(|_| io::Error::other("no randomness"))?;
-    Ok(key)
+    // So few bytes are never given in part.
+    match getrandom(&mut key, GetRandomFlags::empty())? {
+        KEY_BYTES => Ok(key),
+        _ => Err(io::Error::other("the system has too little randomness")),
+    }
 }
 
 #[cfg(test)]

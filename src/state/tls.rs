@@ -167,6 +167,9 @@ impl ClientTls {
     pub fn new(server_name: Option<&str>, trust: Trust, alpn: &[&[u8]]) -> Result<Self, TlsError> {
         let server_name = server_name.map(parse_server_name).transpose()?;
         let provider = provider();
+        // Its first use takes tens of milliseconds: now, and not on the worker whose connection is the
+        // first. For a listener's TLS its ticketer has seen to that.
+        provider.secure_random.fill(&mut [0]).map_err(rustls::Error::from)?;
         let verifier: Arc<dyn ServerCertVerifier> = match trust {
             Trust::Authorities(roots) => {
                 WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(&provider))
