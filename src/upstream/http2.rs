@@ -28,10 +28,14 @@ use crate::framing::bytes::trim;
 use crate::framing::frames::{END_STREAM, Frames, HEADERS};
 use crate::state::{Backend, WorkerId};
 
-/// Stream and connection windows: large enough that one stream fills a fast network, small enough
-/// that a stalled client cannot make us hold much of a backend's answer.
-const STREAM_WINDOW_BYTES: u32 = 512 * 1024;
-const CONNECTION_WINDOW_BYTES: u32 = 2 * 1024 * 1024;
+/// Streams at once; for more there are further connections. Backends that tell a limit mostly tell this.
+const MAX_STREAMS: usize = 128;
+/// Large enough that a stream fills a network near by, small enough that a stalled client cannot make
+/// us hold much of a backend's answer.
+const STREAM_WINDOW_BYTES: u32 = 128 * 1024;
+/// Room for all streams at once: the connection is shared by all clients, and those who take nothing of
+/// their answers must not stop the others.
+const CONNECTION_WINDOW_BYTES: u32 = MAX_STREAMS as u32 * STREAM_WINDOW_BYTES;
 /// A backend that has streams open and leaves a ping without answer this long has gone away.
 const PING_INTERVAL: Duration = Duration::from_secs(10);
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
@@ -50,7 +54,7 @@ pub struct Http2<B> {
 /// What the driver publishes and the lane counts.
 #[derive(Debug)]
 pub(super) struct Status {
-    /// hyper queues without bound above the peer's limit, so we never go beyond it.
+    /// hyper queues without bound above the peer's limit, so we never go beyond it, nor beyond ours.
     max_streams: Cell<usize>,
     streams: Cell<usize>,
     /// How many may still come. h2 keeps each one until the request's future is polled, without end.
@@ -68,6 +72,11 @@ impl Status {
             served: Cell::new(false),
             idle_since: Cell::new(Instant::now()),
         })
+    }
+
+    /// The backend takes so many streams.
+    fn allow(&self, streams: usize) {
+        self.max_streams.set(streams.min(MAX_STREAMS));
     }
 
     fn open(&self) {
@@ -125,7 +134,7 @@ where
                 }
             }
         }
-        status.max_streams.set(connection.current_max_send_streams());
+        status.allow(connection.current_max_send_streams());
         status.idle_since.set(Instant::now());
         let gauge = ConnectionGauge::open(Arc::clone(backend), worker);
         let published = Rc::clone(&status);
@@ -134,7 +143,7 @@ where
             std::future::poll_fn(|cx| {
                 // A failure of the connection reaches each of its streams.
                 let done = Pin::new(&mut connection).poll(cx).map(drop);
-                published.max_streams.set(connection.current_max_send_streams());
+                published.allow(connection.current_max_send_streams());
                 done
             })
             .await;

@@ -8,10 +8,10 @@ use http::Method;
 use tokio::net::TcpListener;
 
 use super::{H2, client_of, proxy_at, proxy_before};
-use crate::support::eventually;
 use crate::support::h2_backend::{Frames, H2Backend};
-use crate::support::h2_client::{answer, get, request};
+use crate::support::h2_client::{H2Client, answer, get, request};
 use crate::support::proxy::{HTTPS, pool_at};
+use crate::support::{eventually, in_time};
 
 #[tokio::test]
 async fn many_requests_share_one_connection() {
@@ -210,4 +210,29 @@ async fn a_get_that_a_dying_backend_had_taken_goes_to_another() {
     for response in waiting {
         assert_eq!(answer(response).await.unwrap().text(), "other");
     }
+}
+
+#[tokio::test]
+async fn answers_of_which_nothing_is_taken_stop_no_others() {
+    let backend = H2Backend::start(|mut exchange| async move {
+        match exchange.request.uri().path() {
+            "/large" => exchange.ok(vec![7; 1024 * 1024]),
+            _ => exchange.ok("s"),
+        }
+    })
+    .await;
+    let proxy = proxy_before(&backend).await;
+    // On one worker, so over one connection. It takes a byte of each answer.
+    let mut builder = h2::client::Builder::new();
+    let client = H2Client::connect_with(proxy.address("https"), builder.initial_window_size(1));
+    let mut client = client.await;
+    let mut standing = Vec::new();
+    for _ in 0..20 {
+        let response = client.start(get("/large"), true).await.0;
+        standing.push(in_time("a head", response).await.unwrap());
+    }
+    for _ in 0..20 {
+        assert_eq!(in_time("an answer", client.get("/")).await.text(), "s");
+    }
+    assert_eq!(backend.connections(), 1);
 }
