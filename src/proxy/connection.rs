@@ -257,9 +257,11 @@ impl ConnectionState {
 
     /// A request has ended, whatever way; `unread` is its body if that did not come in full.
     pub fn request_ended(&self, unread: Option<Rc<Upload>>) {
+        let mut is_kept = false;
         if let Some(upload) = unread {
             self.unread.set(true);
-            if self.is_h2() {
+            is_kept = self.is_h2();
+            if is_kept {
                 self.leftovers.keep(upload, self.worker.wheel.timer());
             }
         }
@@ -270,6 +272,10 @@ impl ConnectionState {
             self.idle_since.set(now);
             self.park_at.set(Some(now + self.worker.park_after));
             self.arm();
+        }
+        if is_kept {
+            // Wakes the task, which reads it on. Last, since the timer has one deadline.
+            self.timer.arm(Instant::now());
         }
     }
 

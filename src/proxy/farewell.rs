@@ -112,7 +112,7 @@ struct Leftover {
 }
 
 impl Leftovers {
-    /// Takes an upload whose answer has ended. The connection is awake: it has that end to write.
+    /// Takes an upload whose answer has ended. The connection is to be woken.
     pub fn keep(&self, upload: Rc<Upload>, timer: Timer) {
         upload.give_up();
         timer.arm(Instant::now() + LINGER);
