@@ -222,13 +222,12 @@ impl<'a> Connection<'a> {
             if self.parked.take().is_some() {
                 self.state.park_at.set(Some(Instant::now() + self.state.worker.park_after));
             }
+            let blocks = core.blocks;
             core.receive(bytes)?;
             let head_since = &self.state.io.head_since;
-            if core.is_within_fields() {
-                head_since.set(Some(head_since.get().unwrap_or_else(Instant::now)));
-            } else {
-                head_since.set(None);
-            }
+            // Each head has its own time.
+            let same = head_since.get().filter(|_| core.blocks == blocks);
+            head_since.set(core.is_within_fields().then(|| same.unwrap_or_else(Instant::now)));
         }
         cx.waker().wake_by_ref();
         Ok(true)

@@ -125,6 +125,8 @@ pub(super) struct Core {
     /// The client has sent its settings.
     pub(super) greeted: bool,
     pub(super) block: Option<Block>,
+    /// Header blocks that have come in full.
+    pub(super) blocks: u64,
     pub(super) decoder: Decoder,
     pub(super) receive_window: i64,
     pub(super) taken: u32,
@@ -173,6 +175,7 @@ impl Core {
             prefaced: false,
             greeted: false,
             block: None,
+            blocks: 0,
             decoder: Decoder::new(),
             receive_window: i64::from(CONNECTION_WINDOW),
             taken: 0,

@@ -78,3 +78,16 @@ fn any_frames_are_taken_or_refused() {
         peer.core.borrow_mut().abandon();
     }
 }
+
+#[test]
+fn a_head_that_begins_with_the_end_of_another_is_another() {
+    let mut peer = Peer::new();
+    let heads = [1, 3].map(|stream| frame(HEADERS, WHOLE, stream, GET));
+    let (begun, rest) = heads[0].split_at(10);
+    peer.receive(begun).unwrap();
+    assert!(peer.core.borrow().is_within_fields());
+    let before = peer.core.borrow().blocks;
+    peer.receive(&[rest, &heads[1][..10]].concat()).unwrap();
+    assert!(peer.core.borrow().is_within_fields());
+    assert_eq!(peer.core.borrow().blocks, before + 1);
+}
