@@ -101,7 +101,8 @@ impl Budgets {
         }
     }
 
-    /// An answer has come to its end, or was broken off by no fault of the client's.
+    /// An answer has come to its end, or was broken off by no fault of the client's, or by the client
+    /// behind its head.
     pub(super) fn ended_stream(&mut self) {
         self.give(H2Abuse::StreamChurn, 1.0);
     }

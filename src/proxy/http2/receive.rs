@@ -262,6 +262,9 @@ impl Core {
         }
         self.budgets.take(H2Abuse::RapidReset, 1.0)?;
         if let Some(key) = self.find(head.stream) {
+            if self.streams[key].sent_head {
+                self.budgets.ended_stream();
+            }
             self.fail(key, UploadFailure::Left);
         }
         Ok(())

@@ -40,6 +40,18 @@ fn streams_that_are_answered_are_free() {
 }
 
 #[test]
+fn streams_that_are_reset_behind_the_head_of_their_answer_are_free() {
+    let mut peer = Peer::new();
+    for stream in (1..20_000).step_by(2) {
+        peer.ask(stream);
+        head(&peer.streams[0], false);
+        peer.receive(&frame(RST_STREAM, 0, stream, &[0; 4])).unwrap();
+        peer.streams.clear();
+        peer.written();
+    }
+}
+
+#[test]
 fn streams_that_are_not_answered_run_out() {
     let mut peer = Peer::new();
     let opened = (1..)
