@@ -204,12 +204,7 @@ impl http_body::Body for Body {
 
 impl Drop for Body {
     fn drop(&mut self) {
-        let core = &mut *self.0.core.borrow_mut();
-        let stream = &mut core.streams[self.0.key];
-        stream.discards = true;
-        stream.receiver = None;
-        let unread = std::mem::take(&mut stream.received).len();
-        core.credit(unread);
+        self.0.core.borrow_mut().discard(self.0.key);
     }
 }
 
@@ -234,6 +229,12 @@ impl Socket {
     /// Behind the head of the answer the other protocol begins.
     pub fn open(&self) {
         self.part.core.borrow_mut().streams[self.part.key].is_socket = true;
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        self.part.core.borrow_mut().discard(self.part.key);
     }
 }
 

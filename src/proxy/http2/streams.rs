@@ -166,6 +166,15 @@ impl Core {
         self.wake_if_over();
     }
 
+    /// Nobody reads any more what comes on a stream.
+    pub(super) fn discard(&mut self, key: usize) {
+        let stream = &mut self.streams[key];
+        stream.discards = true;
+        stream.receiver = None;
+        let unread = std::mem::take(&mut stream.received).len();
+        self.credit(unread);
+    }
+
     fn wake_if_over(&mut self) {
         if self.streams.is_empty() {
             self.wake();

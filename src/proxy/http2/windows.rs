@@ -96,10 +96,12 @@ impl Core {
         Ok(())
     }
 
-    /// The client may send so much more on the connection.
+    /// The client may send so much more on the connection: it is told of that from half of the window
+    /// on, and where less is left, because others' content is not taken, before that is used up.
     pub(super) fn credit(&mut self, bytes: usize) {
         self.taken += bytes as u32;
-        if self.taken >= CONNECTION_WINDOW / 2 {
+        let is_much = self.taken >= CONNECTION_WINDOW / 2;
+        if is_much || (self.taken > 0 && i64::from(self.taken) >= self.receive_window) {
             let taken = std::mem::take(&mut self.taken);
             self.receive_window += i64::from(taken);
             self.update_window(0, taken);

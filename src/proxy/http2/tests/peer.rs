@@ -13,7 +13,7 @@ use crate::framing::frames::{
 use crate::framing::hpack::encode;
 use crate::proxy::body::UploadFailure;
 use crate::proxy::http2::core::{Accepted, Broken, Core, Form, Limits};
-use crate::proxy::http2::sides::{Body, Sender};
+use crate::proxy::http2::sides::{Body, Sender, Socket};
 use crate::state::H2Abuse;
 
 const LIMITS: Limits = Limits { streams: 128, max_header_bytes: 32 * 1024, max_headers: 100 };
@@ -21,6 +21,8 @@ pub const WHOLE: u8 = END_HEADERS | END_STREAM;
 /// GET and POST for `http://a/`.
 pub const GET: &[u8] = &[0x82, 0x86, 0x84, 0x41, 1, b'a'];
 pub const POST: &[u8] = &[0x83, 0x86, 0x84, 0x41, 1, b'a'];
+/// CONNECT for a WebSocket there (RFC 8441 section 4).
+pub const CONNECT: &[u8] = b"\x02\x07CONNECT\x00\x09:protocol\x09websocket\x86\x84\x41\x01a";
 
 thread_local! {
     pub static NOW: Cell<Instant> = Cell::new(Instant::now());
@@ -31,6 +33,7 @@ pub struct Peer {
     pub core: Rc<RefCell<Core>>,
     pub streams: Vec<Sender>,
     pub bodies: Vec<Body>,
+    pub sockets: Vec<Socket>,
 }
 
 pub type Written = Vec<(u8, u8, u32, Vec<u8>)>;
@@ -44,7 +47,8 @@ impl Peer {
     /// After both sides have sent their settings.
     pub fn new() -> Peer {
         let core = Core::new(LIMITS, Rc::default(), || NOW.get());
-        let mut peer = Peer { core: Rc::new(RefCell::new(core)), streams: vec![], bodies: vec![] };
+        let core = Rc::new(RefCell::new(core));
+        let mut peer = Peer { core, streams: vec![], bodies: vec![], sockets: vec![] };
         peer.receive(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").unwrap();
         peer.receive(&frame(SETTINGS, 0, 0, &[])).unwrap();
         let greeting = peer.written();
@@ -58,8 +62,10 @@ impl Peer {
         let accepted = std::mem::take(&mut self.core.borrow_mut().accepted);
         for Accepted { key, form, .. } in accepted {
             self.streams.push(Sender::new(&self.core, key));
-            if form == Form::Body {
-                self.bodies.push(Body::new(&self.core, key));
+            match form {
+                Form::None => {}
+                Form::Body => self.bodies.push(Body::new(&self.core, key)),
+                Form::Socket(it) => self.sockets.push(Socket::new(&self.core, key, it)),
             }
         }
         verdict

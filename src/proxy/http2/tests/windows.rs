@@ -1,7 +1,7 @@
 //! Flow control in both directions (RFC 9113, section 5.2).
 
-use super::peer::{Peer, Written, frame, head, read};
-use crate::framing::frames::{DATA, END_STREAM, SETTINGS, WINDOW_UPDATE};
+use super::peer::{CONNECT, Peer, Written, frame, head, read};
+use crate::framing::frames::{DATA, END_HEADERS, END_STREAM, HEADERS, SETTINGS, WINDOW_UPDATE};
 use crate::proxy::body::UploadFailure;
 use crate::proxy::http2::core::{CONNECTION_WINDOW, FIRST_WINDOW, STREAM_WINDOW, code};
 use crate::proxy::http2::sides::Sender;
@@ -85,13 +85,46 @@ fn what_is_read_may_be_sent_anew() {
     }
     assert_eq!(received, 100 * 16 * 1024);
     let updates = peer.written();
-    let grown = |stream| -> u32 {
-        let of_stream =
-            updates.iter().filter(|frame| frame.0 == WINDOW_UPDATE && frame.2 == stream);
-        of_stream.map(|frame| u32::from_be_bytes(*frame.3.first_chunk().unwrap())).sum()
-    };
-    assert_eq!(grown(1), received as u32 / (STREAM_WINDOW / 2) * (STREAM_WINDOW / 2));
-    assert_eq!(grown(0), received as u32 / (CONNECTION_WINDOW / 2) * (CONNECTION_WINDOW / 2));
+    assert_eq!(grown(&updates, 1), received as u32 / (STREAM_WINDOW / 2) * (STREAM_WINDOW / 2));
+    let of_connection = received as u32 / (CONNECTION_WINDOW / 2) * (CONNECTION_WINDOW / 2);
+    assert_eq!(grown(&updates, 0), of_connection);
+}
+
+/// By how much a stream, or for 0 the connection, was widened.
+fn grown(updates: &Written, stream: u32) -> u32 {
+    let of_stream = updates.iter().filter(|frame| frame.0 == WINDOW_UPDATE && frame.2 == stream);
+    of_stream.map(|frame| u32::from_be_bytes(*frame.3.first_chunk().unwrap())).sum()
+}
+
+#[test]
+fn uploads_that_nobody_takes_leave_room_for_one_that_is_taken() {
+    let mut peer = Peer::new();
+    [1, 3, 5, 7].iter().for_each(|stream| peer.post(*stream));
+    let piece = |stream| frame(DATA, 0, stream, &[0; 16 * 1024]);
+    for standing in [1, 3, 5] {
+        for _ in 0..STREAM_WINDOW as usize / (16 * 1024) {
+            peer.receive(&piece(standing)).unwrap();
+        }
+    }
+    let mut may_send = i64::from(CONNECTION_WINDOW - 3 * STREAM_WINDOW);
+    for _ in 0..100 {
+        assert!(may_send >= 16 * 1024, "it would wait for those who stand");
+        peer.receive(&piece(7)).unwrap();
+        read(&mut peer.bodies[3]).unwrap().unwrap();
+        may_send += i64::from(grown(&peer.written(), 0)) - 16 * 1024;
+    }
+}
+
+#[test]
+fn what_came_for_a_socket_that_is_let_go_may_be_sent_anew() {
+    let mut peer = Peer::new();
+    for stream in (1..).step_by(2).take(CONNECTION_WINDOW as usize / (16 * 1024)) {
+        peer.receive(&frame(HEADERS, END_HEADERS, stream, CONNECT)).unwrap();
+        peer.receive(&frame(DATA, END_STREAM, stream, &[0; 16 * 1024])).unwrap();
+        head(&peer.streams.pop().unwrap(), true);
+        peer.sockets.clear();
+    }
+    assert_eq!(grown(&peer.written(), 0), CONNECTION_WINDOW);
 }
 
 #[test]
