@@ -22,7 +22,7 @@ pub use self::held::{Held, REQUEST_BYTES};
 pub use self::secured::Secured;
 pub use self::session::Session;
 #[cfg(test)]
-pub use self::session::tests::settled;
+pub use self::session::tests::{settled, settled_in_little};
 pub use self::socket::Socket;
 pub use self::stream::{ClientStream, Peer, RawStream};
 use crate::upstream::SlowClients;
@@ -103,29 +103,34 @@ impl IoState {
         })
     }
 
-    /// Notes whether all that was written is on its way.
-    pub(super) fn note_flush(&self, result: &Poll<io::Result<()>>) {
-        match result {
-            Poll::Pending => self.note_write(&Poll::Pending),
-            Poll::Ready(_) => self.blocked_since.end(),
-        }
+    /// Notes what a flush of this stream has come to.
+    pub(super) fn note_flush(&self, stream: &mut ClientStream, flushed: &Poll<io::Result<()>>) {
+        self.note(stream.taken(0), flushed.is_pending());
     }
 
-    /// Notes what the client takes.
-    pub(super) fn note_write(&self, result: &Poll<io::Result<usize>>) {
-        match result {
-            Poll::Pending => {
-                let now = Instant::now();
-                self.last_blocked.set(Some(now));
-                self.blocked_since.begin(now);
+    /// Notes what a write to this stream has come to.
+    pub(super) fn note_write(&self, stream: &mut ClientStream, written: &Poll<io::Result<usize>>) {
+        let length = match written {
+            Poll::Ready(Ok(length)) => *length,
+            _ => 0,
+        };
+        self.note(stream.taken(length), written.is_pending());
+    }
+
+    /// Notes what the client's socket has taken, in bytes, and whether more waits for it. Whoever
+    /// takes a part takes something; whoever takes nothing does not, whatever is sealed for it meanwhile.
+    fn note(&self, taken: usize, waits: bool) {
+        if taken > 0 {
+            self.held.moved(taken);
+            self.blocked_since.end();
+            if self.half_closed_since.get().is_some() {
+                self.half_closed_since.set(Some(Instant::now()));
             }
-            Poll::Ready(written) => {
-                self.held.moved(*written.as_ref().unwrap_or(&0));
-                self.blocked_since.end();
-                if self.half_closed_since.get().is_some() {
-                    self.half_closed_since.set(Some(Instant::now()));
-                }
-            }
+        }
+        if waits {
+            let now = Instant::now();
+            self.last_blocked.set(Some(now));
+            self.blocked_since.begin(now);
         }
     }
 }

@@ -330,12 +330,12 @@ impl Link {
         stream.hold_to(SEALED_BYTES.min(self.state.held.room()));
         let head = &self.out[self.written..];
         let result = if data.is_empty() && end.is_empty() {
-            Pin::new(stream).poll_write(cx, head)
+            Pin::new(&mut *stream).poll_write(cx, head)
         } else {
             let slices = [head, data, end].map(IoSlice::new);
-            Pin::new(stream).poll_write_vectored(cx, &slices)
+            Pin::new(&mut *stream).poll_write_vectored(cx, &slices)
         };
-        self.state.note_write(&result);
+        self.state.note_write(stream, &result);
         let mut written = match ready!(result)? {
             0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
             written => written,
@@ -375,8 +375,8 @@ impl Link {
     /// Sees to it that what was written is on its way.
     pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let Some(stream) = &mut self.stream else { return Poll::Ready(Ok(())) };
-        let flushed = Pin::new(stream).poll_flush(cx);
-        self.state.note_flush(&flushed);
+        let flushed = Pin::new(&mut *stream).poll_flush(cx);
+        self.state.note_flush(stream, &flushed);
         flushed
     }
 

@@ -57,14 +57,14 @@ impl Wire {
         }
         while !out.is_empty() {
             let written = take(&mut self.stream, cx, &out.pieces());
-            self.state.note_write(&written);
+            self.state.note_write(&mut self.stream, &written);
             match ready!(written)? {
                 0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 written => out.advance(written),
             }
         }
         let flushed = Pin::new(&mut self.stream).poll_flush(cx);
-        self.state.note_flush(&flushed);
+        self.state.note_flush(&mut self.stream, &flushed);
         flushed
     }
 
@@ -110,5 +110,34 @@ fn take(
     match session.seal(pieces)? {
         0 if flushed.is_pending() => Poll::Pending,
         taken => Poll::Ready(Ok(taken)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use super::*;
+    use crate::framing::frames::{DATA, PING};
+    use crate::proxy::io::{Secured, settled_in_little};
+
+    #[tokio::test]
+    async fn who_only_asks_whether_we_are_there_takes_nothing() {
+        let (_client, session) = settled_in_little().await;
+        let state = IoState::among(&Rc::default());
+        let stream = ClientStream::Tls(Box::new(Secured::new(session)));
+        let mut wire = Wire::new(stream, Vec::new(), Rc::clone(&state));
+        let mut out = Out::default();
+        let mut write = |kind, payload: &[u8]| {
+            out.frame(kind, 0, 0, payload);
+            assert!(
+                wire.poll_write(&mut Context::from_waker(Waker::noop()), &mut out).is_pending()
+            );
+            assert!(out.is_empty(), "TLS takes it in");
+            state.blocked_since.get()
+        };
+        let since = write(DATA, &[0; 16 * 1024]);
+        assert!(since.is_some());
+        assert_eq!(write(PING, &[0; 8]), since);
     }
 }

@@ -12,6 +12,7 @@ pub mod tests;
 
 use std::future::poll_fn;
 use std::io::{self, BufRead, IoSlice, Read, Write};
+use std::mem;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -31,6 +32,8 @@ pub struct Session {
     holds_ticket: bool,
     /// Bytes that were opened and not given out.
     opened: usize,
+    /// Bytes that the socket has taken, and nobody has asked for yet.
+    sent: usize,
     /// Met behind bytes that were given out first.
     failure: Option<io::Error>,
 }
@@ -72,7 +75,8 @@ impl Session {
             Ok(tls) => tls,
             Err((error, alert)) => return Err(refuse(&mut io, error, alert).await),
         };
-        let mut session = Session { io, tls, holds_ticket: false, opened: 0, failure: None };
+        let mut session =
+            Session { io, tls, holds_ticket: false, opened: 0, sent: 0, failure: None };
         while session.tls.is_handshaking() {
             poll_fn(|cx| session.poll_send(cx)).await?;
             if poll_fn(|cx| session.poll_fill(cx)).await?.bytes == 0 {
@@ -117,6 +121,11 @@ impl Session {
         self.tls.wants_write() && !self.holds_ticket
     }
 
+    /// What the socket has taken since this was last asked, in bytes.
+    pub fn take_sent(&mut self) -> usize {
+        mem::take(&mut self.sent)
+    }
+
     /// Waits until there may be something to be read.
     pub fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.has_unread() { Poll::Ready(Ok(())) } else { self.io.poll_readable(cx) }
@@ -148,8 +157,9 @@ impl Session {
     pub fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.tls.wants_write() {
             let sink = &mut Sink { io: &mut self.io, cx };
-            if ready!(poll_io(self.tls.write_tls(sink)))? == 0 {
-                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            match ready!(poll_io(self.tls.write_tls(sink)))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                sent => self.sent += sent,
             }
         }
         self.holds_ticket = false;

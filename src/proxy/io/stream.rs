@@ -252,6 +252,15 @@ impl ClientStream {
         }
     }
 
+    /// What the socket has taken, in bytes, where this much was written. Under TLS what is written is
+    /// only sealed: there it is what was sent since this was last asked.
+    pub fn taken(&mut self, written: usize) -> usize {
+        match self {
+            ClientStream::Plain(_) => written,
+            ClientStream::Tls(stream) => stream.session_mut().take_sent(),
+        }
+    }
+
     /// What TLS holds of what is to be written, at most, in bytes.
     pub fn sealed(&self) -> usize {
         match self {

@@ -56,8 +56,8 @@ impl Link {
     pub(in crate::proxy::http1) fn poll_goodbye(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let Some(stream) = &mut self.stream else { return Poll::Ready(()) };
         if matches!(stream, ClientStream::Tls(_)) && !stream.has_said_goodbye() {
-            let said = Pin::new(stream).poll_shutdown(cx);
-            self.state.note_flush(&said);
+            let said = Pin::new(&mut *stream).poll_shutdown(cx);
+            self.state.note_flush(stream, &said);
             return said.map(drop);
         }
         stream.end();

@@ -7,18 +7,40 @@ use rustls::{
     ClientConfig, ConnectionTrafficSecrets, ContentType, RootCertStore, SupportedCipherSuite,
     SupportedProtocolVersion,
 };
+use socket2::SockRef;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::super::Socket;
 use super::*;
 
-/// Both ends of a session whose handshake is done.
+/// Both ends of a session over TCP whose handshake is done.
 pub async fn settled(
     version: &'static SupportedProtocolVersion,
 ) -> (TlsStream<TcpStream>, Session) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let tcp = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    let (accepted, from) = listener.accept().await.unwrap();
+    let raw = RawStream::Tcp(Socket::new(accepted.into_std().unwrap()), from);
+    settled_over(version, tcp, raw).await
+}
+
+/// The same where the socket takes no more than a few KiB until the client reads, which it does past
+/// TLS.
+pub async fn settled_in_little() -> (UnixStream, Session) {
+    let (client, socket) = UnixStream::pair().unwrap();
+    SockRef::from(&socket).set_send_buffer_size(4096).unwrap();
+    let (client, session) = settled_over(&TLS12, client, RawStream::Unix(socket)).await;
+    (client.into_inner().0, session)
+}
+
+async fn settled_over<T: AsyncRead + AsyncWrite + Unpin>(
+    version: &'static SupportedProtocolVersion,
+    socket: T,
+    raw: RawStream,
+) -> (TlsStream<T>, Session) {
     let issued = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let key = PrivateKeyDer::try_from(issued.signing_key.serialize_der()).unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -39,15 +61,11 @@ pub async fn settled(
     server.ticketer = rustls::crypto::aws_lc_rs::Ticketer::new().unwrap();
     server.send_tls13_tickets = 1;
 
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let tcp = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-    let (accepted, from) = listener.accept().await.unwrap();
-    let raw = RawStream::Tcp(Socket::new(accepted.into_std().unwrap()), from);
     let name = "localhost".try_into().unwrap();
     let connector = TlsConnector::from(Arc::new(client));
     let server = Arc::new(server);
     let (client, session) =
-        tokio::join!(connector.connect(name, tcp), Session::accept(raw, |_| server));
+        tokio::join!(connector.connect(name, socket), Session::accept(raw, |_| server));
     (client.unwrap(), session.unwrap())
 }
 
