@@ -58,7 +58,7 @@ pub struct ConnectionState {
     pub(super) leftovers: Leftovers,
     pub(super) closing: Cell<bool>,
     /// It was asked to leave, to make room for others.
-    pub(super) leaving: Cell<Option<Leaving>>,
+    pub(super) leaving: RefCell<Option<Leaving>>,
     cut: Cell<bool>,
     /// It ends because its client takes nothing, by what limit.
     untaken: Cell<Option<&'static str>>,
@@ -159,7 +159,7 @@ impl ConnectionState {
             unread: Cell::new(false),
             leftovers: Leftovers::default(),
             closing: Cell::new(false),
-            leaving: Cell::new(None),
+            leaving: RefCell::new(None),
             cut: Cell::new(false),
             untaken: Cell::new(None),
             worker: Rc::clone(worker),

@@ -174,7 +174,7 @@ impl ConnectionState {
             };
             self.idle_since.get() + patience
         });
-        let leave = self.leaving.get().map(|leaving| leaving.by);
+        let leave = self.leaving.borrow().as_ref().map(|leaving| leaving.by);
         let (hurry, park) = (self.io.hurry_until.get(), self.park_at.get());
         [head, write, answer, hurry, idle, leave, park].into_iter().flatten().min()
     }

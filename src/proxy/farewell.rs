@@ -63,7 +63,7 @@ pub async fn linger_broken(state: &ConnectionState, stream: &mut ClientStream) {
 }
 
 async fn read_on(state: &ConnectionState, stream: &mut ClientStream, mut left: usize) {
-    let patience = if state.leaving.get().is_some() { LINGER_IN_THE_WAY } else { LINGER };
+    let patience = if state.leaving.borrow().is_some() { LINGER_IN_THE_WAY } else { LINGER };
     let until = Instant::now() + patience;
     // Answered, and in nobody's way unless room is needed.
     state.spoken.set(true);

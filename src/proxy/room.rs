@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 use super::connection::ConnectionState;
 use super::worker::Worker;
-use crate::state::{Idleness, Listener, Mail};
+use crate::state::{Idleness, Listener, ListenerState, Mail};
 
 /// Time enough for a handshake and a head, and for the next request of a page.
 const FRESH: Duration = Duration::from_secs(1);
@@ -26,11 +26,13 @@ const FAREWELL: Duration = Duration::from_millis(250);
 const IN_VAIN: Duration = Duration::from_millis(20);
 
 /// A connection that was asked to leave.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub struct Leaving {
     /// Then it is closed.
     pub by: Instant,
     idleness: Idleness,
+    /// Where it is counted until then. By then its listener may go by another name.
+    counted: Arc<ListenerState>,
 }
 
 /// Who leaves first.
@@ -117,7 +119,7 @@ fn ask(worker: &Worker, missing: usize, of: impl Fn(&ConnectionState) -> bool) -
 impl ConnectionState {
     /// What it waits for, and since when, if nothing happens on it.
     fn idleness(&self) -> Option<(Idleness, Instant)> {
-        if self.active.get() > 0 || self.leaving.get().is_some() {
+        if self.active.get() > 0 || self.leaving.borrow().is_some() {
             return None;
         }
         let head_since = self.io.head_since.get();
@@ -138,11 +140,17 @@ impl ConnectionState {
         })
     }
 
-    /// Asks it to leave, for this reason.
+    /// Asks it to leave, for this reason. Whoever was asked before is counted already.
     pub(super) fn ask_to_leave(&self, idleness: Idleness, now: Instant) {
-        self.leaving.set(Some(Leaving { by: now, idleness }));
-        self.worker.shared.files.clients.leaving();
-        self.listener.borrow().state.connections.leaving();
+        match &mut *self.leaving.borrow_mut() {
+            Some(leaving) => (leaving.by, leaving.idleness) = (now, idleness),
+            none => {
+                let counted = Arc::clone(&self.listener.borrow().state);
+                self.worker.shared.files.clients.leaving();
+                counted.connections.leaving();
+                *none = Some(Leaving { by: now, idleness, counted });
+            }
+        }
         match self.timer.key() {
             Some(key) => self.worker.wheel.expire(key),
             None => self.timer.arm(now),
@@ -151,19 +159,20 @@ impl ConnectionState {
 
     /// Whether it is to be closed now to make room, whatever it does.
     pub(super) fn is_to_leave(&self, now: Instant) -> bool {
-        self.leaving.get().is_some_and(|leaving| leaving.by <= now)
+        self.leaving.borrow().as_ref().is_some_and(|leaving| leaving.by <= now)
     }
 
     /// Whether it is to leave because too much is held for those who are slow: nobody would hear a word.
     pub(super) fn is_too_slow(&self) -> bool {
-        self.leaving.get().is_some_and(|leaving| leaving.idleness == Idleness::Slow)
+        self.leaving.borrow().as_ref().is_some_and(|leaving| leaving.idleness == Idleness::Slow)
     }
 
     /// It is told to close, and has a moment for it.
     pub(super) fn say_farewell(&self, now: Instant) {
         self.closing.set(true);
-        let leaving = self.leaving.get();
-        self.leaving.set(leaving.map(|leaving| Leaving { by: now + FAREWELL, ..leaving }));
+        if let Some(leaving) = &mut *self.leaving.borrow_mut() {
+            leaving.by = now + FAREWELL;
+        }
     }
 
     /// If it was asked to leave, it no longer is: it has a request, or it has ended. Gives what it
@@ -171,7 +180,7 @@ impl ConnectionState {
     pub(super) fn stay(&self) -> Option<Idleness> {
         let leaving = self.leaving.take()?;
         self.worker.shared.files.clients.no_longer_leaving();
-        self.listener.borrow().state.connections.no_longer_leaving();
+        leaving.counted.connections.no_longer_leaving();
         Some(leaving.idleness)
     }
 

@@ -44,7 +44,7 @@ pub async fn handshake(
         }
     };
     match shaken {
-        Err(_expired) if connection.leaving.get().is_some() => {}
+        Err(_expired) if connection.leaving.borrow().is_some() => {}
         Err(_expired) => cells.handshake_timeouts.add(1),
         Ok(Err(error)) if error.kind() == io::ErrorKind::InvalidData => {
             cells.handshake_failed.add(1);

@@ -7,7 +7,7 @@ use tokio_rustls::TlsConnector;
 
 use crate::support::backend::{Backend, Reply, Step};
 use crate::support::h2_client::{H2Client, get};
-use crate::support::h2_wire::{H2Wire, Outcome, ask};
+use crate::support::h2_wire::{CONTINUATION, GOAWAY, H2Wire, HEADERS, Outcome, ask, frame};
 use crate::support::proxy::{HTTPS, Proxy, pool_of, quiet_pool_of};
 use crate::support::wire::{Stream, Wire};
 use crate::support::{eventually, in_time, tls};
@@ -225,4 +225,25 @@ async fn at_a_listeners_limit_too() {
     assert_eq!(proxy.connect().await.rest().await, b"", "nobody can make room");
     backend.release();
     assert_eq!(next.response().await.unwrap().text(), "held");
+}
+
+#[tokio::test]
+async fn who_is_asked_to_leave_twice_is_counted_once() {
+    let backend = Backend::named("one").await;
+    let limits = "[listeners.https.limits]\nmax_header_bytes = \"1MiB\"\n";
+    let config = format!("{HTTPS}{limits}{}", pool_of(&[&backend]));
+    // For each of two workers 1 MiB.
+    let server = "max_connections = 1\nmax_buffered = \"2MiB\"";
+    let proxy = Proxy::start_with(server, &config).await;
+    // A head that nearly fills it,
+    let mut large = H2Wire::connect(proxy.address("https")).await;
+    let more = |pieces| frame(CONTINUATION, 0, 1, [0; 16 * 1024]).repeat(pieces);
+    large.send([frame(HEADERS, 0, 1, []), more(58)].concat()).await;
+    // is asked to leave for one who comes,
+    let mut next = proxy.connect().await;
+    while large.next().await.expect("it is told").kind != GOAWAY {}
+    // and again, as it becomes too large. It may have gone already.
+    let _ = large.try_send(more(8)).await;
+    assert_eq!(next.get("/").await.status(), 200);
+    assert_eq!(proxy.connect().await.get("/").await.status(), 200, "room is made as ever");
 }

@@ -141,14 +141,19 @@ impl H2Wire {
         let connector = TlsConnector::from(tls::client(&[b"h2"]));
         let name = "localhost".try_into().unwrap();
         let stream = in_time("a handshake", connector.connect(name, tcp)).await.unwrap();
-        H2Wire { stream: Box::new(stream), read: Vec::new() }
+        H2Wire::over(stream)
     }
 
     /// Connects in plain text and says nothing.
     pub async fn plain(address: SocketAddr) -> H2Wire {
         let tcp = in_time("connecting", TcpStream::connect(address)).await.unwrap();
         tcp.set_nodelay(true).unwrap();
-        H2Wire { stream: Box::new(tcp), read: Vec::new() }
+        H2Wire::over(tcp)
+    }
+
+    /// Speaks over any stream.
+    pub fn over(stream: impl Stream + 'static) -> H2Wire {
+        H2Wire { stream: Box::new(stream), read: Vec::new() }
     }
 
     /// Exchanges settings.

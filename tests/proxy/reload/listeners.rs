@@ -3,8 +3,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use tokio::net::UnixStream;
+
 use crate::support::backend::{Backend, Reply, Step};
 use crate::support::eventually;
+use crate::support::h2_wire::{GOAWAY, H2Wire, NO_TABLE, Outcome, ask};
 use crate::support::proxy::{Proxy, pool_of};
 use crate::support::wire::Wire;
 
@@ -126,4 +129,36 @@ async fn connections_that_the_kernel_accepted_for_a_listener_that_leaves_are_ser
             assert_eq!(client.response().await.unwrap().status(), 200);
         }
     }
+}
+
+#[tokio::test]
+async fn a_listener_with_a_new_name_makes_room_as_ever() {
+    let backend = Backend::named("one").await;
+    let with_name = |name: &str| {
+        let limits = format!("[listeners.{name}.limits]\nmax_connections = 1");
+        let bind = "bind = \"unix:local.sock\"\nh2c = true";
+        format!("[listeners.{name}]\n{bind}\n{limits}\n{}", pool_of(&[&backend]))
+    };
+    let proxy = Proxy::start(&with_name("old")).await;
+    let connect = async || UnixStream::connect(proxy.dir().join("local.sock")).await.unwrap();
+    let mut idle = H2Wire::over(connect().await);
+    idle.greet(&NO_TABLE).await;
+    idle.send(ask(1, "/")).await;
+    assert_eq!(idle.outcome(1).await, Outcome::Status(200));
+    // It is asked to leave under the one name, and has a request under the other.
+    let came = connect().await;
+    while idle.next().await.expect("it is told").kind != GOAWAY {}
+    proxy.reload(&with_name("new")).await.unwrap();
+    // It may have gone already.
+    let _ = idle.try_send(ask(3, "/")).await;
+    idle.end().await;
+    drop(came);
+    let mut idle = Wire::over(connect().await);
+    assert_eq!(idle.get("/").await.status(), 200);
+    eventually("it makes room", async || {
+        let mut next = Wire::over(connect().await);
+        let asked = next.try_send("GET / HTTP/1.1\r\nHost: test\r\n\r\n").await;
+        asked.is_ok() && next.response().await.is_ok()
+    })
+    .await;
 }
