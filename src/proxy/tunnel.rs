@@ -149,7 +149,11 @@ impl Tunnel {
     fn poll_move(&mut self, cx: &mut Context<'_>) -> Poll<End> {
         let Tunnel { worker, client, upstream, to_upstream, to_client, .. } = self;
         let scratch = &mut worker.scratch.borrow_mut()[..];
-        let up = to_upstream.poll(cx, client, upstream, scratch, &mut All);
+        let mut up = to_upstream.poll(cx, client, upstream, scratch, &mut All);
+        if up.is_pending() && upstream.is_deaf() {
+            // Nobody hears what the client says, so that it keeps nothing open either.
+            up = to_upstream.give_up();
+        }
         let mut frames = Watched { frames: &mut self.frames, closing: &mut self.closing };
         let down = to_client.poll(cx, upstream, client, scratch, &mut frames);
         match (up, down) {

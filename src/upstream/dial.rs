@@ -168,6 +168,14 @@ impl UpstreamStream {
             UpstreamStream::Tls(_) => false,
         }
     }
+
+    /// Whether a write has failed, so that what is written goes nowhere: see [`Socket`].
+    pub fn is_deaf(&self) -> bool {
+        match self {
+            UpstreamStream::Plain(socket) => socket.deaf,
+            UpstreamStream::Tls(stream) => stream.get_ref().0.deaf,
+        }
+    }
 }
 
 impl Socket {

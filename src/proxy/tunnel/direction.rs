@@ -91,6 +91,13 @@ impl Direction {
         Poll::Pending
     }
 
+    /// Ends it, since the other side takes nothing any more.
+    pub(super) fn give_up(&mut self) -> Poll<io::Result<()>> {
+        self.kept = Bytes::new();
+        self.state = State::Closed;
+        Poll::Ready(Ok(()))
+    }
+
     /// Writes what is kept.
     fn poll_kept<W: AsyncWrite + Unpin>(
         &mut self,

@@ -108,6 +108,23 @@ async fn a_backend_may_end_its_half_and_still_hear() {
     eventually("free", async || proxy.in_flight_at(address) == 0).await;
 }
 
+/// The proxy learns only from what the client sends that nobody is there to hear it.
+#[tokio::test]
+async fn whoever_talks_to_a_backend_that_has_closed_is_let_go() {
+    let backend = Backend::start(|_| Reply::raw(SWITCH).then(Step::Close)).await;
+    let proxy = Proxy::before(&[&backend]).await;
+    let mut client = proxy.connect().await;
+    client.send(ASK).await;
+    client.head().await.unwrap();
+    assert_eq!(client.rest().await, b"");
+    eventually("free", async || {
+        let _closed = client.try_send("hello?").await;
+        proxy.in_flight(&backend) == 0
+    })
+    .await;
+    eventually("no tunnel", async || proxy.metric("tidegate_tunnels", &[]) == 0.0).await;
+}
+
 #[tokio::test]
 async fn a_tunnel_that_nobody_uses_is_closed() {
     let backend = shouter().await;
