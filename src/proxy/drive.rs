@@ -137,11 +137,11 @@ impl ConnectionState {
         }
     }
 
-    /// Has whoever is polled next do what was put off, if it is time for that, and sets the timer.
+    /// Has whoever is polled next do what was put off, or look again, if it is time for that, and sets
+    /// the timer.
     fn hurry_if_due(&self, now: Instant) {
-        let due = self.io.hurry_until.get().is_some_and(|at| now >= at);
-        if due {
-            self.io.hurry_until.set(None);
+        for at in [&self.io.hurry_until, &self.io.look_again_at] {
+            at.set(at.get().filter(|at| now < *at));
         }
         self.arm();
     }
@@ -156,6 +156,7 @@ impl ConnectionState {
         if self.io.head_since.get().is_some()
             || self.io.blocked_since.get().is_some()
             || self.io.half_closed_since.get().is_some()
+            || self.io.look_again_at.get().is_some()
         {
             self.arm();
         }
@@ -176,7 +177,8 @@ impl ConnectionState {
         });
         let leave = self.leaving.borrow().as_ref().map(|leaving| leaving.by);
         let (hurry, park) = (self.io.hurry_until.get(), self.park_at.get());
-        [head, write, answer, hurry, idle, leave, park].into_iter().flatten().min()
+        let look = self.io.look_again_at.get();
+        [head, write, answer, hurry, look, idle, leave, park].into_iter().flatten().min()
     }
 
     /// Whether it has been idle long enough. If it cannot be parked, it is asked again later.

@@ -47,6 +47,8 @@ pub struct IoState {
     pub half_closed_since: Cell<Option<Instant>>,
     /// Until then an answer may come that makes unnecessary what is put off.
     pub hurry_until: Cell<Option<Instant>>,
+    /// Then it is to be looked whether the client has gone whose upload nobody reads.
+    pub look_again_at: Cell<Option<Instant>>,
     /// It has waited for too long: it has left, if it is closed at all.
     pub left: Cell<bool>,
 }
@@ -99,6 +101,7 @@ impl IoState {
             resting: Cell::default(),
             half_closed_since: Cell::default(),
             hurry_until: Cell::default(),
+            look_again_at: Cell::default(),
             left: Cell::default(),
         })
     }

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 
-use crate::support::backend::{Backend, Reply, Step};
+use tokio::net::TcpStream;
+
+use crate::support::backend::{Backend, Reply, Step, reset};
 use crate::support::eventually;
 use crate::support::proxy::{HEALTH, Proxy, app};
 use crate::support::wire::{Message, Wire};
@@ -140,6 +142,40 @@ async fn who_leaves_leaves_the_line() {
     assert_eq!(last.response().await.unwrap().status(), 200);
     assert_eq!(targets(&backend.requests()), ["/first", "/last"]);
     assert_eq!(waits(), 2.0);
+}
+
+/// Nobody reads the body of a request in line, and nobody meets its end there.
+#[tokio::test]
+async fn who_leaves_with_an_unread_body_leaves_the_line() {
+    let backend = patient("app").await;
+    let proxy = one_each(&[&backend], "queue = { size = 9, timeout = \"1h\" }").await;
+    let mut first = ask(&proxy, "/first").await;
+    let gone = TcpStream::connect(proxy.http()).await.unwrap();
+    reset(&gone);
+    let mut gone = Wire::over(gone);
+    gone.send("POST /gone HTTP/1.1\r\nHost: test\r\nContent-Length: 5\r\n\r\nhello").await;
+    eventually("it waits", async || waiting(&proxy) == 1.0).await;
+    drop(gone);
+    eventually("it has left the line", async || waiting(&proxy) == 0.0).await;
+    backend.release();
+    first.response().await.unwrap();
+    assert_eq!(targets(&backend.requests()), ["/first"]);
+}
+
+/// It may be waiting for its answer.
+#[tokio::test]
+async fn who_only_ends_its_requests_keeps_its_place() {
+    let backend = patient("app").await;
+    let proxy = one_each(&[&backend], "").await;
+    let mut first = ask(&proxy, "/first").await;
+    let mut last = proxy.connect().await;
+    last.send("POST /last HTTP/1.1\r\nHost: test\r\nContent-Length: 5\r\n\r\nhello").await;
+    last.finish().await;
+    eventually("it waits", async || waiting(&proxy) == 1.0).await;
+    for client in [&mut first, &mut last] {
+        backend.release();
+        assert_eq!(client.response().await.unwrap().status(), 200);
+    }
 }
 
 #[tokio::test]

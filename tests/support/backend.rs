@@ -312,6 +312,6 @@ async fn take(
 
 /// What follows is a close with a reset.
 #[allow(deprecated, reason = "a linger of zero is what makes the reset, and it cannot block")]
-fn reset(stream: &TcpStream) {
+pub fn reset(stream: &TcpStream) {
     let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
 }

@@ -260,14 +260,13 @@ impl Link {
             self.state.left.set(false);
             self.state.half_closed_since.set(None);
         }
-        // Whoever reads a body sees the end.
         let in_body = self.is_in_body();
         self.waiting = in_body.then(|| cx.waker().clone());
         if self.puts_off() && ready!(self.poll_catch_up(cx)).is_err() {
             return Poll::Ready(());
         }
         if in_body {
-            return Poll::Pending;
+            return self.poll_broken();
         }
         // What comes meanwhile waits for its turn; the end is seen only behind it.
         while self.inbox.bytes().len() < AHEAD_BYTES && !self.ended {

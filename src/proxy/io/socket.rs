@@ -120,6 +120,16 @@ impl Socket {
         }
     }
 
+    /// Whether the connection is broken both ways, as far as the reactor has told: by a reset, and not
+    /// by a client that has closed its sending side.
+    pub fn is_broken(&self) -> bool {
+        match &self.state {
+            Watched(stream) => readiness(stream.ready(Interest::WRITABLE)).is_write_closed(),
+            Unwatched { .. } => false,
+            Lost => true,
+        }
+    }
+
     /// Whether something can be read: as far as the reactor has told, and then the end included, or as
     /// the kernel says.
     pub fn has_unread(&self) -> bool {
@@ -309,6 +319,23 @@ mod tests {
             client.read_exact(&mut answer).unwrap();
             assert_eq!(&answer, b"goodbye");
         }
+    }
+
+    #[tokio::test]
+    async fn only_a_reset_breaks_it_whatever_is_unread() {
+        let (client, mut socket) = accepted(b"asked");
+        socket.watch().unwrap();
+        client.shutdown(Shutdown::Write).unwrap();
+        while !socket.is_hung_up() {
+            tokio::task::yield_now().await;
+        }
+        assert!(!socket.is_broken());
+        SockRef::from(&client).set_linger(Some(Duration::ZERO)).unwrap();
+        drop(client);
+        while !socket.is_broken() {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(read(&mut socket).await, b"asked");
     }
 
     #[tokio::test]

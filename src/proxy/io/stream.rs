@@ -106,6 +106,15 @@ impl RawStream {
         }
     }
 
+    fn is_broken(&self) -> bool {
+        match self {
+            RawStream::Tcp(stream, _) => stream.is_broken(),
+            RawStream::Unix(stream) => {
+                readiness(stream.ready(Interest::WRITABLE)).is_write_closed()
+            }
+        }
+    }
+
     fn has_unread(&self) -> bool {
         match self {
             RawStream::Tcp(stream, _) => stream.has_unread(),
@@ -275,6 +284,14 @@ impl ClientStream {
         match self {
             ClientStream::Plain(stream) => stream.is_hung_up(),
             ClientStream::Tls(stream) => stream.session().raw().is_hung_up(),
+        }
+    }
+
+    /// See [`Socket::is_broken`](super::Socket::is_broken).
+    pub fn is_broken(&self) -> bool {
+        match self {
+            ClientStream::Plain(stream) => stream.is_broken(),
+            ClientStream::Tls(stream) => stream.session().raw().is_broken(),
         }
     }
 

@@ -3,13 +3,18 @@
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::io::AsyncWrite;
+use tokio::time::Instant;
 
 use super::Link;
 use crate::proxy::io::{ClientStream, RawStream};
 use crate::upstream::Spare;
+
+/// A client whose upload nobody reads may have been gone for so long.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 impl Link {
     /// All of the answer has been written: the room that it was written in is the next one's.
@@ -37,6 +42,19 @@ impl Link {
             Some(stream) => Poll::Ready(stream.catch_up(cx)),
             None => Poll::Ready(Ok(())),
         }
+    }
+
+    /// Watches for a client that has gone while its body is still to be read. Whoever reads it sees the
+    /// end; but in the pool's queue, or while the backend takes nothing, nobody does, and the reactor
+    /// wakes nobody who leaves unread what there is. So it is looked for every now and then.
+    pub(super) fn poll_broken(&mut self) -> Poll<()> {
+        if self.stream.as_ref().is_some_and(ClientStream::is_broken) {
+            return Poll::Ready(());
+        }
+        if self.state.look_again_at.get().is_none() {
+            self.state.look_again_at.set(Some(Instant::now() + LOOK_AGAIN));
+        }
+        Poll::Pending
     }
 
     /// What is written next is the last of an answer, and the connection is closed behind it.
