@@ -11,10 +11,10 @@ use http::header::{HOST, REFERER, USER_AGENT};
 use http::{HeaderName, HeaderValue, Method, StatusCode, Uri, Version};
 use tokio::time::Instant;
 
-use super::body::{RequestBody, Upload};
+use super::body::{RequestBody, Upload, UploadFailure};
 use super::breaker;
 use super::connection::ConnectionState;
-use super::error;
+use super::error::{self, Failure};
 use super::received::Received;
 use crate::state::{Backend, Listener, Picked, Pool, Route};
 use crate::telemetry::access::Entry;
@@ -31,6 +31,8 @@ pub enum End {
     BackendBrokeOff,
     /// The backend went on with something that is not to be passed on.
     BackendMalformed,
+    /// The client did not bring its request to its end, which was being answered already.
+    Upload(UploadFailure),
     /// The backend stopped sending.
     BackendStalled,
     /// The route's total time was over.
@@ -48,6 +50,7 @@ impl End {
             End::Incomplete => "client_left",
             End::BackendBrokeOff => "backend_broke_off",
             End::BackendMalformed => "malformed_response",
+            End::Upload(failure) => Failure::Upload(failure).reason(),
             End::BackendStalled => "backend_stalled",
             End::Deadline => "timeout",
             End::TunnelIdle => "tunnel_idle_timeout",
@@ -244,7 +247,9 @@ impl RequestRecord {
             End::BackendBrokeOff | End::BackendMalformed | End::BackendStalled => Some(false),
             _ if gateway_error => Some(false),
             End::Complete => Some(true),
-            End::Incomplete | End::Deadline | End::TunnelIdle | End::Drained => None,
+            End::Incomplete | End::Upload(_) | End::Deadline | End::TunnelIdle | End::Drained => {
+                None
+            }
         }
     }
 

@@ -12,6 +12,7 @@ mod support;
 mod affinity;
 mod asked_health;
 mod balancing;
+mod blame;
 mod bodies;
 mod breaker;
 mod drain;

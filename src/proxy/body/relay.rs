@@ -13,7 +13,7 @@ use thiserror::Error;
 use tokio::time::Instant;
 
 use super::hold::{Hold, tells_grpc_failure};
-use super::{EventStream, Upload};
+use super::{EventStream, Upload, UploadFailure};
 use crate::framing::Violation;
 use crate::health::outliers::Outcome;
 use crate::proxy::headers::hop;
@@ -56,6 +56,9 @@ pub enum BrokenOff {
     /// The backend went on with something that is not to be passed on.
     #[error("the backend's response is malformed: {}", .0.reason())]
     Malformed(Violation),
+    /// The request that it answers failed on the client's side.
+    #[error("{0}")]
+    Upload(UploadFailure),
     /// The backend sent nothing for `body_idle_timeout`.
     #[error("the backend stopped sending its response")]
     Stalled,
@@ -116,13 +119,7 @@ impl Relay {
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
-            Some(Err(error)) => {
-                let lease = self.hold.as_ref().and_then(|hold| hold.lease.as_ref());
-                let violation = lease.and_then(Lease::violation);
-                self.broke_off();
-                let why = violation.map_or(BrokenOff::Backend(error), BrokenOff::Malformed);
-                Poll::Ready(Some(Err(why)))
-            }
+            Some(Err(error)) => Poll::Ready(Some(Err(self.fail(error)))),
             None => {
                 self.complete();
                 Poll::Ready(None)
@@ -171,6 +168,22 @@ impl Relay {
 
     fn is_grpc(&self) -> bool {
         self.stream.as_ref().is_some_and(|stream| stream.is_grpc())
+    }
+
+    /// The backend's side has ended early: lets go of what was held, and says by whose fault.
+    fn fail(&mut self, error: io::Error) -> BrokenOff {
+        let lease = self.hold.as_ref().and_then(|hold| hold.lease.as_ref());
+        let violation = lease.and_then(Lease::violation);
+        let failure = self.upload.as_ref().and_then(|upload| upload.failure());
+        if violation.is_none()
+            && let Some(failure) = failure
+        {
+            // Half a request gets no whole answer, from whichever side it was broken off.
+            self.hold = None;
+            return BrokenOff::Upload(failure);
+        }
+        self.broke_off();
+        violation.map_or(BrokenOff::Backend(error), BrokenOff::Malformed)
     }
 
     /// By the backend's fault. What was held is let go: nothing more comes.

@@ -100,6 +100,7 @@ impl Body for ResponseBody {
                 }
                 Some(Err(BrokenOff::Backend(_))) => record.end(End::BackendBrokeOff),
                 Some(Err(BrokenOff::Malformed(_))) => record.end(End::BackendMalformed),
+                Some(Err(BrokenOff::Upload(failure))) => record.end(End::Upload(*failure)),
                 Some(Err(BrokenOff::Stalled)) => record.end(End::BackendStalled),
                 Some(Err(BrokenOff::Deadline)) => record.end(End::Deadline),
                 Some(Err(BrokenOff::TunnelIdle)) => record.end(End::TunnelIdle),

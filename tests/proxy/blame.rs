@@ -1,0 +1,147 @@
+//! Uploads that a client does not bring to their end: what is held against the backend, and what not.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use socket2::SockRef;
+use tempfile::TempDir;
+use tokio::net::TcpStream;
+
+use crate::support::backend::{Backend, Reply, Step};
+use crate::support::eventually;
+use crate::support::h2_backend::H2Backend;
+use crate::support::proxy::{Proxy, app_at};
+use crate::support::wire::Wire;
+
+const HALF: &str =
+    "POST / HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n";
+
+/// A proxy that logs, and whose circuit breaker opens with a single failure.
+struct Judge {
+    proxy: Proxy,
+    backend: SocketAddr,
+    dir: TempDir,
+}
+
+impl Judge {
+    /// With these keys of the listener's limits, of the route and of the pool's `upstream`.
+    async fn of(backend: SocketAddr, limits: &str, route: &str, upstream: &str) -> Judge {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("access.log");
+        let log = format!("[log]\naccess = \"json\"\naccess_path = \"{}\"\n", path.display());
+        let limits = format!("[listeners.http.limits]\n{limits}\n");
+        let sections = format!(
+            "[pools.app.health]\ntype = \"tcp\"\ntimeout = \"100ms\"\n\
+             [pools.app.upstream]\n{upstream}\n"
+        );
+        let app = app_at(&[backend], "circuit_breaker = { failures = 1 }", &sections);
+        let app = app.replacen("[[routes]]", &format!("[[routes]]\n{route}"), 1);
+        Judge { proxy: Proxy::start(&format!("{log}{limits}{app}")).await, backend, dir }
+    }
+
+    /// A client whose connection is reset, and not only ended, when it leaves.
+    async fn abrupt_client(&self) -> Wire {
+        let stream = TcpStream::connect(self.proxy.http()).await.unwrap();
+        SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
+        Wire::over(stream)
+    }
+
+    /// Waits for the one request to be over; gives its reason in the log.
+    async fn reason(&self) -> String {
+        let line = || std::fs::read_to_string(self.dir.path().join("access.log")).unwrap();
+        eventually("it is logged", async || line().ends_with('\n')).await;
+        let entry: serde_json::Value = serde_json::from_str(&line()).unwrap();
+        entry["reason"].as_str().unwrap().to_owned()
+    }
+
+    /// The attempts that the backend is judged by, how many of them failed, and whether the
+    /// breaker is open.
+    fn verdict(&self) -> (u64, u64, bool) {
+        let snapshot = self.proxy.running().shared().snapshot.load();
+        let label = self.backend.to_string();
+        let share = &snapshot.pools["app"].state.split.load().shares[0];
+        let member = share.version.members.iter().find(|member| *member.backend.label == *label);
+        let totals = member.unwrap().backend.totals();
+        let open = self.proxy.metric("tidegate_pool_circuit_breaker_state", &["state=\"open\""]);
+        (totals.requests, totals.failures, open == 1.0)
+    }
+}
+
+/// How a client fails in the middle of its upload.
+#[derive(Clone, Copy, Debug)]
+enum Failing {
+    Says(&'static str),
+    Pauses,
+    Closes,
+    Resets,
+}
+
+const FAILING: [(Failing, &str); 5] = [
+    (Failing::Says("ZZ\r\n"), "body_malformed"),
+    (Failing::Says("8\r\nabcdefgh\r\n"), "body_too_large"),
+    (Failing::Pauses, "body_timeout"),
+    (Failing::Closes, "client_left"),
+    (Failing::Resets, "client_left"),
+];
+
+/// Lets a client fail while its request is being answered already.
+async fn fails_behind_an_answer(backend: SocketAddr, upstream: &str) {
+    for (failing, reason) in FAILING {
+        let limits =
+            if matches!(failing, Failing::Pauses) { "body_timeout = \"200ms\"" } else { "" };
+        let judge = Judge::of(backend, limits, "max_body = \"10\"", upstream).await;
+        let mut client = match failing {
+            Failing::Resets => judge.abrupt_client().await,
+            _ => judge.proxy.connect().await,
+        };
+        client.send(HALF).await;
+        client.until("hello\r\n").await;
+        match failing {
+            Failing::Says(words) => client.send(words).await,
+            Failing::Pauses => {}
+            Failing::Closes | Failing::Resets => drop(client),
+        }
+        assert_eq!(judge.reason().await, reason, "{failing:?}");
+        assert_eq!(judge.verdict(), (0, 0, false), "{failing:?}");
+        eventually("free", async || judge.proxy.in_flight_at(backend) == 0).await;
+    }
+}
+
+#[tokio::test]
+async fn an_upload_that_fails_behind_an_early_answer_is_the_clients_fault() {
+    let early = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n";
+    let backend = Backend::at_head(move |_| Reply::raw(early).then(Step::Swallow)).await;
+    fails_behind_an_answer(backend.address, "").await;
+    eventually("no connection is kept", async || backend.open_connections() == 0).await;
+}
+
+#[tokio::test]
+async fn an_upload_that_fails_behind_an_early_answer_over_http_2_is_the_clients_fault() {
+    let backend = H2Backend::start(|mut exchange| async move {
+        let mut answer = exchange.head(200, &[]);
+        answer.send_data("hello".into(), false).unwrap();
+        let body = exchange.request.body_mut();
+        while let Some(Ok(data)) = body.data().await {
+            body.flow_control().release_capacity(data.len()).unwrap();
+        }
+    })
+    .await;
+    fails_behind_an_answer(backend.address, "protocol = \"h2\"").await;
+    eventually("no stream is left", async || backend.streams() == 0).await;
+}
+
+/// RFC 9112 section 8.
+#[tokio::test]
+async fn an_answer_to_an_upload_that_fails_does_not_look_whole() {
+    let early = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n";
+    let backend = Backend::at_head(move |_| Reply::raw(early).then(Step::Swallow)).await;
+    let judge = Judge::of(backend.address, "body_timeout = \"200ms\"", "", "").await;
+    let mut client = judge.proxy.connect().await;
+    client.send(HALF).await;
+    assert!(client.rest().await.ends_with(b"5\r\nhello\r\n"));
+    // Nothing but a reset can tell an old client.
+    let mut client = judge.proxy.connect().await;
+    client.send("POST / HTTP/1.0\r\nContent-Length: 10\r\n\r\nabc").await;
+    let error = client.response().await.unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+}
