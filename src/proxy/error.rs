@@ -72,6 +72,9 @@ pub enum Failure {
     /// The route's total time is over.
     #[error("the request took too long")]
     Deadline,
+    /// The same, and the client had not sent all of it yet.
+    #[error("the request took too long")]
+    SlowRequest,
     /// The backend sent no response head in time.
     #[error("the backend did not answer in time")]
     ResponseTimeout,
@@ -116,9 +119,10 @@ impl Failure {
             | Failure::QueueFull
             | Failure::QueueTimeout
             | Failure::Upstream(upstream::Error::OutOfFiles) => StatusCode::SERVICE_UNAVAILABLE,
-            Failure::Deadline | Failure::ResponseTimeout | Failure::UploadStalled => {
-                StatusCode::GATEWAY_TIMEOUT
-            }
+            Failure::Deadline
+            | Failure::SlowRequest
+            | Failure::ResponseTimeout
+            | Failure::UploadStalled => StatusCode::GATEWAY_TIMEOUT,
             Failure::Upstream(upstream::Error::ConnectTimeout) => StatusCode::GATEWAY_TIMEOUT,
             Failure::Upstream(_) | Failure::Handshake => StatusCode::BAD_GATEWAY,
         }
@@ -146,7 +150,7 @@ impl Failure {
             Failure::CircuitOpen { .. } => "circuit_open",
             Failure::QueueFull => "queue_full",
             Failure::QueueTimeout => "queue_timeout",
-            Failure::Deadline => "timeout",
+            Failure::Deadline | Failure::SlowRequest => "timeout",
             Failure::ResponseTimeout => "response_timeout",
             Failure::UploadStalled => "body_idle_timeout",
             Failure::Upstream(error) => upstream_reason(error),
@@ -319,7 +323,7 @@ mod tests {
         for failure in [Failure::ResponseTimeout, Failure::UploadStalled, Failure::Deadline] {
             assert!(failure.blames_backend(), "{failure}");
         }
-        for failure in [Failure::NoRoute, Failure::QueueTimeout, Failure::NoBackend] {
+        for failure in [Failure::NoRoute, Failure::QueueTimeout, Failure::SlowRequest] {
             assert!(!failure.blames_backend(), "{failure}");
         }
     }

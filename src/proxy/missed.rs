@@ -27,6 +27,7 @@ impl From<Late> for Missed {
             Late::Backend => Missed::Again(Cause::Timeout, Failure::ResponseTimeout),
             Late::Upload => Missed::Again(Cause::Timeout, Failure::UploadStalled),
             Late::Deadline => Missed::Final(Failure::Deadline),
+            Late::Client => Missed::Final(Failure::SlowRequest),
             Late::Unfit => Missed::Again(Cause::Rescued, Failure::ResponseTimeout),
         }
     }

@@ -22,6 +22,8 @@ pub enum Late {
     Upload,
     /// All of it: the route's total time is over.
     Deadline,
+    /// The same, and the client had not sent all of its request yet.
+    Client,
     /// The backend was judged unfit, and it is not waited for any longer.
     Unfit,
 }
@@ -94,7 +96,9 @@ pub async fn in_time<F: Future>(
                 now = Instant::now();
             }
             if outgoing.deadline.is_some_and(|deadline| deadline <= now) {
-                return Poll::Ready(Err(Late::Deadline));
+                let upload = outgoing.upload.as_ref();
+                let is_clients = upload.is_some_and(|upload| upload.is_under_way());
+                return Poll::Ready(Err(if is_clients { Late::Client } else { Late::Deadline }));
             }
             if place.is_rescued() && (may_leave() || place.is_cut()) {
                 return Poll::Ready(Err(Late::Unfit));

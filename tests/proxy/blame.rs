@@ -12,9 +12,11 @@ use crate::support::eventually;
 use crate::support::h2_backend::H2Backend;
 use crate::support::proxy::{Proxy, app_at};
 use crate::support::wire::Wire;
+use crate::timeouts::FullBacklog;
 
 const HALF: &str =
     "POST / HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n";
+const WHOLE: &str = "POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 3\r\n\r\nabc";
 
 /// A proxy that logs, and whose circuit breaker opens with a single failure.
 struct Judge {
@@ -144,4 +146,29 @@ async fn an_answer_to_an_upload_that_fails_does_not_look_whole() {
     client.send("POST / HTTP/1.0\r\nContent-Length: 10\r\n\r\nabc").await;
     let error = client.response().await.unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+}
+
+#[tokio::test]
+async fn a_route_whose_time_goes_into_a_slow_upload_does_not_blame_its_backend() {
+    let backend = Backend::at_head(|_| Reply::default().then(Step::Swallow)).await;
+    for (request, verdict) in [(HALF, (0, 0, false)), (WHOLE, (1, 1, true))] {
+        let judge = Judge::of(backend.address, "", "timeout = \"200ms\"", "").await;
+        let mut client = judge.proxy.connect().await;
+        client.send(request).await;
+        assert_eq!(client.response().await.unwrap().status(), 504);
+        assert_eq!(judge.reason().await, "timeout");
+        assert_eq!(judge.verdict(), verdict, "{request}");
+    }
+}
+
+#[tokio::test]
+async fn a_backend_that_was_never_sent_an_upload_is_to_blame_for_its_time() {
+    let full = FullBacklog::new().await;
+    let upstream = "connect_timeout = \"1h\"";
+    let judge = Judge::of(full.address, "", "timeout = \"200ms\"", upstream).await;
+    let mut client = judge.proxy.connect().await;
+    client.send(WHOLE).await;
+    assert_eq!(client.response().await.unwrap().status(), 504);
+    assert_eq!(judge.reason().await, "timeout");
+    assert_eq!(judge.verdict(), (1, 1, true));
 }

@@ -146,6 +146,11 @@ impl Upload {
         }
     }
 
+    /// Whether somebody has begun to read it, and the client has not sent it to its end.
+    pub fn is_under_way(&self) -> bool {
+        self.finished.get().is_none() && (self.awaited.get() || self.received.get() > 0)
+    }
+
     /// What went wrong on the client's side.
     pub fn failure(&self) -> Option<UploadFailure> {
         self.failure.get()
