@@ -16,6 +16,7 @@ use crate::timeouts::FullBacklog;
 
 const HALF: &str =
     "POST / HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n";
+const EARLY: &str = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n";
 const WHOLE: &str = "POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 3\r\n\r\nabc";
 
 /// A proxy that logs, and whose circuit breaker opens with a single failure.
@@ -111,8 +112,7 @@ async fn fails_behind_an_answer(backend: SocketAddr, upstream: &str) {
 
 #[tokio::test]
 async fn an_upload_that_fails_behind_an_early_answer_is_the_clients_fault() {
-    let early = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n";
-    let backend = Backend::at_head(move |_| Reply::raw(early).then(Step::Swallow)).await;
+    let backend = Backend::at_head(|_| Reply::raw(EARLY).then(Step::Swallow)).await;
     fails_behind_an_answer(backend.address, "").await;
     eventually("no connection is kept", async || backend.open_connections() == 0).await;
 }
@@ -132,11 +132,27 @@ async fn an_upload_that_fails_behind_an_early_answer_over_http_2_is_the_clients_
     eventually("no stream is left", async || backend.streams() == 0).await;
 }
 
+#[tokio::test]
+async fn a_backend_may_be_silent_for_as_long_as_its_client_is() {
+    let backend = Backend::at_head(|_| Reply::raw(EARLY).then(Step::Swallow)).await;
+    let rows =
+        [("", "body_timeout", (0, 0, false)), ("0\r\n\r\n", "backend_stalled", (1, 1, true))];
+    for (rest, reason, verdict) in rows {
+        let limits = "body_timeout = \"600ms\"";
+        let judge = Judge::of(backend.address, limits, "", "body_idle_timeout = \"200ms\"").await;
+        let mut client = judge.proxy.connect().await;
+        client.send(HALF).await;
+        client.until("hello\r\n").await;
+        client.send(rest).await;
+        assert_eq!(judge.reason().await, reason);
+        assert_eq!(judge.verdict(), verdict, "{reason}");
+    }
+}
+
 /// RFC 9112 section 8.
 #[tokio::test]
 async fn an_answer_to_an_upload_that_fails_does_not_look_whole() {
-    let early = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n";
-    let backend = Backend::at_head(move |_| Reply::raw(early).then(Step::Swallow)).await;
+    let backend = Backend::at_head(|_| Reply::raw(EARLY).then(Step::Swallow)).await;
     let judge = Judge::of(backend.address, "body_timeout = \"200ms\"", "", "").await;
     let mut client = judge.proxy.connect().await;
     client.send(HALF).await;

@@ -13,7 +13,7 @@ use thiserror::Error;
 use tokio::time::Instant;
 
 use super::hold::{Hold, tells_grpc_failure};
-use super::{EventStream, Upload, UploadFailure};
+use super::{EventStream, Progress, Upload, UploadFailure};
 use crate::framing::Violation;
 use crate::health::outliers::Outcome;
 use crate::proxy::headers::hop;
@@ -140,7 +140,13 @@ impl Relay {
         if self.deadline.is_some_and(|deadline| deadline <= now) {
             return Poll::Ready(BrokenOff::Deadline);
         }
+        let excused = self.excused_until(now);
         let Some(stream) = &mut self.stream else {
+            if let Some(until) = excused {
+                self.timer.arm(self.deadline.map_or(until, |deadline| deadline.min(until)));
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
             self.broke_off();
             return Poll::Ready(BrokenOff::Stalled);
         };
@@ -152,6 +158,17 @@ impl Relay {
         }
         // Silence is what such streams are made of: no fault of the backend's.
         Poll::Ready(BrokenOff::TunnelIdle)
+    }
+
+    /// Until when the backend may be silent, if the client has kept it waiting: perhaps it says no
+    /// more before it has more of the request.
+    fn excused_until(&self, now: Instant) -> Option<Instant> {
+        let moved = match self.upload.as_ref()?.progress() {
+            Progress::Finished(at) | Progress::Untaken(at) => at,
+            // Its own pauses are limited by whoever reads from it.
+            Progress::Awaited => now,
+        };
+        Some(moved + self.pause?).filter(|until| *until > now)
     }
 
     /// Brings a stream to an end from our side.
