@@ -257,11 +257,9 @@ impl ConnectionState {
 
     /// A request has ended, whatever way; `unread` is its body if that did not come in full.
     pub fn request_ended(&self, unread: Option<Rc<Upload>>) {
-        let mut is_kept = false;
         if let Some(upload) = unread {
             self.unread.set(true);
-            is_kept = self.is_h2();
-            if is_kept {
+            if self.is_h2() {
                 self.leftovers.keep(upload, self.worker.wheel.timer());
             }
         }
@@ -272,10 +270,6 @@ impl ConnectionState {
             self.idle_since.set(now);
             self.park_at.set(Some(now + self.worker.park_after));
             self.arm();
-        }
-        if is_kept {
-            // Wakes the task, which reads it on. Last, since the timer has one deadline.
-            self.timer.arm(Instant::now());
         }
     }
 

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use http::StatusCode;
@@ -102,7 +102,11 @@ async fn read_on(state: &ConnectionState, stream: &mut ClientStream, mut left: u
 /// is still sending takes the reset for a failure and never looks at the answer. So for a while they
 /// are read on. They stay within the connection's limit of streams.
 #[derive(Debug, Default)]
-pub struct Leftovers(RefCell<Vec<Leftover>>);
+pub struct Leftovers {
+    kept: RefCell<Vec<Leftover>>,
+    /// The connection's.
+    task: RefCell<Option<Waker>>,
+}
 
 #[derive(Debug)]
 struct Leftover {
@@ -112,16 +116,23 @@ struct Leftover {
 }
 
 impl Leftovers {
-    /// Takes an upload whose answer has ended. The connection is to be woken.
+    /// Takes an upload whose answer has ended, or was broken off.
     pub fn keep(&self, upload: Rc<Upload>, timer: Timer) {
         upload.give_up();
         timer.arm(Instant::now() + LINGER);
-        self.0.borrow_mut().push(Leftover { upload, timer, bytes: LINGER_BYTES });
+        self.kept.borrow_mut().push(Leftover { upload, timer, bytes: LINGER_BYTES });
+        if let Some(task) = self.task.take() {
+            task.wake();
+        }
     }
 
     /// Reads on, and lets go of what has come to its end or had its time.
     pub fn poll(&self, cx: &mut Context<'_>) {
-        self.0.borrow_mut().retain_mut(|leftover| {
+        match &mut *self.task.borrow_mut() {
+            Some(task) => task.clone_from(cx.waker()),
+            none => *none = Some(cx.waker().clone()),
+        }
+        self.kept.borrow_mut().retain_mut(|leftover| {
             leftover.upload.poll_discard(cx, &mut leftover.bytes).is_pending()
                 && leftover.timer.poll_expired(cx).is_pending()
         });
