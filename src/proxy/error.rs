@@ -72,7 +72,7 @@ pub enum Failure {
     /// The route's total time is over.
     #[error("the request took too long")]
     Deadline,
-    /// The same, and the client had not sent all of it yet.
+    /// The same, while more of it was awaited from the client.
     #[error("the request took too long")]
     SlowRequest,
     /// The backend sent no response head in time.

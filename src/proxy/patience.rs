@@ -22,7 +22,7 @@ pub enum Late {
     Upload,
     /// All of it: the route's total time is over.
     Deadline,
-    /// The same, and the client had not sent all of its request yet.
+    /// The same, while more of the request was awaited from the client.
     Client,
     /// The backend was judged unfit, and it is not waited for any longer.
     Unfit,
@@ -97,7 +97,7 @@ pub async fn in_time<F: Future>(
             }
             if outgoing.deadline.is_some_and(|deadline| deadline <= now) {
                 let upload = outgoing.upload.as_ref();
-                let is_clients = upload.is_some_and(|upload| upload.is_under_way());
+                let is_clients = upload.is_some_and(|upload| upload.is_awaited());
                 return Poll::Ready(Err(if is_clients { Late::Client } else { Late::Deadline }));
             }
             if place.is_rescued() && (may_leave() || place.is_cut()) {

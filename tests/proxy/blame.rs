@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use socket2::SockRef;
 use tempfile::TempDir;
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
 use crate::support::backend::{Backend, Reply, Step};
@@ -187,4 +188,18 @@ async fn a_backend_that_was_never_sent_an_upload_is_to_blame_for_its_time() {
     assert_eq!(client.response().await.unwrap().status(), 504);
     assert_eq!(judge.reason().await, "timeout");
     assert_eq!(judge.verdict(), (1, 1, true));
+}
+
+#[tokio::test]
+async fn a_backend_that_takes_no_more_of_an_upload_is_to_blame_for_its_time() {
+    let backend = Backend::at_head(|_| Reply::default().then(Step::Hang)).await;
+    let judge = Judge::of(backend.address, "", "timeout = \"1s\"", "").await;
+    let mut client = TcpStream::connect(judge.proxy.http()).await.unwrap();
+    let head = "POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 1000000000\r\n\r\n";
+    client.write_all(head.as_bytes()).await.unwrap();
+    // More than the buffers on its way hold, so that it is never taken, and ends with the connection.
+    let uploading = tokio::spawn(async move { client.write_all(&vec![0; 64 * 1024 * 1024]).await });
+    assert_eq!(judge.reason().await, "timeout");
+    assert_eq!(judge.verdict(), (1, 1, true));
+    uploading.abort();
 }

@@ -146,9 +146,9 @@ impl Upload {
         }
     }
 
-    /// Whether somebody has begun to read it, and the client has not sent it to its end.
-    pub fn is_under_way(&self) -> bool {
-        self.finished.get().is_none() && (self.awaited.get() || self.received.get() > 0)
+    /// Whether the client is waited for.
+    pub fn is_awaited(&self) -> bool {
+        self.progress() == Progress::Awaited
     }
 
     /// What went wrong on the client's side.
