@@ -17,6 +17,7 @@ use super::error;
 use super::http1::Link;
 use super::io::ClientStream;
 use super::timer::Timer;
+use super::wakers::note;
 
 /// Before a close we read on for so long, or so much, lest a reset overtake the answer.
 const LINGER: Duration = Duration::from_secs(2);
@@ -128,10 +129,7 @@ impl Leftovers {
 
     /// Reads on, and lets go of what has come to its end or had its time.
     pub fn poll(&self, cx: &mut Context<'_>) {
-        match &mut *self.task.borrow_mut() {
-            Some(task) => task.clone_from(cx.waker()),
-            none => *none = Some(cx.waker().clone()),
-        }
+        note(&mut self.task.borrow_mut(), cx.waker());
         self.kept.borrow_mut().retain_mut(|leftover| {
             leftover.upload.poll_discard(cx, &mut leftover.bytes).is_pending()
                 && leftover.timer.poll_expired(cx).is_pending()

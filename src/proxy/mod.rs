@@ -42,6 +42,7 @@ pub mod tunnel;
 pub mod tunnels;
 pub mod upgrade;
 pub mod waiting;
+pub mod wakers;
 pub mod warmth;
 pub mod websocket;
 pub mod worker;

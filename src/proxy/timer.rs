@@ -15,6 +15,8 @@ use slab::Slab;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::wakers::note;
+
 const TICK: Duration = Duration::from_millis(TICK_MILLIS);
 const TICK_MILLIS: u64 = 10;
 /// Deadlines beyond the last slot are put there and looked at again when it comes by.
@@ -290,10 +292,7 @@ impl Timer {
             entry.expired = false;
             return Poll::Ready(());
         }
-        match &mut entry.waker {
-            Some(waker) => waker.clone_from(cx.waker()),
-            none => *none = Some(cx.waker().clone()),
-        }
+        note(&mut entry.waker, cx.waker());
         Poll::Pending
     }
 

@@ -9,6 +9,7 @@ use std::task::{Context, Waker};
 use slab::Slab;
 use tokio::time::{Instant, sleep_until};
 
+use super::wakers::note;
 use super::worker::Worker;
 use crate::state::{Backend, CloseTunnels};
 
@@ -54,10 +55,7 @@ impl OpenTunnel {
         if self.told.to_close.get() {
             return true;
         }
-        match &mut *self.told.waker.borrow_mut() {
-            Some(waker) => waker.clone_from(cx.waker()),
-            none => *none = Some(cx.waker().clone()),
-        }
+        note(&mut self.told.waker.borrow_mut(), cx.waker());
         false
     }
 }

@@ -20,6 +20,7 @@ use super::out::Out;
 use super::streams::{Reset, Stream};
 use crate::framing::frames::{CONTINUATION, FrameHead, HEADERS, SETTINGS};
 use crate::framing::hpack::Decoder;
+use crate::proxy::wakers::note;
 use crate::state::H2Abuse;
 use crate::upstream::Spare;
 
@@ -281,13 +282,5 @@ impl Core {
     /// Whether there are streams.
     pub(super) fn has_streams(&self) -> bool {
         !self.streams.is_empty()
-    }
-}
-
-/// Notes a waker, if it is another than before.
-pub(super) fn note(place: &mut Option<Waker>, waker: &Waker) {
-    match place {
-        Some(noted) => noted.clone_from(waker),
-        None => *place = Some(waker.clone()),
     }
 }

@@ -12,9 +12,10 @@ use http::HeaderMap;
 use http_body::{Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::core::{Core, FRAME_BYTES, code, note};
+use super::core::{Core, FRAME_BYTES, code};
 use super::streams::Stream;
 use crate::proxy::body::UploadFailure;
+use crate::proxy::wakers::note;
 
 /// The largest piece of a body that is given at once: the backend may take it slowly, and meanwhile
 /// the client may send as much again.
