@@ -136,3 +136,32 @@ impl Leftovers {
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::task::Wake;
+
+    use super::*;
+    use crate::proxy::body::Incoming;
+    use crate::proxy::timer::Wheel;
+
+    struct Woken(AtomicBool);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Nothing else may happen on the connection, whose client waits for a larger window.
+    #[test]
+    fn who_reads_on_is_woken_for_what_is_kept() {
+        let (wheel, woken) = (Wheel::new(), Arc::new(Woken(AtomicBool::new(false))));
+        let leftovers = Leftovers::default();
+        leftovers.poll(&mut Context::from_waker(&Arc::clone(&woken).into()));
+        leftovers.keep(Upload::new(Incoming::None, LINGER, &wheel), wheel.timer());
+        assert!(woken.0.load(Ordering::Relaxed));
+    }
+}
