@@ -222,12 +222,9 @@ impl<'a> Connection<'a> {
             if self.parked.take().is_some() {
                 self.state.park_at.set(Some(Instant::now() + self.state.worker.park_after));
             }
-            let blocks = core.blocks;
             core.receive(bytes)?;
             let head_since = &self.state.io.head_since;
-            // Each head has its own time.
-            let same = head_since.get().filter(|_| core.blocks == blocks);
-            head_since.set(core.is_within_fields().then(|| same.unwrap_or_else(Instant::now)));
+            head_since.set(core.head_since(head_since.get(), Instant::now));
         }
         cx.waker().wake_by_ref();
         Ok(true)

@@ -126,8 +126,8 @@ pub(super) struct Core {
     /// The client has sent its settings.
     pub(super) greeted: bool,
     pub(super) block: Option<Block>,
-    /// Header blocks that have come in full.
-    pub(super) blocks: u64,
+    /// A header block has come in full since this was last asked.
+    pub(super) block_ended: bool,
     pub(super) decoder: Decoder,
     pub(super) receive_window: i64,
     pub(super) taken: u32,
@@ -176,7 +176,7 @@ impl Core {
             prefaced: false,
             greeted: false,
             block: None,
-            blocks: 0,
+            block_ended: false,
             decoder: Decoder::new(),
             receive_window: i64::from(CONNECTION_WINDOW),
             taken: 0,
@@ -253,6 +253,17 @@ impl Core {
         self.block.is_some()
             || (self.prefaced
                 && begun().is_some_and(|head| matches!(head.kind, HEADERS | CONTINUATION)))
+    }
+
+    /// Since when the header block that is on its way has been coming, if there is one; `before` is the
+    /// answer to the last such question. Each block has a time of its own.
+    pub(super) fn head_since(
+        &mut self,
+        before: Option<Instant>,
+        now: impl FnOnce() -> Instant,
+    ) -> Option<Instant> {
+        let ended = std::mem::take(&mut self.block_ended);
+        self.is_within_fields().then(|| before.filter(|_| !ended).unwrap_or_else(now))
     }
 
     /// Gives memory back that is only there for requests.

@@ -166,7 +166,7 @@ impl Core {
 
     /// A whole header block: the head of a request, or trailers.
     fn fields(&mut self, head: FrameHead, circular: bool, block: &[u8], is_new: bool) -> Result {
-        self.blocks += 1;
+        self.block_ended = true;
         let max_bytes = self.limits.max_header_bytes as usize;
         let mut fields = Fields::new(self.spare.take(), max_bytes);
         let most = max_bytes.saturating_mul(TOO_LARGE_BY);

@@ -1,6 +1,8 @@
 //! Frames against the form, split anyhow, and any at all.
 
-use super::peer::{GET, POST, Peer, WHOLE, frame, read};
+use std::time::Duration;
+
+use super::peer::{GET, NOW, POST, Peer, WHOLE, frame, read};
 use crate::framing::frames::{
     ACK, DATA, END_HEADERS, END_STREAM, HEADERS, PING, PRIORITY, RST_STREAM, SETTINGS,
     WINDOW_UPDATE,
@@ -80,14 +82,20 @@ fn any_frames_are_taken_or_refused() {
 }
 
 #[test]
-fn a_head_that_begins_with_the_end_of_another_is_another() {
+fn each_head_has_a_time_of_its_own() {
     let mut peer = Peer::new();
-    let heads = [1, 3].map(|stream| frame(HEADERS, WHOLE, stream, GET));
-    let (begun, rest) = heads[0].split_at(10);
-    peer.receive(begun).unwrap();
-    assert!(peer.core.borrow().is_within_fields());
-    let before = peer.core.borrow().blocks;
-    peer.receive(&[rest, &heads[1][..10]].concat()).unwrap();
-    assert!(peer.core.borrow().is_within_fields());
-    assert_eq!(peer.core.borrow().blocks, before + 1);
+    let start = NOW.get();
+    let mut since = None;
+    let mut after = |seconds, bytes: &[u8]| {
+        peer.receive(bytes).unwrap();
+        let now = start + Duration::from_secs(seconds);
+        since = peer.core.borrow_mut().head_since(since, || now);
+        since.map(|since| (since - start).as_secs())
+    };
+    let [first, second] = [1, 3].map(|stream| frame(HEADERS, WHOLE, stream, GET));
+    assert_eq!(after(1, &first[..10]), Some(1));
+    assert_eq!(after(2, &first[10..11]), Some(1), "it is the same");
+    assert_eq!(after(3, &[&first[11..], &second[..10]].concat()), Some(3), "it is another");
+    assert_eq!(after(4, &second[10..11]), Some(3));
+    assert_eq!(after(5, &second[11..]), None);
 }
