@@ -25,6 +25,12 @@ pub struct Arguments {
     /// Requests at a time on each HTTP/2 connection
     #[arg(short = 'm', long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..))]
     streams: u32,
+    /// A new connection for each request; over HTTP/2 for each of one stream
+    #[arg(long)]
+    disable_keepalive: bool,
+    /// No TLS session is resumed: every handshake is a full one
+    #[arg(long)]
+    pub disable_resumption: bool,
     /// Seconds that are measured [default: 3 for each load]
     #[arg(short, long, value_parser = positive)]
     duration: Option<f64>,
@@ -44,6 +50,12 @@ pub struct Arguments {
     /// Bytes of a response of our own replicas, or of a WebSocket message
     #[arg(long, default_value_t = 1024)]
     pub size: usize,
+    /// Bytes to send with each request, by POST
+    #[arg(long, default_value_t = 0)]
+    pub upload: usize,
+    /// Our own replicas do not say how long a response is, but send it in chunks
+    #[arg(long)]
+    pub chunked: bool,
     /// A header field to send, such as 'Authorization: Bearer x'; may be repeated
     #[arg(short = 'H', long = "header", value_name = "FIELD")]
     pub headers: Vec<String>,
@@ -83,6 +95,8 @@ pub struct Plan {
     pub connections: u32,
     /// Requests at a time on one of them.
     pub streams: u32,
+    /// Whether a connection serves more than one request.
+    pub keepalive: bool,
     /// Before anything counts.
     pub warm_up: Duration,
     /// What is measured.
@@ -99,6 +113,11 @@ impl Arguments {
         self.bench && self.url.as_ref().is_some_and(|url| !url.contains("://"))
     }
 
+    /// Whether a connection serves more than one request.
+    pub fn keepalive(&self) -> bool {
+        !self.disable_keepalive
+    }
+
     /// The plan for a target that speaks `protocol`.
     pub fn plan(&self, protocol: Protocol) -> Plan {
         // Without --bench it is `cargo test` that runs us, to see that we run at all.
@@ -106,7 +125,8 @@ impl Arguments {
         Plan {
             rate: self.rate,
             connections: self.connections,
-            streams: if protocol == Protocol::Http2 { self.streams } else { 1 },
+            streams: if protocol == Protocol::Http2 && self.keepalive() { self.streams } else { 1 },
+            keepalive: self.keepalive(),
             warm_up: Duration::from_secs_f64(self.warm_up.clamp(0.0, 3600.0)),
             duration: Duration::from_secs_f64(duration.min(86_400.0)),
             timeout: Duration::from_secs_f64(self.timeout.min(3600.0)),
@@ -124,6 +144,9 @@ impl fmt::Display for Plan {
         write!(f, "{} connections", self.connections)?;
         if self.streams > 1 {
             write!(f, " of {} streams", self.streams)?;
+        }
+        if !self.keepalive {
+            write!(f, ", a new one for each request")?;
         }
         write!(f, ", {} s", self.duration.as_secs_f64())
     }

@@ -1,6 +1,7 @@
 //! What is loaded if the user names nothing: a Tidegate as a process of its own, in front of three
 //! small replicas on threads of this one.
 
+use std::convert::Infallible;
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::net::UnixStream;
@@ -9,9 +10,13 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 
 use axum::Router;
+use axum::body::Body;
+use axum::extract::DefaultBodyLimit;
 use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
+use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use bytes::Bytes;
+use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use tidegate::certs::generate::{Authority, PemPair, Validity};
 use tidegate::state::tls::{Trust, authorities};
@@ -24,6 +29,9 @@ const REPLICAS: usize = 3;
 /// For the proxy to be ready.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// For the proxy to end by itself.
+const FAREWELL: Duration = Duration::from_secs(5);
+
 /// The proxy and what it needs; it ends when this is dropped.
 pub struct BuiltIn {
     proxy: Child,
@@ -35,7 +43,7 @@ impl BuiltIn {
     /// Starts everything and waits until it answers.
     pub fn start(arguments: &Arguments) -> Result<Self, LoadError> {
         let replicas = (0..REPLICAS)
-            .map(|_| start_replica(arguments.size))
+            .map(|_| start_replica(arguments.size, arguments.chunked))
             .collect::<std::io::Result<Vec<_>>>()
             .map_err(|error| LoadError::Setup("no replicas", error.to_string()))?;
         let (authority, pair) = certificate()?;
@@ -138,6 +146,14 @@ impl BuiltIn {
 
 impl Drop for BuiltIn {
     fn drop(&mut self) {
+        // First in the way that lets it finish: a build that counts what it does writes that down at its end.
+        if let Some(proxy) = Pid::from_raw(self.proxy.id().cast_signed()) {
+            let _ = kill_process(proxy, Signal::TERM);
+        }
+        let began = Instant::now();
+        while matches!(self.proxy.try_wait(), Ok(None)) && began.elapsed() < FAREWELL {
+            std::thread::sleep(Duration::from_millis(10));
+        }
         let _ = self.proxy.kill();
         let _ = self.proxy.wait();
     }
@@ -177,14 +193,15 @@ backends = [{}]
 }
 
 /// A replica on a thread of its own, which ends with the process.
-fn start_replica(size: usize) -> std::io::Result<SocketAddr> {
+fn start_replica(size: usize, chunked: bool) -> std::io::Result<SocketAddr> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     listener.set_nonblocking(true)?;
     let address = listener.local_addr()?;
     let body = Bytes::from(vec![b'x'; size]);
     let app = Router::new()
         .route("/echo", get(|upgrade: WebSocketUpgrade| async { upgrade.on_upgrade(echo) }))
-        .fallback(async move || body.clone());
+        .fallback(async move |_sent: Bytes| answer(body.clone(), chunked))
+        .layer(DefaultBodyLimit::disable());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     std::thread::spawn(move || {
         runtime.block_on(async {
@@ -194,6 +211,15 @@ fn start_replica(size: usize) -> std::io::Result<SocketAddr> {
         });
     });
     Ok(address)
+}
+
+fn answer(body: Bytes, chunked: bool) -> Response {
+    if !chunked {
+        return body.into_response();
+    }
+    let parts = [body.slice(..body.len() / 2), body.slice(body.len() / 2..)];
+    let parts = parts.map(Ok::<_, Infallible>);
+    Body::from_stream(futures_util::stream::iter(parts)).into_response()
 }
 
 async fn echo(mut socket: WebSocket) {

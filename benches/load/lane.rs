@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::{SinkExt as _, StreamExt as _};
 use http::Response;
-use http_body_util::{BodyExt as _, Empty};
+use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use tokio::sync::Mutex;
@@ -15,13 +15,13 @@ use crate::measured::Failure;
 use crate::target::{Protocol, Target, WebSocket};
 
 /// An HTTP/2 connection that several lanes use; opened by whoever finds it missing.
-pub type Shared = Arc<Mutex<Option<http2::SendRequest<Empty<Bytes>>>>>;
+pub type Shared = Arc<Mutex<Option<http2::SendRequest<Full<Bytes>>>>>;
 
 /// Asks one request at a time. What it asks over is opened at the first one, and anew after a
 /// failure.
 pub enum Lane {
     /// A connection of its own.
-    Http1(Option<http1::SendRequest<Empty<Bytes>>>),
+    Http1(Option<http1::SendRequest<Full<Bytes>>>),
     /// A stream at a time on a connection that others use as well.
     Http2(Shared),
     /// A WebSocket of its own.
@@ -63,10 +63,22 @@ impl Lane {
             Self::Http2(_) => {}
         }
     }
+
+    /// Ends the connection, which no other lane uses.
+    pub async fn close(&mut self) {
+        if let Self::Websocket(Some(socket)) = self {
+            // The other side may have closed it.
+            let _ = socket.close().await;
+        }
+        if let Self::Http2(shared) = self {
+            *shared.lock().await = None;
+        }
+        self.let_go();
+    }
 }
 
 async fn ask_http1(
-    slot: &mut Option<http1::SendRequest<Empty<Bytes>>>,
+    slot: &mut Option<http1::SendRequest<Full<Bytes>>>,
     target: &Target,
 ) -> Result<u64, Failure> {
     // The other side may close a connection between two requests; that is no failure.

@@ -84,6 +84,9 @@ async fn drive(mut lane: Lane, shared: Arc<Shared>) {
         if let Err(Failure::Connect | Failure::Handshake) = answer {
             tokio::time::sleep(PAUSE).await;
         }
+        if !shared.plan.keepalive {
+            lane.close().await;
+        }
     }
 }
 

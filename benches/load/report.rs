@@ -57,6 +57,7 @@ pub fn write_json(path: &Path, arguments: &Arguments, rows: &[Row]) -> Result<()
         "loop": if plan.rate.is_some() { "open" } else { "closed" },
         "rate": plan.rate,
         "connections": plan.connections,
+        "keepalive": plan.keepalive,
         "seconds": plan.duration.as_secs_f64(),
         "loads": loads,
     });

@@ -5,11 +5,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{HOST, HeaderName, HeaderValue};
-use http::{HeaderMap, Request, Uri};
-use http_body_util::Empty;
+use http::header::{CONNECTION, HOST, HeaderName, HeaderValue};
+use http::{HeaderMap, Method, Request, Uri};
+use http_body_util::Full;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use rustls::client::Resumption;
 use rustls::pki_types::ServerName;
 use tidegate::state::tls::{ClientTls, Trust, system_authorities};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -49,6 +50,7 @@ pub struct Target {
     pub message_bytes: usize,
     uri: Uri,
     headers: HeaderMap,
+    upload: Bytes,
     address: SocketAddr,
     tls: Option<(TlsConnector, ServerName<'static>)>,
 }
@@ -98,12 +100,20 @@ impl Target {
         let tls = if secure {
             let tls = ClientTls::new(None, trust, &[alpn]).map_err(|error| refuse(url, &error))?;
             let name = tls.server_name_for(host).map_err(|error| refuse(url, &error))?;
-            Some((TlsConnector::from(Arc::clone(&tls.config)), name))
+            let mut config = rustls::ClientConfig::clone(&tls.config);
+            if arguments.disable_resumption {
+                config.resumption = Resumption::disabled();
+            }
+            Some((TlsConnector::from(Arc::new(config)), name))
         } else {
             None
         };
-        let headers = headers(&uri, protocol, &arguments.headers)?;
-        Ok(Self { protocol, message_bytes: arguments.size, uri, headers, address, tls })
+        let mut headers = headers(&uri, protocol, &arguments.headers)?;
+        if protocol == Protocol::Http1 && !arguments.keepalive() {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        let upload = Bytes::from(vec![b'x'; arguments.upload]);
+        Ok(Self { protocol, message_bytes: arguments.size, uri, headers, upload, address, tls })
     }
 
     /// For people.
@@ -113,8 +123,11 @@ impl Target {
     }
 
     /// The next request; it is always the same.
-    pub fn request(&self) -> Request<Empty<Bytes>> {
-        let mut request = Request::new(Empty::new());
+    pub fn request(&self) -> Request<Full<Bytes>> {
+        let mut request = Request::new(Full::new(self.upload.clone()));
+        if !self.upload.is_empty() {
+            *request.method_mut() = Method::POST;
+        }
         *request.headers_mut() = self.headers.clone();
         *request.uri_mut() = match self.protocol {
             Protocol::Http2 => self.uri.clone(),
@@ -135,7 +148,7 @@ impl Target {
     }
 
     /// An HTTP/1.1 connection.
-    pub async fn http1(&self) -> Result<http1::SendRequest<Empty<Bytes>>, Failure> {
+    pub async fn http1(&self) -> Result<http1::SendRequest<Full<Bytes>>, Failure> {
         let io = TokioIo::new(self.connect().await?);
         let (sender, connection) = http1::handshake(io).await.map_err(|_| Failure::Handshake)?;
         tokio::spawn(connection);
@@ -143,7 +156,7 @@ impl Target {
     }
 
     /// An HTTP/2 connection.
-    pub async fn http2(&self) -> Result<http2::SendRequest<Empty<Bytes>>, Failure> {
+    pub async fn http2(&self) -> Result<http2::SendRequest<Full<Bytes>>, Failure> {
         let io = TokioIo::new(self.connect().await?);
         let (sender, connection) = http2::Builder::new(TokioExecutor::new())
             .initial_stream_window_size(1 << 20)
