@@ -32,6 +32,8 @@ def arguments():
                "Exit code: 0, 1 if a row was refused because an answer was wrong, 2 if nothing could be measured.")
     parser.add_argument("--tidegate", type=Path, metavar="PATH",
                         help="the binary (default: target/release/tidegate, built if it is not there)")
+    parser.add_argument("--also", action="append", default=[], metavar="NAME=PATH",
+                        help="one more binary of Tidegate, in a column of its own where processor time counts")
     parser.add_argument("--rows", default="all", help="which rows or groups, separated by commas (default: all)")
     parser.add_argument("--peers", default="", help="which peers, separated by commas (default: all that are installed)")
     parser.add_argument("--rounds", type=int, default=5, help="rounds of every row (default: 5)")
@@ -49,6 +51,9 @@ def arguments():
         parser.error(f"no such row: {', '.join(unknown)}")
     args.rows = list(dict.fromkeys(rows))
     args.peers = [peer for peer in args.peers.split(",") if peer]
+    args.also = [also.partition("=") for also in args.also]
+    if any(not path for _, _, path in args.also):
+        parser.error("--also takes NAME=PATH")
     return args
 
 
@@ -85,6 +90,8 @@ class Comparison:
         self.args = args
         self.stage = Scene(args.port_base, *choose_cores(args.cores))
         self.proxies = assemble(self.stage, find_tidegate(args.tidegate), args.peers)
+        self.also = [Proxy(f"tidegate {name}", self.stage, find_tidegate(Path(path)), "tidegate")
+                     for name, _, path in args.also]
         self.goals, self.refused, self.figures = [], [], {}
         self.capacity = {}
 
@@ -169,7 +176,7 @@ class Comparison:
         load = LOADS[row]
         if not load.needs(self.stage):
             return "", []
-        proxies = list(self.proxies)
+        proxies = [self.proxies[0], *self.also, *self.proxies[1:]]
         if row == "h1" and (relay := self.stage.compile("relay")):
             proxies.append(Proxy("floor", self.stage, relay))
         samples = self.rounds_anew(

@@ -9,25 +9,25 @@ from .machine import Trouble
 class Proxy:
     """One kind of proxy; between `start` and `stop` it is a process."""
 
-    def __init__(self, name, stage, program):
-        self.name, self.stage, self.program = name, stage, program
+    def __init__(self, name, stage, program, kind=None):
+        self.name, self.stage, self.program, self.kind = name, stage, program, kind or name
         self.http, self.https, self.admin = stage.port(), stage.port(), stage.port()
         self.process = None
 
     def version(self):
         """What it calls itself."""
-        said = machine.output_of(self.program, *VERSION[self.name])
+        said = machine.output_of(self.program, *VERSION[self.kind])
         found = re.search(r"(\d+\.\d+[\w.+~-]*)", said)
         return f"{self.name} {found.group(1)}" if found else self.name
 
     def start(self, workers=1, cores=None, config=None):
         """Starts it, pinned to the proxy's core unless told otherwise, and waits until it accepts."""
         values = {"http": self.http, "https": self.https, "admin": self.admin, "workers": workers}
-        command = COMMAND[self.name](self, values, config)
+        command = COMMAND[self.kind](self, values, config)
         log = self.stage.dir / f"{self.name}.log"
         self.process = machine.spawn(command, cores or {self.stage.proxy_core}, log)
         machine.wait_for(self.http, self.process, self.name, log)
-        if self.name in SPEAKS_TLS:
+        if self.kind in SPEAKS_TLS:
             machine.wait_for(self.https, self.process, self.name, log)
 
     def stop(self):
@@ -45,7 +45,7 @@ class Proxy:
 
 
 def _tidegate(proxy, values, config):
-    config = config or proxy.stage.render("tidegate.toml", values)
+    config = config or proxy.stage.render("tidegate.toml", values, f"{proxy.name}.toml")
     return [proxy.program, "run", "-c", config]
 
 

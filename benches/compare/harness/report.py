@@ -57,7 +57,7 @@ def ratios(figures, name, of):
 
 def best_peer(figures):
     """The peer with the least median, if there is a peer."""
-    peers = [name for name in figures if name not in (SUBJECT, "floor")]
+    peers = [name for name in figures if name != "floor" and not name.startswith(SUBJECT)]
     return min(peers, key=lambda name: median(figures[name]), default=None)
 
 
