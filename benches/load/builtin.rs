@@ -146,7 +146,8 @@ impl BuiltIn {
 
 impl Drop for BuiltIn {
     fn drop(&mut self) {
-        // First in the way that lets it finish: a build that counts what it does writes that down at its end.
+        // First in the way that lets it finish: a build that counts what it does writes that down
+        // at its end.
         if let Some(proxy) = Pid::from_raw(self.proxy.id().cast_signed()) {
             let _ = kill_process(proxy, Signal::TERM);
         }
