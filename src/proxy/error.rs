@@ -84,6 +84,10 @@ pub enum Failure {
     /// The attempt failed on its way.
     #[error("{}", upstream_text(.0))]
     Upstream(#[from] upstream::Error),
+    /// The backend speaks HTTP/2 only, over which we ask for no WebSocket, or answers as if it had been
+    /// asked for a page: no fault of its, since any client may ask anybody.
+    #[error("the backend takes no WebSocket here")]
+    NoWebSocket,
     /// The answer to a WebSocket handshake does not fit its question.
     #[error("the backend answered the handshake wrongly")]
     Handshake,
@@ -124,7 +128,9 @@ impl Failure {
             | Failure::ResponseTimeout
             | Failure::UploadStalled => StatusCode::GATEWAY_TIMEOUT,
             Failure::Upstream(upstream::Error::ConnectTimeout) => StatusCode::GATEWAY_TIMEOUT,
-            Failure::Upstream(_) | Failure::Handshake => StatusCode::BAD_GATEWAY,
+            Failure::Upstream(_) | Failure::NoWebSocket | Failure::Handshake => {
+                StatusCode::BAD_GATEWAY
+            }
         }
     }
 
@@ -154,6 +160,7 @@ impl Failure {
             Failure::ResponseTimeout => "response_timeout",
             Failure::UploadStalled => "body_idle_timeout",
             Failure::Upstream(error) => upstream_reason(error),
+            Failure::NoWebSocket => "no_websocket",
             Failure::Handshake => "bad_handshake",
         }
     }
@@ -164,6 +171,7 @@ impl Failure {
             Failure::Upstream(error) => !matches!(
                 error,
                 upstream::Error::OutOfFiles
+                    | upstream::Error::NoHttp1
                     | upstream::Error::Target(_)
                     | upstream::Error::RequestBody
             ),
@@ -218,6 +226,7 @@ pub fn upstream_reason(error: &upstream::Error) -> &'static str {
         upstream::Error::ConnectTimeout => "connect_timeout",
         upstream::Error::OutOfFiles => "out_of_files",
         upstream::Error::Tls(_) => "upstream_tls",
+        upstream::Error::NoHttp1 => "no_http1",
         upstream::Error::Stale => "stale",
         upstream::Error::Reset(_) => "reset",
         upstream::Error::RefusedStream => "refused_stream",

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use http::header::{CONTENT_LENGTH, SEC_WEBSOCKET_KEY, SET_COOKIE, TRANSFER_ENCODING};
+use http::header::{CONTENT_LENGTH, SET_COOKIE, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use http_body::Body as _;
 use smallvec::SmallVec;
@@ -18,7 +18,6 @@ use super::headers::hop::{self, Keep};
 use super::headers::survey::Survey;
 use super::missed::Missed;
 use super::outgoing::Outgoing;
-use super::patience::{Patience, in_time};
 use super::queue;
 use super::rare::boxed;
 use super::record::RequestRecord;
@@ -26,14 +25,11 @@ use super::reply::Reply;
 use super::retry::{self, Cause};
 use super::service::{Answer, unmark};
 use super::shadow;
-use super::upgrade::{Switching, Wish};
+use super::switch;
 use super::waiting::Place;
-use super::websocket;
-use crate::health::outliers::Outcome;
 use crate::state::attempts::Head;
 use crate::state::pool::SecureCookie;
 use crate::state::{Backend, BackendId, Choice, Picked, Pool};
-use crate::upstream::http1::UpgradeOutcome;
 use crate::upstream::{Answered, Incoming, Lane, ResponseHead};
 
 /// Sends a request to a backend of the pool, and to another if that fails and may be repeated.
@@ -157,9 +153,12 @@ async fn attempt(
     let place = Place::take(worker, lane, outgoing.upload.as_ref(), began);
     shadow::copy(worker, pool, &picked, outgoing, record.attempts);
     if outgoing.wish.is_some() {
+        let watch = (lane, &place);
         // Boxed, since every other request would have room for it.
-        let watch = (lane, place);
-        return boxed(|| switch(pool, outgoing, picked, watch, began, record)).await;
+        let asked = boxed(|| switch::ask(pool, outgoing, watch, record)).await?;
+        if let Some(asked) = asked {
+            return switch::answered(pool, outgoing, picked, asked, (place, began), record);
+        }
     }
     let backend = picked.slot.backend();
     let waiting = (lane, &place);
@@ -183,70 +182,8 @@ async fn attempt(
     Ok(Answer::Backend(relay(pool, outgoing, hold, &picked.choice, (head, body), record)))
 }
 
-/// Asks the backend to switch protocols.
-async fn switch(
-    pool: &Arc<Pool>,
-    outgoing: &mut Outgoing,
-    picked: Picked,
-    (lane, place): (&Rc<Lane<RequestBody>>, Place),
-    began: Instant,
-    record: &mut RequestRecord,
-) -> Result<Answer, Missed> {
-    let worker = Rc::clone(&record.connection.worker);
-    let timer = worker.wheel.timer();
-    let key = matches!(outgoing.wish, Some(Wish::WebSocketOverHttp2 { .. }))
-        .then(|| worker.with_rng(websocket::fresh_key));
-    if let Some(key) = &key {
-        // Over HTTP/2 the client sends none (RFC 8441 section 5).
-        outgoing.head.headers.insert(SEC_WEBSOCKET_KEY, key.clone());
-    }
-    // The time to connect has its own limit; it is short against the one for an answer.
-    let head = pool.upstream.response_timeout.map(|time| time + pool.upstream.connect_timeout);
-    let patience = Patience { head, upload: None };
-    let asking = pin!(lane.upgrade(&outgoing.head, outgoing.body()));
-    let stay = || false;
-    let asked = in_time((&timer, &place), patience, outgoing, worker.now(), stay, asking)
-        .await?
-        .map_err(|error| Missed::by(error, outgoing))?;
-    let status = asked.outcome.status();
-    count_answer(picked.slot.backend(), status, place, began, record);
-    let hold = Hold {
-        lease: None,
-        gauge: Some(asked.gauge),
-        picked: began,
-        answer: body::Answer::of(status),
-        worker: Rc::clone(&worker),
-        slot: picked.slot,
-    };
-    match asked.outcome {
-        // To CONNECT it would say that the socket is open (RFC 8441 section 5).
-        UpgradeOutcome::Declined(..) if key.is_some() && status.is_success() => {
-            Err(Missed::Final(Failure::Handshake))
-        }
-        UpgradeOutcome::Declined(head, body) => {
-            let answered = (head, Incoming::Http1(body));
-            Ok(Answer::Backend(relay(pool, outgoing, hold, &picked.choice, answered, record)))
-        }
-        UpgradeOutcome::Switched(mut response, upstream) => {
-            bind(pool, &picked.choice, response.headers_mut(), record);
-            let idle_timeout = pool.upstream.tunnel_idle_timeout;
-            let Some(wish) = outgoing.wish.take() else {
-                return Err(Missed::Final(Failure::Handshake));
-            };
-            let backend = Arc::clone(hold.slot.backend());
-            let switching =
-                Switching::agreed(response, upstream, hold, idle_timeout, wish, key.as_ref())
-                    .map_err(Missed::Final)?;
-            // What becomes of the tunnel is between its two ends.
-            let agreed = Outcome::Success { body: false };
-            worker.attempt_ended(&backend, agreed, Some(status.as_u16()));
-            Ok(Answer::Switching(Box::new(switching)))
-        }
-    }
-}
-
 /// A head has come; with it the place among those who wait is left.
-fn count_answer(
+pub(super) fn count_answer(
     backend: &Backend,
     status: StatusCode,
     place: Place,
@@ -265,7 +202,7 @@ fn count_answer(
 }
 
 /// Turns a backend's response into the client's.
-fn relay(
+pub(super) fn relay(
     pool: &Pool,
     outgoing: &Outgoing,
     mut hold: Hold,
@@ -321,7 +258,7 @@ fn relay(
 }
 
 /// Tells the client which backend it is bound to, if that has changed.
-fn bind(pool: &Pool, choice: &Choice, headers: &mut HeaderMap, record: &RequestRecord) {
+pub(super) fn bind(pool: &Pool, choice: &Choice, headers: &mut HeaderMap, record: &RequestRecord) {
     if !choice.rebind {
         return;
     }

@@ -36,6 +36,7 @@ pub mod room;
 pub mod service;
 pub mod shadow;
 pub mod sniff;
+pub mod switch;
 pub mod timer;
 pub mod tls;
 pub mod tunnel;

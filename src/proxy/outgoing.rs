@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use http::header::{CONNECTION, UPGRADE};
 use tokio::time::Instant;
 
 use super::body::{RequestBody, Upload};
@@ -34,6 +35,14 @@ impl Outgoing {
     /// The body for one attempt.
     pub fn body(&self) -> RequestBody {
         self.upload.as_ref().map_or_else(RequestBody::empty, Upload::attempt)
+    }
+
+    /// Goes on without the wish for another protocol.
+    pub fn waive_wish(&mut self) {
+        self.wish = None;
+        // The fields that were put back for it.
+        self.head.headers.remove(CONNECTION);
+        self.head.headers.remove(UPGRADE);
     }
 
     /// Whether its body, if any, can be sent again from its beginning.

@@ -47,6 +47,8 @@ impl Cause {
             Error::RefusedStream => Some(Cause::RefusedStream),
             // Another backend needs a file as well.
             Error::OutOfFiles => None,
+            // A pool speaks one protocol.
+            Error::NoHttp1 => None,
             // A backend that talks nonsense has seen the request and may have acted on it; asking
             // again would only hide it.
             Error::Malformed(_) | Error::RequestBody | Error::Target(_) => None,

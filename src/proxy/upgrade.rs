@@ -21,6 +21,8 @@ use super::tunnel::{self, ClientEnd, Tunnel};
 use super::{http2, websocket};
 use crate::upstream::http1;
 
+const WEBSOCKET: HeaderValue = HeaderValue::from_static("websocket");
+
 /// A client's wish for another protocol.
 #[derive(Debug)]
 pub enum Wish {
@@ -43,6 +45,15 @@ impl Wish {
     pub fn protocol(&self) -> &HeaderValue {
         match self {
             Wish::Http1 { protocol } | Wish::WebSocketOverHttp2 { protocol, .. } => protocol,
+        }
+    }
+
+    /// Whether a backend that speaks HTTP/2 only may answer as if it had not been asked (RFC 9110
+    /// section 7.8). To who wants a WebSocket any such answer would be a riddle.
+    pub fn is_optional(&self) -> bool {
+        match self {
+            Wish::Http1 { protocol } => !is_member(&WEBSOCKET, protocol),
+            Wish::WebSocketOverHttp2 { .. } => false,
         }
     }
 }
@@ -71,7 +82,7 @@ fn extended_connect(body: Option<Incoming>) -> Result<Wish, Failure> {
     if stream.protocol() != b"websocket" {
         return Err(Failure::Protocol);
     }
-    Ok(Wish::WebSocketOverHttp2 { protocol: HeaderValue::from_static("websocket"), stream })
+    Ok(Wish::WebSocketOverHttp2 { protocol: WEBSOCKET, stream })
 }
 
 /// A switch that the backend has agreed to.

@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 use std::io;
 
+use rustls::AlertDescription;
 use thiserror::Error;
 
 /// A failure on the way to, or at, a backend.
@@ -24,6 +25,10 @@ pub enum Error {
     /// The TLS handshake failed.
     #[error("TLS handshake failed: {0}")]
     Tls(#[source] io::Error),
+    /// Asked to switch protocols, which HTTP/1.1 alone can do, the backend turned out to speak HTTP/2
+    /// only.
+    #[error("the backend does not speak HTTP/1.1")]
+    NoHttp1,
     /// The backend closed a connection that had lain unused; it says nothing about its health.
     #[error("the backend closed a reused connection")]
     Stale,
@@ -55,9 +60,21 @@ impl Error {
             | Error::Tls(_)
             | Error::Target(_)
             | Error::RefusedStream => true,
-            Error::Stale | Error::Reset(_) | Error::Malformed(_) | Error::RequestBody => false,
+            Error::NoHttp1
+            | Error::Stale
+            | Error::Reset(_)
+            | Error::Malformed(_)
+            | Error::RequestBody => false,
         }
     }
+}
+
+/// Whether a handshake ended because the backend knows none of the protocols that were offered
+/// (RFC 7301 section 3.2).
+pub(super) fn refuses_alpn(error: &io::Error) -> bool {
+    let tls = error.get_ref().and_then(|error| error.downcast_ref::<rustls::Error>());
+    let refusal = AlertDescription::NoApplicationProtocol;
+    matches!(tls, Some(rustls::Error::AlertReceived(alert)) if *alert == refusal)
 }
 
 /// A send that failed.

@@ -4,6 +4,7 @@ mod connection;
 mod failure;
 mod idle;
 mod lease;
+mod upgrade;
 mod warm;
 
 use std::cell::{Cell, RefCell};
@@ -18,10 +19,11 @@ pub use self::connection::Connection;
 use self::connection::Kind;
 use self::failure::{DialFailure, DialFailureKind};
 pub use self::lease::Lease;
+pub use self::upgrade::UpgradeAnswer;
 use super::dial::{UpstreamStream, dial};
-use super::http1::{self, ConnectionGauge, Http1, UpgradeOutcome};
+use super::http1::Http1;
 use super::http2::Http2;
-use super::{Error, RequestHead, Spare};
+use super::{Error, Spare};
 use crate::state::pool::{Protocol, UpstreamSettings};
 use crate::state::{Backend, Files, WorkerId};
 
@@ -66,15 +68,6 @@ struct Idle {
 enum Opened<B> {
     Http1(Http1),
     Http2(Http2<B>),
-}
-
-/// The answer to a request to switch protocols.
-#[derive(Debug)]
-pub struct UpgradeAnswer {
-    /// Switched or declined.
-    pub outcome: UpgradeOutcome,
-    /// To be held as long as the connection is in use.
-    pub gauge: ConnectionGauge,
 }
 
 impl<B> Lane<B>
@@ -166,19 +159,6 @@ where
             .err()
             .map(|error| DialFailure { dial: self.dials.get(), kind: DialFailureKind::of(error) });
         opened
-    }
-
-    /// Sends a request to switch protocols on a new HTTP/1.1 connection.
-    ///
-    /// # Errors
-    /// Those of [`dial`] and of sending.
-    pub async fn upgrade(&self, head: &RequestHead, body: B) -> Result<UpgradeAnswer, Error> {
-        let settings = Arc::clone(&self.settings.borrow());
-        let dialled = dial(&self.backend, &settings, true, &self.files)
-            .await
-            .inspect_err(|error| self.count_dial_error(error))?;
-        let (outcome, gauge) = http1::upgrade(self.connection(dialled.stream), head, body).await?;
-        Ok(UpgradeAnswer { outcome, gauge })
     }
 
     /// Takes an unused connection, or a place on a shared one, if there is any.

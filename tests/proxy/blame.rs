@@ -61,13 +61,9 @@ impl Judge {
     /// The attempts that the backend is judged by, how many of them failed, and whether the
     /// breaker is open.
     fn verdict(&self) -> (u64, u64, bool) {
-        let snapshot = self.proxy.running().shared().snapshot.load();
-        let label = self.backend.to_string();
-        let share = &snapshot.pools["app"].state.split.load().shares[0];
-        let member = share.version.members.iter().find(|member| *member.backend.label == *label);
-        let totals = member.unwrap().backend.totals();
+        let (requests, failures) = self.proxy.judged(self.backend);
         let open = self.proxy.metric("tidegate_pool_circuit_breaker_state", &["state=\"open\""]);
-        (totals.requests, totals.failures, open == 1.0)
+        (requests, failures, open == 1.0)
     }
 }
 

@@ -1,5 +1,6 @@
 //! WebSockets, and other protocols that begin with an Upgrade.
 
+mod http2_only;
 mod over_http2;
 mod raw;
 

@@ -263,6 +263,16 @@ impl Proxy {
             .sum()
     }
 
+    /// The attempts that a backend of the pool `app` is judged by, and how many of them failed.
+    pub fn judged(&self, address: SocketAddr) -> (u64, u64) {
+        let snapshot = self.running.shared().snapshot.load();
+        let label = address.to_string();
+        let share = &snapshot.pools["app"].state.split.load().shares[0];
+        let member = share.version.members.iter().find(|member| *member.backend.label == *label);
+        let totals = member.unwrap().backend.totals();
+        (totals.requests, totals.failures)
+    }
+
     /// Requests that were recorded on a listener.
     pub fn recorded(&self, listener: &str) -> f64 {
         self.metric("tidegate_listener_requests_total", &[&format!("listener=\"{listener}\"")])

@@ -24,7 +24,7 @@ fn accepting(request: &wire::Message, then: Step) -> Reply {
 }
 
 /// RFC 8441 section 5.1, without a key.
-fn extended_connect() -> Request<()> {
+pub fn extended_connect() -> Request<()> {
     let mut request = request(Method::CONNECT, "/chat");
     request.extensions_mut().insert(Protocol::from_static("websocket"));
     request.headers_mut().insert("sec-websocket-version", "13".parse().unwrap());
@@ -32,7 +32,7 @@ fn extended_connect() -> Request<()> {
     request
 }
 
-async fn h2_client(proxy: &Proxy) -> H2Client {
+pub async fn h2_client(proxy: &Proxy) -> H2Client {
     let client = H2Client::connect(proxy.address("https")).await;
     eventually("extended CONNECT is offered", async || {
         client.send.is_extended_connect_protocol_enabled()
