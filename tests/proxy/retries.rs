@@ -114,6 +114,18 @@ async fn a_put_with_a_body_too_large_to_keep_is_not_sent_again() {
 }
 
 #[tokio::test]
+async fn a_put_whose_trailers_were_read_is_not_sent_again() {
+    let (sick, well) = (sick(|| Reply::status(503, "full")).await, Backend::named("well").await);
+    let proxy = in_order(&[&sick, &well], "").await;
+    let mut client = proxy.connect().await;
+    let head =
+        "PUT / HTTP/1.1\r\nHost: test\r\nTrailer: X-Sum\r\nTransfer-Encoding: chunked\r\n\r\n";
+    client.send(format!("{head}0\r\nX-Sum: 42\r\n\r\n")).await;
+    assert_eq!(client.response().await.unwrap().text(), "full");
+    assert!(well.requests().iter().all(|request| request.request_line().0 != "PUT"));
+}
+
+#[tokio::test]
 async fn a_503_for_a_get_is_asked_of_a_sibling() {
     let (one, well) = (sick(|| Reply::status(503, "")).await, Backend::named("well").await);
     let proxy = in_order(&[&one, &well], "").await;

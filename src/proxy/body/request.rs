@@ -79,6 +79,8 @@ struct Source {
     /// In one piece, and a copy: the smallest frame would hold the buffer that it was read into.
     kept: Vec<u8>,
     keeping: bool,
+    /// Something was read that is not kept.
+    lost: bool,
     ended: bool,
 }
 
@@ -91,6 +93,7 @@ impl Upload {
                 timer: wheel.timer(),
                 kept: Vec::new(),
                 keeping: false,
+                lost: false,
                 ended: false,
             }),
             max_bytes: Cell::new(u64::MAX),
@@ -129,7 +132,7 @@ impl Upload {
 
     /// Whether another attempt could send it from its beginning.
     pub fn can_be_sent_again(&self) -> bool {
-        self.failure.get().is_none() && (self.received.get() == 0 || self.source.borrow().keeping)
+        self.failure.get().is_none() && !self.source.borrow().lost
     }
 
     /// When the last byte was read from the client.
@@ -232,6 +235,7 @@ impl Upload {
                 *replayed += data.len();
             } else {
                 source.keeping = false;
+                source.lost |= received > 0;
                 source.kept = Vec::new();
                 *replayed = 0;
             }
@@ -244,7 +248,7 @@ impl Upload {
                 return self.fail(UploadFailure::Malformed);
             }
             // Trailers are rare enough not to be kept.
-            source.keeping = false;
+            source.lost = true;
         }
         // Behind trailers nothing comes, and whoever sends them on does not ask.
         if frame.is_trailers() || source.incoming.is_end_stream() {
