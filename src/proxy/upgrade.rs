@@ -70,8 +70,9 @@ pub fn wish_of(
     if parts.method == Method::CONNECT {
         return extended_connect(body).map(Some);
     }
-    // A body ahead of the switch is allowed and unheard of: such a request goes on without it.
-    if !parts.headers.contains_key(UPGRADE) || has_body {
+    // HEAD, or a body ahead of the switch, is allowed and unheard of: such a request goes on without
+    // the wish (RFC 9110 section 7.8).
+    if !parts.headers.contains_key(UPGRADE) || has_body || parts.method == Method::HEAD {
         return Ok(None);
     }
     Ok(upgrade_of(parts).map(|protocol| Wish::Http1 { protocol }))

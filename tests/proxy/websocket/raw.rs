@@ -173,6 +173,24 @@ async fn a_request_right_behind_a_declined_upgrade_is_served() {
 }
 
 #[tokio::test]
+async fn a_head_is_not_taken_for_a_wish() {
+    let only_head = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n";
+    let backend = Backend::start(move |request| match request.request_line().0 {
+        "HEAD" => Reply::raw(only_head),
+        _ => Reply::ok("plain"),
+    })
+    .await;
+    let proxy = Proxy::before(&[&backend]).await;
+    let mut client = proxy.connect().await;
+    client.send(ASK.replace("GET", "HEAD")).await;
+    let answer = client.head().await.unwrap();
+    assert_eq!((answer.status(), answer.field("content-length")), (200, Some("5")));
+    assert_eq!(client.get("/").await.text(), "plain");
+    assert_eq!(backend.requests()[0].field("upgrade"), None);
+    eventually("both are judged", async || proxy.judged(backend.address) == (2, 0)).await;
+}
+
+#[tokio::test]
 async fn h2c_is_not_forwarded() {
     let backend = Backend::named("one").await;
     let proxy = Proxy::before(&[&backend]).await;
