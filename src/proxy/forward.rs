@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use super::body::{self, EventStream, Hold, Relay, RequestBody, ResponseBody};
 use super::error::Failure;
 use super::exchange::exchange;
-use super::headers::hop::{self, Keep};
+use super::headers::hop;
 use super::headers::survey::Survey;
 use super::missed::Missed;
 use super::outgoing::Outgoing;
@@ -220,7 +220,7 @@ pub(super) fn relay(
             // is no coding to say so.
             head.headers.remove(CONTENT_LENGTH);
         }
-        hop::strip_hop_by_hop(&mut head.headers, Keep::default());
+        hop::strip_from_answer(head.status, &mut head.headers);
     }
     bind(pool, choice, &mut head.headers, record);
     unmark(&mut head.headers, survey);

@@ -1,7 +1,7 @@
 //! Hop-by-hop fields (RFC 9110 section 7.6.1) and upgrades (section 7.8).
 
 use http::header::{CONNECTION, CONTENT_LENGTH, HOST, MAX_FORWARDS, TE, UPGRADE};
-use http::{HeaderMap, HeaderName, HeaderValue, Version, request};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version, request};
 use smallvec::SmallVec;
 
 use super::kind::{is_forwarding, is_hop_by_hop};
@@ -35,6 +35,18 @@ pub fn strip_hop_by_hop(headers: &mut HeaderMap, keep: Keep) {
     if let Some(protocol) = keep.upgrade {
         headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
         headers.insert(UPGRADE, protocol);
+    }
+}
+
+/// Takes them out of an answer, but for the protocols one of which it says is needed (RFC 9110 section
+/// 15.5.22): without them that says nothing.
+pub fn strip_from_answer(status: StatusCode, headers: &mut HeaderMap) {
+    let needed = (status == StatusCode::UPGRADE_REQUIRED)
+        .then(|| listed(members(headers, &UPGRADE)))
+        .flatten();
+    strip_hop_by_hop(headers, Keep::default());
+    if let Some(protocols) = needed {
+        headers.insert(UPGRADE, protocols);
     }
 }
 
@@ -116,12 +128,13 @@ pub fn upgrade_of(parts: &request::Parts) -> Option<HeaderValue> {
     if next.is_none() && only == first.as_bytes() {
         return Some(first.clone());
     }
-    let mut list = only.to_vec();
-    for protocol in next.into_iter().chain(forwarded) {
-        list.extend_from_slice(b", ");
-        list.extend_from_slice(protocol);
-    }
-    HeaderValue::try_from(list).ok()
+    listed(std::iter::once(only).chain(next).chain(forwarded))
+}
+
+/// A list of these members, if there are any.
+fn listed<'a>(members: impl Iterator<Item = &'a [u8]>) -> Option<HeaderValue> {
+    let list = members.collect::<Vec<_>>().join(&b", "[..]);
+    HeaderValue::try_from(list).ok().filter(|list| !list.is_empty())
 }
 
 #[cfg(test)]
@@ -249,6 +262,22 @@ mod tests {
             let value = headers.get(TE).map(HeaderValue::as_bytes);
             assert_eq!(value, kept.then_some(&b"trailers"[..]), "{te}");
         }
+    }
+
+    #[test]
+    fn an_answer_keeps_the_protocols_that_it_needs() {
+        let lines =
+            [("connection", "upgrade"), ("upgrade", "a/1"), ("upgrade", "b,, c"), ("x", "1")];
+        for (status, left) in [(426, &["upgrade", "x"][..]), (200, &["x"]), (400, &["x"])] {
+            let mut headers = map(&lines);
+            strip_from_answer(StatusCode::from_u16(status).unwrap(), &mut headers);
+            assert_eq!(names(&headers), left, "{status}");
+            let needed = headers.get(UPGRADE).map(HeaderValue::as_bytes);
+            assert_eq!(needed, (status == 426).then_some(&b"a/1, b, c"[..]));
+        }
+        let mut headers = map(&[("connection", "upgrade")]);
+        strip_from_answer(StatusCode::UPGRADE_REQUIRED, &mut headers);
+        assert_eq!(names(&headers), [""; 0]);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! answers to bytes. Pure.
 
 use bytes::Bytes;
-use http::header::{CONNECTION, CONTENT_LENGTH, DATE, TRAILER, TRANSFER_ENCODING};
+use http::header::{CONNECTION, CONTENT_LENGTH, DATE, TRAILER, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version};
 use hyper::ext::ReasonPhrase;
 
@@ -101,7 +101,7 @@ pub(super) fn encode(
 ) {
     status_line(head, asked.http10, out);
     let body = may_have_body(head.status, asked);
-    let (mut told_length, mut told_connection) = (false, false);
+    let (mut told_length, mut told_connection, mut told_upgrade) = (false, false, false);
     let mut told_date = head.plain.has_date();
     // First: what we add to a list of theirs comes behind it.
     head.plain.write(out);
@@ -112,6 +112,9 @@ pub(super) fn encode(
             CONTENT_LENGTH if matches!(form, Form::Length(_)) && !told_length => told_length = true,
             CONTENT_LENGTH | TRANSFER_ENCODING => continue,
             TRAILER if asked.http10 || !body => continue,
+            // RFC 9110 section 7.8: HTTP/1.0 knows no other protocols.
+            UPGRADE if asked.http10 => continue,
+            UPGRADE => told_upgrade = head.status != StatusCode::SWITCHING_PROTOCOLS,
             CONNECTION => told_connection = true,
             DATE => told_date = true,
             _ => {}
@@ -133,6 +136,10 @@ pub(super) fn encode(
     }
     if !told_date {
         line(out, &[b"date: ", date]);
+    }
+    if told_upgrade {
+        // With an answer that does not switch, this is about that field, and not about the connection.
+        line(out, &[b"connection: upgrade"]);
     }
     match (told_connection, last, asked.http10) {
         (false, true, false) => line(out, &[b"connection: close"]),
@@ -244,6 +251,36 @@ mod tests {
             assert!(start.starts_with(&format!("HTTP/1.1 {status} ")));
             assert_eq!(rest, format!("{wanted}date: now||"), "{status} {fields:?} {form:?}");
         }
+    }
+
+    #[test]
+    fn an_answer_that_names_other_protocols_says_so_of_the_connection() {
+        let (upgrade, close) = (("upgrade", "a"), ("connection", "close"));
+        let old = Asked { http10: true, ..PLAIN };
+        let table: [(&[_], Asked, bool, &str); 4] = [
+            (&[upgrade], PLAIN, false, "upgrade: a|date: now|connection: upgrade||"),
+            (
+                &[upgrade],
+                PLAIN,
+                true,
+                "upgrade: a|date: now|connection: upgrade|connection: close||",
+            ),
+            (
+                &[upgrade, close],
+                PLAIN,
+                true,
+                "upgrade: a|connection: close|date: now|connection: upgrade||",
+            ),
+            (&[upgrade], old, true, "date: now||"),
+        ];
+        for (fields, asked, last, wanted) in table {
+            let text = encoded(426, fields, Form::Length(0), asked, last);
+            let (_, rest) = text.split_once('|').unwrap();
+            assert_eq!(rest.replace("content-length: 0|", ""), wanted);
+        }
+        let switch = [("connection", "upgrade"), upgrade];
+        let text = encoded(101, &switch, Form::None, PLAIN, false);
+        assert!(text.ends_with("|connection: upgrade|upgrade: a|date: now||"), "{text}");
     }
 
     #[test]

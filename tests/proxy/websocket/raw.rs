@@ -5,7 +5,8 @@ use tokio::net::TcpListener;
 
 use super::before;
 use crate::support::backend::{Backend, Reply, Step};
-use crate::support::proxy::{Proxy, pool_of};
+use crate::support::h2_client::H2Client;
+use crate::support::proxy::{HTTPS, Proxy, pool_of};
 use crate::support::wire::read_head;
 use crate::support::{eventually, in_time};
 
@@ -188,6 +189,35 @@ async fn a_head_is_not_taken_for_a_wish() {
     assert_eq!(client.get("/").await.text(), "plain");
     assert_eq!(backend.requests()[0].field("upgrade"), None);
     eventually("both are judged", async || proxy.judged(backend.address) == (2, 0)).await;
+}
+
+/// RFC 9110 section 15.5.22.
+#[tokio::test]
+async fn a_426_says_what_is_needed() {
+    let backend = Backend::start(|request| {
+        let status = if request.request_line().1 == "/426" { "426 Switch" } else { "400 Bad" };
+        Reply::raw(format!(
+            "HTTP/1.1 {status}\r\nConnection: upgrade\r\nUpgrade: shout\r\nUpgrade: b\r\n\
+             Content-Length: 0\r\n\r\n"
+        ))
+    })
+    .await;
+    let proxy = Proxy::start(&format!("{HTTPS}{}", pool_of(&[&backend]))).await;
+    let mut client = proxy.connect().await;
+    for (target, upgrade) in [("/426", &["shout, b"][..]), ("/400", &[]), ("/426", &["shout, b"])] {
+        for request in [ASK, "GET /up HTTP/1.1\r\nHost: test\r\n\r\n"] {
+            client.send(request.replace("/up", target)).await;
+            let answer = client.response().await.unwrap();
+            let connection = if upgrade.is_empty() { &[][..] } else { &["upgrade"] };
+            assert_eq!(answer.all("upgrade"), upgrade, "{target}");
+            assert_eq!(answer.all("connection"), connection, "{target}");
+        }
+    }
+    client.send("GET /426 HTTP/1.0\r\n\r\n").await;
+    let answer = client.response().await.unwrap();
+    assert_eq!((answer.status(), answer.field("upgrade")), (426, None));
+    let answer = H2Client::connect(proxy.address("https")).await.get("/426").await;
+    assert_eq!((answer.status.as_u16(), answer.field("upgrade")), (426, None));
 }
 
 #[tokio::test]
