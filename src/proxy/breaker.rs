@@ -54,7 +54,12 @@ pub fn admit(pool: &Arc<Pool>, record: &mut RequestRecord) -> Result<(), Failure
 /// The request has failed, with all its attempts.
 pub fn failed(failure: &Failure, record: &mut RequestRecord) {
     if let Some(mut pass) = record.pass.take() {
-        pass.success = (failure.blames_backend() && record.attempts > 0).then_some(false);
+        let blamed = match failure {
+            // What was before it had failed.
+            Failure::LateStart => record.attempts > 1,
+            _ => failure.blames_backend() && record.attempts > 0,
+        };
+        pass.success = blamed.then_some(false);
     }
 }
 

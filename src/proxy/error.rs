@@ -72,6 +72,9 @@ pub enum Failure {
     /// The route's total time is over.
     #[error("the request took too long")]
     Deadline,
+    /// The same, but most of it had gone before the backend that had the rest was asked.
+    #[error("the request took too long")]
+    LateStart,
     /// The same, while more of it was awaited from the client.
     #[error("the request took too long")]
     SlowRequest,
@@ -124,6 +127,7 @@ impl Failure {
             | Failure::QueueTimeout
             | Failure::Upstream(upstream::Error::OutOfFiles) => StatusCode::SERVICE_UNAVAILABLE,
             Failure::Deadline
+            | Failure::LateStart
             | Failure::SlowRequest
             | Failure::ResponseTimeout
             | Failure::UploadStalled => StatusCode::GATEWAY_TIMEOUT,
@@ -156,7 +160,7 @@ impl Failure {
             Failure::CircuitOpen { .. } => "circuit_open",
             Failure::QueueFull => "queue_full",
             Failure::QueueTimeout => "queue_timeout",
-            Failure::Deadline | Failure::SlowRequest => "timeout",
+            Failure::Deadline | Failure::LateStart | Failure::SlowRequest => "timeout",
             Failure::ResponseTimeout => "response_timeout",
             Failure::UploadStalled => "body_idle_timeout",
             Failure::Upstream(error) => upstream_reason(error),
@@ -332,7 +336,13 @@ mod tests {
         for failure in [Failure::ResponseTimeout, Failure::UploadStalled, Failure::Deadline] {
             assert!(failure.blames_backend(), "{failure}");
         }
-        for failure in [Failure::NoRoute, Failure::QueueTimeout, Failure::SlowRequest] {
+        for failure in [
+            Failure::NoRoute,
+            Failure::QueueTimeout,
+            Failure::LateStart,
+            Failure::SlowRequest,
+            Failure::NoWebSocket,
+        ] {
             assert!(!failure.blames_backend(), "{failure}");
         }
     }

@@ -57,7 +57,7 @@ pub async fn forward(
             Err(missed) => missed,
         };
         let backend = lane.backend();
-        if let Some(outcome) = missed.outcome(record.attempts == 1) {
+        if let Some(outcome) = missed.outcome() {
             worker.attempt_ended(backend, outcome, missed.status());
         }
         missed.count_timeout(&backend.cells.cell(worker.id).timeouts);

@@ -27,6 +27,7 @@ impl From<Late> for Missed {
             Late::Backend => Missed::Again(Cause::Timeout, Failure::ResponseTimeout),
             Late::Upload => Missed::Again(Cause::Timeout, Failure::UploadStalled),
             Late::Deadline => Missed::Final(Failure::Deadline),
+            Late::LateStart => Missed::Final(Failure::LateStart),
             Late::Client => Missed::Final(Failure::SlowRequest),
             Late::Unfit => Missed::Again(Cause::Rescued, Failure::ResponseTimeout),
         }
@@ -46,17 +47,17 @@ impl Missed {
         }
     }
 
-    /// What the attempt says of its backend, if anything; `first` is whether there was none before.
-    pub fn outcome(&self, first: bool) -> Option<Outcome> {
+    /// What the attempt says of its backend, if anything.
+    pub fn outcome(&self) -> Option<Outcome> {
         match self {
             Missed::Again(Cause::Stale | Cause::RefusedStream, _) => None,
             Missed::Again(..) => Some(Outcome::Failure),
             Missed::Answered(status) => Some(Outcome::of_answer(status.as_u16(), false, false)),
             Missed::Final(
-                Failure::Handshake | Failure::Upstream(upstream::Error::Malformed(_)),
+                Failure::Handshake
+                | Failure::Deadline
+                | Failure::Upstream(upstream::Error::Malformed(_)),
             ) => Some(Outcome::Failure),
-            // It had all the time that there was.
-            Missed::Final(Failure::Deadline) => first.then_some(Outcome::Failure),
             Missed::Final(_) => None,
         }
     }
@@ -66,7 +67,7 @@ impl Missed {
         match self {
             Missed::Again(Cause::Timeout, Failure::UploadStalled) => timeouts.body_idle.add(1),
             Missed::Again(Cause::Timeout, _) => timeouts.response.add(1),
-            Missed::Final(Failure::Deadline) => timeouts.route.add(1),
+            Missed::Final(Failure::Deadline | Failure::LateStart) => timeouts.route.add(1),
             _ => {}
         }
     }

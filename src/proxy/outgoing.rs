@@ -23,6 +23,8 @@ pub struct Outgoing {
     pub wish: Option<Wish>,
     /// Of the client's address, for `ip_hash`.
     pub client_hash: u64,
+    /// When the route's total time began.
+    pub began: Instant,
     /// When the route's total time is over.
     pub deadline: Option<Instant>,
     /// An answer of 500 was kept from the client, which happens once.

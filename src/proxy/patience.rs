@@ -22,6 +22,8 @@ pub enum Late {
     Upload,
     /// All of it: the route's total time is over.
     Deadline,
+    /// The same, but the backend had less than half of it to itself.
+    LateStart,
     /// The same, while more of the request was awaited from the client.
     Client,
     /// The backend was judged unfit, and it is not waited for any longer.
@@ -51,12 +53,8 @@ impl Patience {
         sent: Instant,
         now: Instant,
     ) -> Result<Option<Instant>, Late> {
-        let progress = match &outgoing.upload {
-            Some(upload) => upload.progress(),
-            None => Progress::Finished(sent),
-        };
         let since = |moved: Instant, limit: Option<Duration>| limit.map(|l| moved.max(sent) + l);
-        let (end, may_finish) = match progress {
+        let (end, may_finish) = match progress(outgoing, sent) {
             Progress::Finished(at) => (since(at, self.head), false),
             Progress::Untaken(moved) => (since(moved, self.upload), true),
             // The client's own pauses are limited by whoever reads from it.
@@ -67,6 +65,28 @@ impl Patience {
         }
         let again = [self.head, self.upload].into_iter().flatten().min().filter(|_| may_finish);
         Ok([end, again.map(|pause| now + pause)].into_iter().flatten().min())
+    }
+}
+
+/// How far the request's body has come; none has come as far as it can when its head is `sent`.
+fn progress(outgoing: &Outgoing, sent: Instant) -> Progress {
+    outgoing.upload.as_ref().map_or(Progress::Finished(sent), |upload| upload.progress())
+}
+
+/// Who was late when the route's total time, which `began` then, is over. That is held against a
+/// backend only if it had at least half of it to itself: from when it was `picked`, and from when the
+/// client last gave something of the request. What went before is not its own: a wait for a slot,
+/// attempts on others, a slow upload.
+fn at_deadline(began: Instant, deadline: Instant, picked: Instant, progress: Progress) -> Late {
+    let since = match progress {
+        Progress::Awaited => return Late::Client,
+        Progress::Finished(at) | Progress::Untaken(at) => at.max(picked),
+    };
+    let own = deadline.saturating_duration_since(since);
+    if own * 2 >= deadline.saturating_duration_since(began) {
+        Late::Deadline
+    } else {
+        Late::LateStart
     }
 }
 
@@ -95,10 +115,10 @@ pub async fn in_time<F: Future>(
                 ready!(timer.poll_expired(cx));
                 now = Instant::now();
             }
-            if outgoing.deadline.is_some_and(|deadline| deadline <= now) {
-                let upload = outgoing.upload.as_ref();
-                let is_clients = upload.is_some_and(|upload| upload.is_awaited());
-                return Poll::Ready(Err(if is_clients { Late::Client } else { Late::Deadline }));
+            if let Some(deadline) = outgoing.deadline.filter(|deadline| *deadline <= now) {
+                let picked = place.began();
+                let progress = progress(outgoing, picked);
+                return Poll::Ready(Err(at_deadline(outgoing.began, deadline, picked, progress)));
             }
             if place.is_rescued() && (may_leave() || place.is_cut()) {
                 return Poll::Ready(Err(Late::Unfit));
@@ -115,4 +135,31 @@ pub async fn in_time<F: Future>(
     .await;
     timer.disarm();
     result
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_backend_answers_for_the_routes_time_if_half_of_it_was_its_own() {
+        let began = Instant::now();
+        let at = |seconds| began + Duration::from_secs(seconds);
+        let table = [
+            (0, Progress::Finished(at(0)), Late::Deadline),
+            (5, Progress::Finished(at(0)), Late::Deadline),
+            (6, Progress::Finished(at(0)), Late::LateStart),
+            (10, Progress::Finished(at(0)), Late::LateStart),
+            (0, Progress::Finished(at(5)), Late::Deadline),
+            (0, Progress::Finished(at(6)), Late::LateStart),
+            (0, Progress::Untaken(at(1)), Late::Deadline),
+            (0, Progress::Untaken(at(9)), Late::LateStart),
+            (6, Progress::Untaken(at(1)), Late::LateStart),
+            (0, Progress::Awaited, Late::Client),
+        ];
+        for (picked, progress, late) in table {
+            let answer = at_deadline(began, at(10), at(picked), progress);
+            assert_eq!(answer, late, "picked at {picked}: {progress:?}");
+        }
+    }
 }

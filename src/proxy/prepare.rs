@@ -79,6 +79,7 @@ pub(super) fn prepare(
         idempotent,
         wish,
         client_hash,
+        began: record.began,
         deadline,
         has_hidden: false,
         pair: None,

@@ -91,6 +91,11 @@ impl Place {
         self.with(|entry| entry.timer = timer.key());
     }
 
+    /// When its backend was picked.
+    pub fn began(&self) -> Instant {
+        self.with(|entry| entry.began)
+    }
+
     /// Whether its backend was judged unfit while it waited.
     pub fn is_rescued(&self) -> bool {
         self.with(|entry| entry.rescued)

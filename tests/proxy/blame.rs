@@ -174,6 +174,27 @@ async fn a_route_whose_time_goes_into_a_slow_upload_does_not_blame_its_backend()
     }
 }
 
+/// The first has all of its time to itself; the second waits in line meanwhile, for three quarters of
+/// its own.
+#[tokio::test]
+async fn a_route_whose_time_goes_into_the_queue_does_not_blame_its_backend() {
+    let backend = Backend::start(|_| Reply::default().then(Step::Hang)).await;
+    let sections = "[pools.app.health]\ntype = \"tcp\"\n";
+    let app = app_at(&[backend.address], "max_requests_per_backend = 1", sections);
+    let first = "[[routes]]\npath = \"/first\"\ntimeout = \"1500ms\"\npool = \"app\"\n";
+    let app = app.replacen("[[routes]]", "[[routes]]\ntimeout = \"2s\"", 1);
+    let proxy = Proxy::start(&format!("{first}{app}")).await;
+    let (mut one, mut two) = (proxy.connect().await, proxy.connect().await);
+    one.send("GET /first HTTP/1.1\r\nHost: test\r\n\r\n").await;
+    eventually("it has the slot", async || proxy.in_flight(&backend) == 1).await;
+    two.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n").await;
+    for mut client in [one, two] {
+        assert_eq!(client.response().await.unwrap().status(), 504);
+        assert_eq!(proxy.judged(backend.address), (1, 1));
+    }
+    assert_eq!(backend.requests().len(), 2);
+}
+
 #[tokio::test]
 async fn a_backend_that_was_never_sent_an_upload_is_to_blame_for_its_time() {
     let full = FullBacklog::new().await;
