@@ -195,6 +195,26 @@ async fn a_route_whose_time_goes_into_the_queue_does_not_blame_its_backend() {
     assert_eq!(backend.requests().len(), 2);
 }
 
+/// Nobody is blamed for the little that was left, but all of it was the pool's.
+#[tokio::test]
+async fn a_last_attempt_with_little_time_is_the_pools_failure_and_not_its_backends() {
+    let hang = || Backend::start(|_| Reply::default().then(Step::Hang));
+    let (one, two) = (hang().await, hang().await);
+    let sections = "[pools.app.health]\ntype = \"tcp\"\n\
+                    [pools.app.upstream]\nresponse_timeout = \"600ms\"\n";
+    let breaker = "circuit_breaker = { failures = 1 }";
+    let app = app_at(&[one.address, two.address], breaker, sections);
+    let app = app.replacen("[[routes]]", "[[routes]]\ntimeout = \"1s\"", 1);
+    let proxy = Proxy::start(&app).await;
+    proxy.usable(2).await;
+    assert_eq!(proxy.connect().await.get("/").await.status(), 504);
+    let (one, two) = (proxy.judged(one.address), proxy.judged(two.address));
+    assert_eq!((one.0 + two.0, one.1 + two.1), (1, 1));
+    let open = ["state=\"open\""];
+    eventually("open", async || proxy.metric("tidegate_pool_circuit_breaker_state", &open) == 1.0)
+        .await;
+}
+
 #[tokio::test]
 async fn a_backend_that_was_never_sent_an_upload_is_to_blame_for_its_time() {
     let full = FullBacklog::new().await;
