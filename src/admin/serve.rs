@@ -19,8 +19,6 @@ use tokio::time::sleep;
 use super::bind::{Kind, Socket};
 use super::{AdminState, routes};
 
-/// Connections at once.
-const MAX_CONNECTIONS: usize = 256;
 /// For a request head to arrive, and for a connection to lie unused.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 /// After this a connection is closed as soon as its present request is done...
@@ -49,12 +47,12 @@ pub async fn serve(
     state: AdminState,
     stop: impl Future<Output = ()>,
 ) -> io::Result<()> {
+    let permits = Arc::new(Semaphore::new(state.shared.files.admin));
     let router = routes::router(state, socket.address().clone());
     let acceptor = match &socket.kind {
         Kind::Tcp(listener) => Acceptor::Tcp(TcpListener::from_std(listener.try_clone()?)?),
         Kind::Unix(listener) => Acceptor::Unix(UnixListener::from_std(listener.try_clone()?)?),
     };
-    let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let (stopping, stopped) = watch::channel(());
     let mut stop = pin!(stop);
     loop {

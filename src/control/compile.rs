@@ -42,6 +42,9 @@ pub use convert::log_settings;
 use listeners::CompiledListener;
 use upstream::Roots;
 
+/// Files of a request: one towards the client and one towards the backend.
+const PER_REQUEST: usize = 2;
+
 /// What compiling needs to know beside the configuration.
 #[derive(Clone, Copy)]
 pub struct Context<'a> {
@@ -146,6 +149,8 @@ pub struct Effects {
     pub versions: Vec<Versions>,
     /// Backends whose check changed: they stay what they are until the new check has a verdict.
     pub reverify: Vec<(Arc<Backend>, Settings)>,
+    /// How many connections there may be, of clients and to backends.
+    pub connections: usize,
 }
 
 /// The versions of a pool that was there before. Which of them takes what share is not the
@@ -235,6 +240,7 @@ pub fn compile(
         findings.error(Diagnostic::error(error.to_string()).key("server.trusted_proxies"));
         TrustedProxies::default()
     });
+    let connections = connections(&listeners, context, &mut findings);
     let warnings = findings.finish()?;
     Ok(Compiled {
         warnings,
@@ -243,13 +249,13 @@ pub fn compile(
         routes,
         pools,
         trusted_proxies,
-        max_connections: max_connections(&config.server, context.open_files),
+        max_connections: max_connections(&config.server, connections),
         checks,
         questions,
         admin: if admin == *old.admin { Arc::clone(&old.admin) } else { Arc::new(admin) },
         webhook,
         roots,
-        effects,
+        effects: Effects { connections, ..effects },
     })
 }
 
@@ -351,9 +357,34 @@ fn admin_access(admin: &model::Admin, read: ReadFile<'_>, findings: &mut Finding
     AdminAccess { token, hosts: admin.hosts.clone() }
 }
 
-/// A request needs two files, one towards the client and one towards the backend.
-fn max_connections(server: &model::Server, open_files: u64) -> usize {
-    server.max_connections.unwrap_or_else(|| (for_connections(open_files) / 2).max(1))
+/// How many connections the files allow beside what the process needs for itself.
+fn connections(
+    listeners: &[CompiledListener],
+    context: &Context<'_>,
+    findings: &mut Findings,
+) -> usize {
+    let addresses = listeners.iter().map(|listener| listener.sockets.len()).sum();
+    let (open_files, workers) = (context.open_files, context.workers);
+    let left = for_connections(open_files, workers, addresses);
+    let what = || {
+        format!(
+            "the process may open {open_files} files, of which {left} are left for connections: its \
+             workers ({workers}), the addresses that each of them accepts on ({addresses}), the \
+             admin API and health checks need the others"
+        )
+    };
+    let help = "raise the limit (LimitNOFILE= in a systemd unit, `ulimit -n` in a shell), or lower \
+                server.workers";
+    if left < PER_REQUEST {
+        findings.error(Diagnostic::error(what()).help(help.to_owned()));
+    } else if (left as u64) < open_files / 2 {
+        findings.warning(Diagnostic::warning(what()).help(help.to_owned()));
+    }
+    left
+}
+
+fn max_connections(server: &model::Server, connections: usize) -> usize {
+    server.max_connections.unwrap_or(connections / PER_REQUEST)
 }
 
 #[cfg(test)]

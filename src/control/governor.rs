@@ -242,6 +242,7 @@ impl Governor {
         let snapshot = Arc::clone(&generation.snapshot);
         sliced(snapshot.pools.values()).for_each(|pool| settle(pool));
         self.shared.snapshot.store(Arc::clone(&snapshot));
+        self.shared.files.allow(effects.connections);
         if snapshot.generation == 1 {
             let (publisher, store) = (self.probers.publisher(), &self.setting.store);
             health_memory::restore(&self.shared, publisher, store, &snapshot);

@@ -9,8 +9,22 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::Places;
 
-/// Not for connections: sockets of our own, the admin API, probes, logs, the runtimes.
-const OWN: u64 = 100;
+/// The process as such: what it was started with, the log, the state directory, the admin socket, the
+/// control plane's runtime.
+const PROCESS: u64 = 16;
+/// The runtime of a worker, and a connection in its hand that waits for room.
+const PER_WORKER: u64 = 5;
+/// An address on a worker: the socket and its spare.
+const PER_SOCKET: u64 = 2;
+/// The share of the files, as a divisor, that connections to the admin API may take. So many are
+/// enough for whoever looks, and so few that idle ones keep no client out.
+const FOR_ADMIN: u64 = 32;
+const LEAST_FOR_ADMIN: u64 = 8;
+const MOST_FOR_ADMIN: u64 = 256;
+/// The same for what comes and goes: probes, names, webhooks, files that a reload reads.
+const FOR_THE_REST: u64 = 32;
+const LEAST_FOR_THE_REST: u64 = 16;
+const MOST_FOR_THE_REST: u64 = 128;
 
 /// The share of the sockets that only backends may take, as a divisor: what clients are in must
 /// be able to go on.
@@ -22,7 +36,9 @@ pub struct Files {
     open: AtomicUsize,
     /// Those of clients.
     pub clients: Places,
-    limit: usize,
+    /// How many connections there may be to the admin API.
+    pub admin: usize,
+    limit: AtomicUsize,
 }
 
 /// A socket towards a backend, counted as open until dropped.
@@ -39,8 +55,19 @@ impl Files {
         Arc::new(Files {
             open: AtomicUsize::new(0),
             clients: Places::default(),
-            limit: for_connections(open_files),
+            admin: count(for_admin(open_files)),
+            limit: AtomicUsize::new(for_connections(open_files, 0, 0)),
         })
+    }
+
+    /// From now on there may be so many connections, of clients and to backends.
+    pub fn allow(&self, connections: usize) {
+        self.limit.store(connections, Ordering::Relaxed);
+    }
+
+    /// How many connections there may be, of clients and to backends.
+    pub fn allowed(&self) -> usize {
+        self.limit.load(Ordering::Relaxed)
     }
 
     /// How many more clients the files allow to come in.
@@ -55,7 +82,8 @@ impl Files {
     }
 
     fn for_clients(&self) -> usize {
-        self.limit - self.limit / FOR_BACKENDS
+        let limit = self.allowed();
+        limit - limit / FOR_BACKENDS
     }
 
     /// Whether a connection to a backend may be kept open unused: as long as it keeps no client out.
@@ -74,7 +102,7 @@ impl Files {
     pub fn for_backend(self: &Arc<Self>) -> Option<OpenFile> {
         let file = self.count();
         // The count includes this one.
-        (self.open.load(Ordering::Relaxed) <= self.limit).then_some(file)
+        (self.open.load(Ordering::Relaxed) <= self.allowed()).then_some(file)
     }
 
     fn count(self: &Arc<Self>) -> OpenFile {
@@ -96,10 +124,23 @@ impl Drop for ClientFile {
     }
 }
 
-/// How many of the files that a process may open are for connections, of clients and to backends.
-pub fn for_connections(open_files: u64) -> usize {
-    let own = OWN.min(open_files / 2);
-    usize::try_from(open_files - own).unwrap_or(usize::MAX).max(1)
+/// How many of the files that a process may open are for connections, of clients and to backends: what
+/// is left by so many workers that accept on so many addresses, and by everything else.
+pub fn for_connections(open_files: u64, workers: usize, addresses: usize) -> usize {
+    let (workers, addresses) = (workers as u64, addresses as u64);
+    let per_worker = addresses.saturating_mul(PER_SOCKET).saturating_add(PER_WORKER);
+    let rest = (open_files / FOR_THE_REST).clamp(LEAST_FOR_THE_REST, MOST_FOR_THE_REST);
+    let own =
+        workers.saturating_mul(per_worker).saturating_add(PROCESS + for_admin(open_files) + rest);
+    count(open_files.saturating_sub(own))
+}
+
+fn for_admin(open_files: u64) -> u64 {
+    (open_files / FOR_ADMIN).clamp(LEAST_FOR_ADMIN, MOST_FOR_ADMIN)
+}
+
+fn count(files: u64) -> usize {
+    usize::try_from(files).unwrap_or(usize::MAX)
 }
 
 #[cfg(test)]
@@ -108,14 +149,33 @@ mod tests {
 
     #[test]
     fn the_rest_of_the_process_keeps_its_files() {
-        for (open_files, connections) in [(1024, 924), (200, 100), (64, 32), (1, 1), (0, 1)] {
-            assert_eq!(for_connections(open_files), connections, "{open_files}");
+        for (open_files, workers, addresses, connections) in [
+            (1_048_576, 2, 2, 1_048_158),
+            (1024, 2, 1, 930),
+            (1024, 64, 4, 112),
+            (300, 16, 4, 51),
+            (300, 16, 8, 0),
+            (200, 2, 1, 146),
+            (64, 2, 1, 10),
+            (0, 1, 1, 0),
+            (u64::MAX, 2, 1, usize::MAX - 414),
+        ] {
+            let left = for_connections(open_files, workers, addresses);
+            assert_eq!(left, connections, "{open_files} {workers} {addresses}");
+        }
+    }
+
+    #[test]
+    fn where_files_are_few_the_admin_api_has_few_connections() {
+        for (open_files, connections) in [(64, 8), (200, 8), (1024, 32), (1_048_576, 256)] {
+            assert_eq!(Files::new(open_files).admin, connections, "{open_files}");
         }
     }
 
     #[test]
     fn backends_have_room_when_clients_have_none() {
         let files = Files::new(200);
+        files.allow(100);
         let mut clients = Vec::new();
         while files.spare_for_clients() > 0 {
             clients.push(files.for_client());

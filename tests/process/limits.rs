@@ -44,7 +44,7 @@ async fn file_descriptors_that_run_out_are_survived_and_told_once_a_second() {
     .await;
     let mut limited = Command::new("sh");
     let program = env!("CARGO_BIN_EXE_tidegate");
-    limited.args(["-c", "ulimit -n 64; exec \"$@\"", "sh", program, "run"]);
+    limited.args(["-c", "ulimit -n 96; exec \"$@\"", "sh", program, "run"]);
     let mut program =
         Program::start_by(limited, "max_connections = 1000", &pool_of(&[&backend])).await;
     let address = program.http().await;
@@ -70,6 +70,23 @@ async fn file_descriptors_that_run_out_are_survived_and_told_once_a_second() {
     assert!(program.runs());
     // What we lack says nothing about the backend.
     assert!(!program.log().contains("is unhealthy"), "{}", program.log());
+}
+
+#[tokio::test]
+async fn idle_connections_to_the_admin_api_keep_no_client_out() {
+    let backend = Backend::named("one").await;
+    let mut limited = Command::new("sh");
+    let program = env!("CARGO_BIN_EXE_tidegate");
+    limited.args(["-c", "ulimit -n 128; exec \"$@\"", "sh", program, "run"]);
+    let program = Program::start_by(limited, "", &pool_of(&[&backend])).await;
+    let address = program.http().await;
+    let mut idle = Vec::new();
+    for _ in 0..300 {
+        // Beyond what it accepts and what the system queues they are refused.
+        idle.extend(program.connect_to_admin().await);
+        assert_eq!(Wire::connect(address).await.get("/").await.text(), "one");
+    }
+    assert!(!program.log().contains("accepting pauses"), "{}", program.log());
 }
 
 #[tokio::test]

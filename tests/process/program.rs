@@ -50,12 +50,16 @@ impl Program {
 
     /// What the admin API answers.
     pub async fn admin(&self, path: &str) -> Option<Message> {
-        let stream = UnixStream::connect(self.dir.path().join("admin.sock")).await.ok()?;
-        let mut wire = Wire::over(stream);
+        let mut wire = Wire::over(self.connect_to_admin().await?);
         let request =
             format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
         wire.try_send(request).await.ok()?;
         wire.response().await.ok()
+    }
+
+    /// A connection to the admin API, if there is room for one.
+    pub async fn connect_to_admin(&self) -> Option<UnixStream> {
+        UnixStream::connect(self.dir.path().join("admin.sock")).await.ok()
     }
 
     /// Where the listener `http` accepts.

@@ -18,6 +18,7 @@ struct World {
     files: HashMap<PathBuf, Vec<u8>>,
     generation: Generation,
     effects: Effects,
+    workers: usize,
 }
 
 fn now() -> SystemTime {
@@ -26,7 +27,12 @@ fn now() -> SystemTime {
 
 impl World {
     fn new() -> Self {
-        World { files: HashMap::new(), generation: Generation::none(), effects: Effects::default() }
+        World {
+            files: HashMap::new(),
+            generation: Generation::none(),
+            effects: Effects::default(),
+            workers: 2,
+        }
     }
 
     fn write(&mut self, name: &str, content: impl Into<Vec<u8>>) {
@@ -46,7 +52,7 @@ impl World {
             self.files.get(path).cloned().ok_or_else(|| io::ErrorKind::NotFound.into())
         };
         let context = Context {
-            workers: 2,
+            workers: self.workers,
             affinity_key: &Key::new(b"key"),
             open_files: 1_024,
             uptime: Duration::ZERO,
@@ -303,9 +309,33 @@ fn an_expired_certificate_is_a_warning() {
 fn the_limit_of_connections_comes_from_that_of_open_files() {
     let mut world = World::new();
     world.load(&app(TWO));
-    assert_eq!(world.generation.snapshot.max_connections, 462);
+    assert_eq!(world.generation.snapshot.max_connections, 465);
     world.load(&format!("{}\n[server]\nmax_connections = 7", app(TWO)));
     assert_eq!(world.generation.snapshot.max_connections, 7);
+}
+
+#[test]
+fn workers_and_addresses_take_from_the_files_for_connections() {
+    let mut world = World::new();
+    world.workers = 16;
+    let on = |addresses: u16| {
+        let addresses: Vec<String> =
+            (1..=addresses).map(|port| format!("\"127.0.0.1:{port}\"")).collect();
+        app(TWO).replace("\"127.0.0.1:8080\"", &format!("[{}]", addresses.join(", ")))
+    };
+    let compiled = world.compile(&on(2)).unwrap();
+    assert!(compiled.warnings.is_empty(), "{:?}", compiled.warnings);
+    assert_eq!(compiled.effects.connections, 800);
+
+    let compiled = world.compile(&on(12)).unwrap();
+    assert_eq!(compiled.effects.connections, 480);
+    let warning = &compiled.warnings[0];
+    assert!(warning.message.contains("480 are left for connections"), "{}", warning.message);
+    assert!(warning.help.as_ref().unwrap().contains("raise the limit"), "{:?}", warning.help);
+
+    let (_, errors) = world.compile(&on(30)).unwrap_err();
+    assert!(errors[0].message.contains("0 are left for connections"), "{}", errors[0].message);
+    assert!(errors[0].help.as_ref().unwrap().contains("raise the limit"), "{:?}", errors[0].help);
 }
 
 #[test]

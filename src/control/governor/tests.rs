@@ -101,6 +101,16 @@ fn listening() -> (TcpListener, u16) {
 }
 
 #[tokio::test]
+async fn a_listener_more_leaves_fewer_files_for_connections() {
+    let plane = Plane::start(&config(&[("http", 0)], &[1]));
+    let before = plane.shared.files.allowed();
+    plane.reload(&config(&[("http", 0), ("more", 0)], &[1])).await.unwrap();
+    assert!(plane.shared.files.allowed() < before);
+    plane.reload(&config(&[("http", 0)], &[1])).await.unwrap();
+    assert_eq!(plane.shared.files.allowed(), before);
+}
+
+#[tokio::test]
 async fn ready_once_the_pool_has_a_verdict() {
     let (_server, port) = listening();
     let plane = Plane::start(&config(&[("http", 0)], &[port]));
