@@ -23,7 +23,7 @@ use super::http2;
 use super::io::ClientStream;
 use super::record::{End, RequestRecord};
 use super::timer::Timer;
-use super::tunnels::OpenTunnel;
+use super::tunnels::{CLOSE_PATIENCE, OpenTunnel};
 use super::websocket::{Frames, GOING_AWAY};
 use super::worker::Worker;
 use crate::upstream::delegate::delegate_io;
@@ -90,9 +90,6 @@ enum Closing {
     Told,
 }
 
-/// A tunnel that is told to close has so long for it.
-const CLOSE_PATIENCE: Duration = Duration::from_secs(5);
-
 impl Tunnel {
     /// Begins a tunnel. `early` is what the client sent ahead.
     pub fn new(start: Start, client: ClientEnd, early: Bytes) -> Self {
@@ -102,8 +99,9 @@ impl Tunnel {
         if let Some(frames) = &mut frames {
             frames.pass(&answered);
         }
+        let enter = if websocket { OpenTunnel::websocket } else { OpenTunnel::new };
         Tunnel {
-            open: OpenTunnel::new(&worker, hold.slot.backend()),
+            open: enter(&worker, hold.slot.backend()),
             client,
             upstream,
             to_upstream: Direction::new(early),

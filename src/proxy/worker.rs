@@ -248,10 +248,12 @@ impl Worker {
             Mail::MakeRoom => room::make(self),
             Mail::Adopt(handover) => listener::adopt(self, handover),
             Mail::Drain { deadline } => {
-                self.deadline.set(Some(Instant::from_std(deadline)));
+                let deadline = Instant::from_std(deadline);
+                self.deadline.set(Some(deadline));
                 self.acceptors.borrow().iter().for_each(|(_, acceptor)| acceptor.close());
                 sockets.clear();
                 self.connections.borrow().iter().for_each(|(_, connection)| connection.drain());
+                tunnels::close_websockets(self, Instant::now(), deadline);
             }
         }
     }

@@ -129,7 +129,8 @@ pub enum Mail {
     Adopt(Handover),
     /// There is hardly room for one more connection: ask idle ones to leave.
     MakeRoom,
-    /// Close idle connections, finish what is in flight, cut what is left at the deadline.
+    /// Close idle connections and WebSockets, finish what is in flight, cut what is left at the
+    /// deadline.
     Drain {
         /// When to cut.
         deadline: Instant,

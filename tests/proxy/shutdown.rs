@@ -9,6 +9,8 @@ use crate::support::proxy::{BASE, Proxy, pool_of};
 use crate::support::wire::Wire;
 
 const LONG: Duration = Duration::from_secs(60);
+/// A close frame with the code 1001: the server goes away.
+const GOING_AWAY: [u8; 4] = [0x88, 0x02, 0x03, 0xe9];
 
 async fn ended(proxy: &Proxy) {
     eventually("all workers have ended", async || proxy.running().has_drained()).await;
@@ -78,7 +80,7 @@ async fn connections_that_the_kernel_has_accepted_are_served() {
 async fn what_is_left_at_the_end_is_cut() {
     let backend = Backend::start(|request| match request.field("upgrade") {
         Some(_) => Reply::raw(
-            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n",
+            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: chat\r\nConnection: upgrade\r\n\r\n",
         )
         .then(Step::Echo),
         None => Reply::default().then(Step::Hang),
@@ -87,7 +89,7 @@ async fn what_is_left_at_the_end_is_cut() {
     let proxy = Proxy::before(&[&backend]).await;
     let mut tunnel = proxy.connect().await;
     tunnel
-        .send("GET / HTTP/1.1\r\nHost: test\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n")
+        .send("GET / HTTP/1.1\r\nHost: test\r\nConnection: upgrade\r\nUpgrade: chat\r\n\r\n")
         .await;
     assert_eq!(tunnel.head().await.unwrap().status(), 101);
     let mut waiting = proxy.connect().await;
@@ -105,7 +107,7 @@ async fn what_is_left_at_the_end_is_cut() {
 async fn a_tunnel_that_ends_by_itself_ends_the_stop_early() {
     let backend = Backend::start(|_| {
         Reply::raw(
-            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n",
+            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: chat\r\nConnection: upgrade\r\n\r\n",
         )
         .then(Step::Echo)
     })
@@ -113,7 +115,7 @@ async fn a_tunnel_that_ends_by_itself_ends_the_stop_early() {
     let proxy = Proxy::before(&[&backend]).await;
     let mut tunnel = proxy.connect().await;
     tunnel
-        .send("GET / HTTP/1.1\r\nHost: test\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n")
+        .send("GET / HTTP/1.1\r\nHost: test\r\nConnection: upgrade\r\nUpgrade: chat\r\n\r\n")
         .await;
     assert_eq!(tunnel.head().await.unwrap().status(), 101);
     proxy.running().drain(LONG);
@@ -121,6 +123,70 @@ async fn a_tunnel_that_ends_by_itself_ends_the_stop_early() {
     assert_eq!(tunnel.bytes(10).await, b"still here");
     tunnel.finish().await;
     assert_eq!(tunnel.rest().await, b"");
+    ended(&proxy).await;
+}
+
+/// A WebSocket whose backend echoes, beside a request that its backend holds.
+#[tokio::test]
+async fn websockets_are_sent_away_while_requests_go_on() {
+    let backend = Backend::start(|request| match request.field("upgrade") {
+        Some(_) => Reply::raw(
+            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n",
+        )
+        .then(Step::Echo),
+        None => Reply::ok("done").after(Step::Hold),
+    })
+    .await;
+    let proxy = Proxy::before(&[&backend]).await;
+    let mut sockets = Vec::new();
+    for _ in 0..5 {
+        let mut socket = proxy.connect().await;
+        socket
+            .send(
+                "GET / HTTP/1.1\r\nHost: test\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n",
+            )
+            .await;
+        assert_eq!(socket.head().await.unwrap().status(), 101);
+        sockets.push(socket);
+    }
+    let mut waiting = proxy.connect().await;
+    waiting.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n").await;
+    eventually("in flight", async || backend.requests().len() == 6).await;
+    proxy.running().drain(LONG);
+    for mut socket in sockets {
+        assert_eq!(in_time("a close frame", socket.bytes(4)).await, GOING_AWAY);
+        socket.finish().await;
+        assert_eq!(socket.rest().await, b"");
+    }
+    backend.release();
+    assert_eq!(waiting.response().await.unwrap().text(), "done");
+    ended(&proxy).await;
+}
+
+#[tokio::test]
+async fn a_websocket_that_a_stop_meets_is_sent_away_when_it_is_there() {
+    let backend = Backend::start(|_| {
+        Reply::raw(
+            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n",
+        )
+        .then(Step::Echo)
+        .after(Step::Hold)
+    })
+    .await;
+    let proxy = Proxy::before(&[&backend]).await;
+    let mut socket = proxy.connect().await;
+    socket
+        .send("GET / HTTP/1.1\r\nHost: test\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n")
+        .await;
+    eventually("in flight", async || backend.requests().len() == 1).await;
+    proxy.running().drain(LONG);
+    let refused = async || tokio::net::TcpStream::connect(proxy.http()).await.is_err();
+    eventually("nobody listens", refused).await;
+    backend.release();
+    assert_eq!(socket.head().await.unwrap().status(), 101);
+    assert_eq!(in_time("a close frame", socket.bytes(4)).await, GOING_AWAY);
+    socket.finish().await;
+    socket.rest().await;
     ended(&proxy).await;
 }
 

@@ -11,6 +11,7 @@ use futures_util::{SinkExt, StreamExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::{WebSocketStream, accept_async, client_async};
 
 use crate::support::backend::Backend;
@@ -158,13 +159,16 @@ async fn a_reload_leaves_sockets_alone() {
 }
 
 #[tokio::test]
-async fn a_shutdown_cuts_sockets_when_its_time_is_over() {
+async fn a_shutdown_sends_sockets_away_and_is_over_with_them() {
     let address = echo(None).await;
-    let base = BASE.replace("shutdown_timeout = \"5s\"", "shutdown_timeout = \"300ms\"");
+    let base = BASE.replace("shutdown_timeout = \"5s\"", "shutdown_timeout = \"1h\"");
     let proxy = Proxy::start_whole(&format!("{base}{}", pool_at(&[address]))).await;
     let mut socket = socket(&proxy).await;
     let stopping = tokio::spawn(proxy.stop());
-    says_back(&mut socket, Message::text("still here")).await;
-    in_time("the stop", stopping).await.unwrap();
+    match in_time("a close frame", socket.next()).await {
+        Some(Ok(Message::Close(Some(farewell)))) => assert_eq!(farewell.code, CloseCode::Away),
+        other => panic!("not a close frame: {other:?}"),
+    }
     assert!(!matches!(in_time("the end", socket.next()).await, Some(Ok(_))));
+    in_time("the stop", stopping).await.unwrap();
 }
