@@ -130,6 +130,11 @@ impl ConnectionState {
         if self.closing.get() { limit.min(LAST_CHANCE) } else { limit }
     }
 
+    /// Until when a new connection on which nothing has come may stay, if it is to close.
+    pub(super) fn last_chance(&self) -> Option<Instant> {
+        self.closing.get().then(|| self.idle_since.get() + LAST_CHANCE)
+    }
+
     /// Sets the timer for what can become overdue next.
     pub(super) fn arm(&self) {
         if let Some(deadline) = self.next_deadline() {

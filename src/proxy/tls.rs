@@ -1,5 +1,6 @@
 //! TLS termination: from an accepted stream to a secured one and what the handshake settled.
 
+use std::cell::Cell;
 use std::io;
 use std::sync::Arc;
 
@@ -32,19 +33,25 @@ pub async fn handshake(
     stream: RawStream,
 ) -> Option<(Box<Secured>, Settled)> {
     let deadline = Instant::now() + listener.limits.handshake_timeout;
+    let begun = Cell::new(false);
+    let by = || match connection.last_chance() {
+        Some(last_chance) if !begun.get() => last_chance.min(deadline),
+        _ => deadline,
+    };
     // Boxed: the state of a handshake is large, and the task that holds it outlives it by far.
-    let mut accepting = Box::pin(Session::accept(stream, |hello| tls.config_for(hello)));
+    let mut accepting = Box::pin(Session::accept(stream, &begun, |hello| tls.config_for(hello)));
     let cells = listener.state.cells.cell(connection.worker.id);
     let shaken = loop {
-        let shaken = connection.timer.within(deadline, accepting.as_mut()).await;
+        let shaken = connection.timer.within(by(), accepting.as_mut()).await;
         let now = Instant::now();
-        // Woken early, by a wish to close, which can wait.
-        if shaken.is_ok() || now >= deadline || connection.is_to_leave(now) {
+        // Woken early, by a wish to close, which can wait for a handshake that has begun.
+        if shaken.is_ok() || now >= by() || connection.is_to_leave(now) {
             break shaken;
         }
     };
     match shaken {
         Err(_expired) if connection.leaving.borrow().is_some() => {}
+        Err(_expired) if Instant::now() < deadline => connection.note_silence(),
         Err(_expired) => cells.handshake_timeouts.add(1),
         Ok(Err(error)) if error.kind() == io::ErrorKind::InvalidData => {
             cells.handshake_failed.add(1);

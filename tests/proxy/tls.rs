@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use rustls::ClientConfig;
 use rustls::pki_types::CertificateDer;
@@ -192,6 +193,39 @@ async fn a_handshake_that_a_shutdown_meets_is_served() {
     let stream = in_time("a handshake", connector.connect(name, tcp)).await.unwrap();
     assert_eq!(Wire::over(stream).get("/").await.text(), "one");
     in_time("the stop", stopping).await.unwrap();
+}
+
+/// Health checks of balancers, and browsers that connect ahead, say nothing.
+#[tokio::test]
+async fn a_silent_client_holds_up_no_stop() {
+    let backend = Backend::named("one").await;
+    let limits = "[listeners.https.limits]\nhandshake_timeout = \"1h\"\n";
+    let proxy = Proxy::start(&format!("{HTTPS}{limits}{}", pool_of(&[&backend]))).await;
+    let mut silent = Wire::connect(proxy.address("https")).await;
+    eventually("accepted", async || {
+        proxy.metric("tidegate_listener_connections", &["https"]) == 1.0
+    })
+    .await;
+    proxy.running().drain(Duration::from_secs(3600));
+    assert_eq!(silent.rest().await, b"");
+    eventually("all workers have ended", async || proxy.running().has_drained()).await;
+}
+
+#[tokio::test]
+async fn a_handshake_that_has_begun_is_waited_for_at_a_stop() {
+    let backend = Backend::named("one").await;
+    let limits = "[listeners.https.limits]\nhandshake_timeout = \"2s\"\n";
+    let proxy = Proxy::start(&format!("{HTTPS}{limits}{}", pool_of(&[&backend]))).await;
+    let mut slow = Wire::connect(proxy.address("https")).await;
+    // The head of a record that holds a ClientHello.
+    slow.send([0x16, 0x03, 0x01, 0x00, 0xc8]).await;
+    eventually("accepted", async || {
+        proxy.metric("tidegate_listener_connections", &["https"]) == 1.0
+    })
+    .await;
+    proxy.running().drain(Duration::from_secs(3600));
+    assert_eq!(slow.rest().await, b"");
+    eventually("counted", async || handshake_errors(&proxy, "timeout") == 1.0).await;
 }
 
 /// A proxy in front of a backend that speaks TLS as `backend.test`, with these settings.

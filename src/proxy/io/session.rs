@@ -10,6 +10,7 @@
 #[cfg(test)]
 pub mod tests;
 
+use std::cell::Cell;
 use std::future::poll_fn;
 use std::io::{self, BufRead, IoSlice, Read, Write};
 use std::mem;
@@ -47,13 +48,15 @@ struct Filled {
 }
 
 impl Session {
-    /// Shakes hands with a client, with what is chosen for what it says.
+    /// Shakes hands with a client, with what is chosen for what it says. `begun` is set once
+    /// something has come.
     ///
     /// # Errors
     /// `InvalidData` if it goes against the rules or nothing suits both sides, of which the client is
     /// told; else what the socket says.
     pub async fn accept(
         mut io: RawStream,
+        begun: &Cell<bool>,
         choose: impl FnOnce(&ClientHello<'_>) -> Arc<ServerConfig>,
     ) -> io::Result<Session> {
         let mut acceptor = Acceptor::default();
@@ -64,6 +67,7 @@ impl Session {
             if poll_fn(read).await? == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
+            begun.set(true);
             match acceptor.accept() {
                 Ok(Some(accepted)) => break accepted,
                 Ok(None) => {}

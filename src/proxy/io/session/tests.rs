@@ -64,8 +64,9 @@ async fn settled_over<T: AsyncRead + AsyncWrite + Unpin>(
     let name = "localhost".try_into().unwrap();
     let connector = TlsConnector::from(Arc::new(client));
     let server = Arc::new(server);
-    let (client, session) =
-        tokio::join!(connector.connect(name, socket), Session::accept(raw, |_| server));
+    let begun = Cell::new(false);
+    let accepting = Session::accept(raw, &begun, |_| server);
+    let (client, session) = tokio::join!(connector.connect(name, socket), accepting);
     (client.unwrap(), session.unwrap())
 }
 
