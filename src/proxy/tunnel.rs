@@ -17,7 +17,7 @@ use bytes::Bytes;
 use tokio::io::AsyncWrite;
 use tokio::time::Instant;
 
-use self::direction::{All, Direction, Filter};
+use self::direction::{All, Broken, Direction, Filter};
 use super::body::Hold;
 use super::http2;
 use super::io::ClientStream;
@@ -155,8 +155,12 @@ impl Tunnel {
         let mut frames = Watched { frames: &mut self.frames, closing: &mut self.closing };
         let down = to_client.poll(cx, upstream, client, scratch, &mut frames);
         match (up, down) {
-            (Poll::Ready(Err(_)), _) => return Poll::Ready(End::Incomplete),
-            (_, Poll::Ready(Err(_))) => return Poll::Ready(End::BackendBrokeOff),
+            (Poll::Ready(Err(Broken::Sink)), _) | (_, Poll::Ready(Err(Broken::Source))) => {
+                return Poll::Ready(End::BackendBrokeOff);
+            }
+            (Poll::Ready(Err(Broken::Source)), _) | (_, Poll::Ready(Err(Broken::Sink))) => {
+                return Poll::Ready(End::Incomplete);
+            }
             (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => return Poll::Ready(End::Complete),
             // Behind the end of what the client says, only the way back tells that it has left.
             (Poll::Ready(Ok(())), Poll::Pending) => {

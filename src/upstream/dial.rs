@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use rustix::net::SendFlags;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
@@ -32,11 +32,13 @@ pub enum UpstreamStream {
 ///
 /// A backend may answer before it has read the whole request and then close, which makes our next
 /// write fail while its answer waits to be read. So a failed write is not reported: what follows is
-/// thrown away, and the next read brings the answer, or the error if there is none.
+/// thrown away, and the next read brings the answer, or the error if there is none. The kernel tells of
+/// a reset once: if that was to a write, it is here that the read behind the answer learns of it.
 #[derive(Debug)]
 pub struct Socket {
     kind: SocketKind,
     deaf: bool,
+    reset: bool,
     /// Absent for probes, which have files of their own.
     _file: Option<OpenFile>,
 }
@@ -111,7 +113,7 @@ async fn open(
             SocketKind::Tcp(tcp)
         }
     };
-    let socket = Socket { kind, deaf: false, _file: file };
+    let socket = Socket { kind, deaf: false, reset: false, _file: file };
     let Some(tls) = &settings.tls else {
         let h2 = !http1_only && settings.protocol == Protocol::H2;
         return Ok(Dialled { stream: UpstreamStream::Plain(socket), h2 });
@@ -185,8 +187,9 @@ impl Socket {
         length: usize,
         result: Poll<io::Result<usize>>,
     ) -> Poll<io::Result<usize>> {
-        if let Poll::Ready(Err(_)) = result {
+        if let Poll::Ready(Err(error)) = result {
             self.deaf = true;
+            self.reset |= error.kind() == io::ErrorKind::ConnectionReset;
             return Poll::Ready(Ok(length));
         }
         result
@@ -199,7 +202,13 @@ impl AsyncRead for Socket {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().kind).poll_read(cx, buf)
+        let this = self.get_mut();
+        let room = buf.remaining();
+        ready!(Pin::new(&mut this.kind).poll_read(cx, buf))?;
+        match buf.remaining() == room && room > 0 && this.reset {
+            true => Poll::Ready(Err(io::ErrorKind::ConnectionReset.into())),
+            false => Poll::Ready(Ok(())),
+        }
     }
 }
 
@@ -250,3 +259,56 @@ impl AsyncWrite for Socket {
 
 delegate_io!(UpstreamStream { Plain, Tls });
 delegate_io!(SocketKind { Tcp, Unix });
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use socket2::SockRef;
+    use tokio::io::AsyncReadExt;
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// A socket, and the backend's end of it.
+    async fn connected() -> (Socket, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let tcp = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (backend, _) = listener.accept().await.unwrap();
+        let kind = SocketKind::Tcp(tcp);
+        (Socket { kind, deaf: false, reset: false, _file: None }, backend)
+    }
+
+    /// Writes until that fails.
+    async fn write_in_vain(socket: &mut Socket) {
+        while !socket.deaf {
+            poll_fn(|cx| Pin::new(&mut *socket).poll_write(cx, b"more")).await.unwrap();
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_reset_that_a_write_was_told_of_ends_what_is_read() {
+        let (mut socket, backend) = connected().await;
+        backend.try_write(b"answer").unwrap();
+        SockRef::from(&backend).set_linger(Some(std::time::Duration::ZERO)).unwrap();
+        drop(backend);
+        write_in_vain(&mut socket).await;
+        let mut read = Vec::new();
+        let end = socket.read_to_end(&mut read).await;
+        assert_eq!(end.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+        assert_eq!(read, b"answer");
+    }
+
+    #[tokio::test]
+    async fn who_has_closed_before_has_ended_what_is_read() {
+        let (mut socket, backend) = connected().await;
+        backend.try_write(b"answer").unwrap();
+        drop(backend);
+        // The end comes ahead of the reset that answers what is written behind it.
+        socket.read_exact(&mut [0; 6]).await.unwrap();
+        assert_eq!(socket.read(&mut [0; 6]).await.unwrap(), 0);
+        write_in_vain(&mut socket).await;
+        assert_eq!(socket.read(&mut [0; 6]).await.unwrap(), 0);
+    }
+}
