@@ -36,7 +36,7 @@ use super::swaps::Swaps;
 use crate::balance::affinity::Key;
 use crate::config::model;
 use crate::config::{Diagnostic, Errors, Parsed};
-use crate::state::{Mail, Notice, Pool, Shared, Split};
+use crate::state::{Mail, Notice, Pool, Shared, Snapshot, Split};
 use crate::telemetry::{AccessLog, Log, events};
 
 /// How often it is looked whether what was in force is still in use.
@@ -241,7 +241,7 @@ impl Governor {
         self.set_log(&generation.config.log);
         let snapshot = Arc::clone(&generation.snapshot);
         sliced(snapshot.pools.values()).for_each(|pool| settle(pool));
-        self.shared.snapshot.store(Arc::clone(&snapshot));
+        let before = self.shared.snapshot.swap(Arc::clone(&snapshot));
         self.shared.files.allow(effects.connections);
         if snapshot.generation == 1 {
             let (publisher, store) = (self.probers.publisher(), &self.setting.store);
@@ -267,6 +267,9 @@ impl Governor {
             }
         }
         self.shared.broadcast(|| Mail::SnapshotChanged);
+        if shortens_keepalive(&before, &snapshot) {
+            self.shared.broadcast(|| Mail::KeepaliveShortened);
+        }
         for backend in sliced(gone.into_iter()) {
             backend.gone.store(true, Ordering::Relaxed);
             self.shared.broadcast(|| Mail::BackendGone(backend.id));
@@ -293,6 +296,15 @@ async fn let_go<T: Send + 'static>(old: Arc<Generation>, made_with_it: T) {
         tokio::time::sleep(LOOK).await;
     }
     drop(beside::begin(move || drop((old, made_with_it))));
+}
+
+/// Whether idle clients of some listener may stay for a shorter time than before.
+fn shortens_keepalive(before: &Snapshot, now: &Snapshot) -> bool {
+    let mut pairs = now.listeners.iter().flat_map(|listener| {
+        let same = before.listeners.iter().find(|old| Arc::ptr_eq(&old.state, &listener.state));
+        same.map(|old| (&old.limits, &listener.limits))
+    });
+    pairs.any(|(old, new)| new.keepalive_timeout < old.keepalive_timeout)
 }
 
 /// Brings the settings of a pool to what is carried across reloads. New backends have theirs.

@@ -186,6 +186,15 @@ impl ConnectionState {
         }
     }
 
+    /// Takes up at once how long it may wait for its next request, should that be shorter now.
+    pub fn shorten_keepalive(&self, snapshot: &Snapshot) {
+        if self.spoken.get() && self.active.get() == 0 {
+            self.keep_up_with(snapshot);
+            let keepalive = self.listener.borrow().limits.keepalive_timeout;
+            self.timer.bring_forward(self.idle_since.get() + keepalive);
+        }
+    }
+
     /// What backends are told about this connection, prepared once per configuration.
     pub fn headers(&self, snapshot: &Snapshot) -> Rc<ConnectionHeaders> {
         let mut held = self.headers.borrow_mut();

@@ -261,6 +261,17 @@ impl Timer {
         }
     }
 
+    /// Sets an earlier deadline, if one is set.
+    pub fn bring_forward(&self, deadline: Instant) {
+        let is_earlier = self.key.get().is_some_and(|key| {
+            let set = self.wheel.inner.borrow().entries[key].deadline;
+            set.is_some_and(|set| deadline < set)
+        });
+        if is_earlier {
+            self.arm(deadline);
+        }
+    }
+
     /// Its place in the wheel, once it has been armed; its own as long as it lives.
     pub fn key(&self) -> Option<usize> {
         self.key.get()

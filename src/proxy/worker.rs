@@ -234,6 +234,10 @@ impl Worker {
                     .for_each(|(_, connection)| connection.drain());
             }
             Mail::SnapshotChanged => drop(self.snapshot()),
+            Mail::KeepaliveShortened => {
+                let (snapshot, connections) = (self.snapshot(), self.connections.borrow());
+                connections.iter().for_each(|(_, it)| it.shorten_keepalive(&snapshot));
+            }
             #[cfg(test)]
             Mail::Panic => panic!("a test asked for it"),
             Mail::BackendDown(backend) => self.upstreams.close_idle(backend),

@@ -113,6 +113,8 @@ pub enum Mail {
     StopListening(SocketId),
     /// There is a new snapshot: let go of the old one even if no request comes.
     SnapshotChanged,
+    /// The snapshot lets idle clients of some listener stay for a shorter time than the one before.
+    KeepaliveShortened,
     /// A backend was judged unfit: close the unused connections to it.
     BackendDown(BackendId),
     /// A backend was judged unfit, and nobody picks it any more: send who waits on it elsewhere.

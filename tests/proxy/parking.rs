@@ -268,6 +268,18 @@ async fn the_next_request_sees_a_new_configuration() {
 }
 
 #[tokio::test]
+async fn a_shorter_time_holds_for_those_that_are_idle_already() {
+    let backend = Backend::named("one").await;
+    let limits = |time| {
+        format!("{}[listeners.http.limits]\nkeepalive_timeout = \"{time}\"\n", pool_of(&[&backend]))
+    };
+    let proxy = Proxy::start(&limits("1h")).await;
+    let mut client = parked_client(&proxy).await;
+    proxy.reload(&limits("100ms")).await.unwrap();
+    assert_eq!(client.rest().await, b"");
+}
+
+#[tokio::test]
 async fn they_end_with_their_listener() {
     let backend = Backend::named("one").await;
     let proxy = before(&backend).await;
