@@ -52,6 +52,23 @@ impl FrameHead {
     }
 }
 
+/// The bytes of a frame's head, as far as they came with its last one.
+#[derive(Debug)]
+pub(crate) struct HeadBytes<'a>(&'a mut [u8]);
+
+impl HeadBytes<'_> {
+    /// Where the type stands, from the end.
+    const KIND: usize = 6;
+    /// A type that nothing is known of: such frames are read over (RFC 9113 section 5.5).
+    const UNKNOWN: u8 = 0xff;
+
+    /// Makes it a frame that is read over, if its type is here; whether it is.
+    pub(crate) fn make_unknown(&mut self) -> bool {
+        let kind = self.0.len().checked_sub(Self::KIND).and_then(|at| self.0.get_mut(at));
+        kind.map(|kind| *kind = Self::UNKNOWN).is_some()
+    }
+}
+
 /// Follows the frames of one direction of a connection, however its bytes are split, for whoever does
 /// not look at payloads.
 #[derive(Debug, Default)]
@@ -64,29 +81,31 @@ pub(crate) struct Frames {
 }
 
 impl Frames {
-    /// Looks at the next bytes, and gives the head of each frame that begins.
+    /// Looks at the next bytes, and gives the head of each frame that begins, with what of it is in
+    /// these bytes.
     ///
     /// # Errors
     /// What `each` fails with; the bytes behind that head are not looked at.
     pub(crate) fn feed<E>(
         &mut self,
-        mut bytes: &[u8],
-        mut each: impl FnMut(FrameHead) -> Result<(), E>,
+        mut bytes: &mut [u8],
+        mut each: impl FnMut(FrameHead, &mut HeadBytes<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
         while !bytes.is_empty() {
             let skipped = bytes.len().min(self.skip);
             self.skip -= skipped;
-            bytes = &bytes[skipped..];
+            bytes = &mut bytes[skipped..];
             let taken = bytes.len().min(FrameHead::BYTES - self.have);
-            self.begun[self.have..self.have + taken].copy_from_slice(&bytes[..taken]);
+            let (part, rest) = bytes.split_at_mut(taken);
+            self.begun[self.have..self.have + taken].copy_from_slice(part);
             self.have += taken;
-            bytes = &bytes[taken..];
+            bytes = rest;
             if self.have == FrameHead::BYTES
                 && let Some(head) = FrameHead::read(&self.begun)
             {
                 self.have = 0;
                 self.skip = head.length;
-                each(head)?;
+                each(head, &mut HeadBytes(part))?;
             }
         }
         Ok(())
@@ -107,7 +126,7 @@ mod tests {
     fn seen(frames: &mut Frames, pieces: &[&[u8]]) -> Vec<(u8, u8, u32, usize)> {
         let mut seen = Vec::new();
         for piece in pieces {
-            let Ok(()) = frames.feed(piece, |head| {
+            let Ok(()) = frames.feed(&mut piece.to_vec(), |head, _| {
                 seen.push((head.kind, head.flags, head.stream, head.length));
                 Ok::<(), Infallible>(())
             });
@@ -151,12 +170,37 @@ mod tests {
 
     #[test]
     fn nothing_is_looked_at_after_an_error() {
-        let bytes = [frame(PING, 0, 0, b"12345678"), frame(PING, 0, 0, b"12345678")].concat();
+        let mut bytes = [frame(PING, 0, 0, b"12345678"), frame(PING, 0, 0, b"12345678")].concat();
         let mut count = 0;
-        let result = Frames::default().feed(&bytes, |_| {
+        let result = Frames::default().feed(&mut bytes, |_, _| {
             count += 1;
             Err("enough")
         });
         assert_eq!((result, count), (Err("enough"), 1));
+    }
+
+    #[test]
+    fn a_frame_is_made_unknown_where_its_type_came_with_the_end_of_its_head() {
+        let whole = [frame(DATA, 0, 1, b""), frame(PING, 0, 0, b"12345678")].concat();
+        for at in 0..=FrameHead::BYTES {
+            let (mut first, mut second) = (whole[..at].to_vec(), whole[at..].to_vec());
+            let mut frames = Frames::default();
+            let mut made = Vec::new();
+            for piece in [&mut first, &mut second] {
+                let Ok(()) = frames.feed(piece, |head, bytes| {
+                    if head.kind == DATA {
+                        made.push(bytes.make_unknown());
+                    }
+                    Ok::<(), Infallible>(())
+                });
+            }
+            let can = !(4..FrameHead::BYTES).contains(&at);
+            assert_eq!(made, [can], "split at {at}");
+            let mut expected = whole.clone();
+            if can {
+                expected[3] = 0xff;
+            }
+            assert_eq!([first, second].concat(), expected, "split at {at}");
+        }
     }
 }

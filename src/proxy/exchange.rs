@@ -5,7 +5,6 @@ use std::rc::Rc;
 
 use tokio::time::Instant;
 
-use super::body::RequestBody;
 use super::missed::Missed;
 use super::outgoing::Outgoing;
 use super::patience::{Late, Patience, in_time};
@@ -25,10 +24,10 @@ pub async fn exchange(
     pool: &Pool,
     outgoing: &Outgoing,
     backend: &Backend,
-    (lane, place): (&Rc<Lane<RequestBody>>, &Place),
+    (lane, place): (&Rc<Lane>, &Place),
     tried: &[BackendId],
     record: &RequestRecord,
-) -> Result<Answered<RequestBody>, Missed> {
+) -> Result<Answered, Missed> {
     let worker = &record.connection.worker;
     let timer = worker.wheel.timer();
     // Without somebody else to ask it is better to wait, for whatever comes.
@@ -72,12 +71,12 @@ pub async fn exchange(
 
 /// Opens a connection, as long as there is patience.
 async fn open(
-    lane: &Rc<Lane<RequestBody>>,
+    lane: &Rc<Lane>,
     watch: (&Timer, &Place),
     outgoing: &Outgoing,
     now: Instant,
     may_leave: impl Fn() -> bool,
-) -> Result<Connection<RequestBody>, Missed> {
+) -> Result<Connection, Missed> {
     let opening = pin!(lane.open());
     match in_time(watch, Patience::ENDLESS, outgoing, now, may_leave, opening).await {
         Err(Late::Unfit) => {

@@ -11,7 +11,7 @@ use http_body::Body as _;
 use smallvec::SmallVec;
 use tokio::time::Instant;
 
-use super::body::{self, EventStream, Hold, Relay, RequestBody, ResponseBody};
+use super::body::{self, EventStream, Hold, Relay, ResponseBody};
 use super::error::Failure;
 use super::exchange::exchange;
 use super::headers::hop;
@@ -144,7 +144,7 @@ fn spend(pool: &Pool, record: &RequestRecord) -> bool {
 async fn attempt(
     pool: &Arc<Pool>,
     outgoing: &mut Outgoing,
-    (picked, lane): (Picked, &Rc<Lane<RequestBody>>),
+    (picked, lane): (Picked, &Rc<Lane>),
     tried: &[BackendId],
     record: &mut RequestRecord,
 ) -> Result<Answer, Missed> {

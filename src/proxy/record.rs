@@ -11,7 +11,7 @@ use http::header::{HOST, REFERER, USER_AGENT};
 use http::{HeaderName, HeaderValue, Method, StatusCode, Uri, Version};
 use tokio::time::Instant;
 
-use super::body::{RequestBody, Upload, UploadFailure};
+use super::body::{Upload, UploadFailure};
 use super::breaker;
 use super::connection::ConnectionState;
 use super::error::{self, Failure};
@@ -73,7 +73,7 @@ pub struct RequestRecord {
     /// How long it waited in line for a slot.
     pub queued: Duration,
     /// The lane to the backend of the latest attempt.
-    lane: Option<Rc<Lane<RequestBody>>>,
+    lane: Option<Rc<Lane>>,
     /// Attempts made.
     pub attempts: u32,
     /// Why attempts were repeated.
@@ -182,7 +182,7 @@ impl RequestRecord {
     }
 
     /// A backend is asked.
-    pub fn picked(&mut self, picked: &Picked, lane: &Rc<Lane<RequestBody>>) {
+    pub fn picked(&mut self, picked: &Picked, lane: &Rc<Lane>) {
         self.attempts += 1;
         self.lane = Some(Rc::clone(lane));
         if let Some(line) = &mut self.line {

@@ -232,10 +232,7 @@ fn ended_by(error: &Error) -> Copied {
 }
 
 /// Throws an answer away, and gives the connection back if that was all of it.
-async fn read(
-    mut body: crate::upstream::Incoming,
-    lease: Lease<RequestBody>,
-) -> std::io::Result<()> {
+async fn read(mut body: crate::upstream::Incoming, lease: Lease) -> std::io::Result<()> {
     let mut read = 0;
     while let Some(frame) = body.frame().await {
         read += frame?.data_ref().map_or(0, bytes::Bytes::len);

@@ -8,7 +8,7 @@ use http::HeaderValue;
 use http::header::SEC_WEBSOCKET_KEY;
 use tokio::time::Instant;
 
-use super::body::{self, Hold, RequestBody};
+use super::body::{self, Hold};
 use super::error::Failure;
 use super::forward::{bind, count_answer, relay};
 use super::missed::Missed;
@@ -40,7 +40,7 @@ pub struct Asked {
 pub async fn ask(
     pool: &Pool,
     outgoing: &mut Outgoing,
-    (lane, place): (&Rc<Lane<RequestBody>>, &Place),
+    (lane, place): (&Rc<Lane>, &Place),
     record: &RequestRecord,
 ) -> Result<Option<Asked>, Missed> {
     let worker = &record.connection.worker;

@@ -15,7 +15,7 @@ use slab::Slab;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::body::{RequestBody, Upload};
+use super::body::Upload;
 use super::timer::Timer;
 use super::worker::Worker;
 use crate::health::suspicion::Silence;
@@ -37,7 +37,7 @@ pub struct WaitingRoom {
 
 #[derive(Debug)]
 struct Entry {
-    lane: Rc<Lane<RequestBody>>,
+    lane: Rc<Lane>,
     began: Instant,
     upload: Option<Rc<Upload>>,
     marks: Marks,
@@ -67,7 +67,7 @@ impl Place {
     /// An attempt on the backend of this lane begins to wait at `began`.
     pub fn take(
         worker: &Rc<Worker>,
-        lane: &Rc<Lane<RequestBody>>,
+        lane: &Rc<Lane>,
         upload: Option<&Rc<Upload>>,
         began: Instant,
     ) -> Place {

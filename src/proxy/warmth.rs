@@ -82,7 +82,7 @@ fn look_after_backend(
 }
 
 /// Asks, and gives the connection back if it answered in full.
-async fn ask(connection: Connection<RequestBody>, head: RequestHead) -> Option<()> {
+async fn ask(connection: Connection, head: RequestHead) -> Option<()> {
     let Answered { mut body, lease, .. } =
         connection.send(&head, RequestBody::empty()).await.ok()?;
     let mut read = 0;

@@ -21,7 +21,6 @@ use tokio::time::Instant;
 
 pub use self::registered::Registered;
 pub use self::thread::spawn;
-use super::body::RequestBody;
 use super::connection::ConnectionState;
 use super::date::Date;
 use super::headers::identity::RequestIds;
@@ -63,7 +62,7 @@ pub struct Worker {
     /// The meeting place with the control plane.
     pub shared: Arc<Shared>,
     /// Connections to backends.
-    pub upstreams: Upstreams<RequestBody>,
+    pub upstreams: Upstreams,
     /// Tunnels, to be closed if need be.
     pub tunnels: Tunnels,
     /// Timeouts.

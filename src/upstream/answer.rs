@@ -35,11 +35,11 @@ impl ResponseHead {
 
 /// An answer, as far as it has come.
 #[derive(Debug)]
-pub struct Answered<B> {
+pub struct Answered {
     /// Its head.
     pub head: Box<ResponseHead>,
     /// Its body.
     pub body: Incoming,
     /// The connection that it comes on.
-    pub lease: Lease<B>,
+    pub lease: Lease,
 }

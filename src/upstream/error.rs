@@ -92,46 +92,28 @@ impl From<Error> for Failed {
     }
 }
 
-/// Tells from hyper's error types what happened to a request that was handed to an HTTP/2
-/// connection.
+/// Tells from an error's type what happened to a request on an HTTP/2 connection.
 ///
 /// `reused` is whether the connection had served another request before: then a close without an
 /// answer is the ordinary race of keep-alive (RFC 9113 section 9.1). `alone` is whether no other one
 /// was open on it: then what ended the connection came in answer to this one.
-pub(super) fn classify(error: hyper::Error, reused: bool, alone: bool) -> Error {
-    if let Some(h2) = find::<h2::Error>(&error) {
-        let refused = h2.reason() == Some(h2::Reason::REFUSED_STREAM);
-        // Only streams above its last id fail with a GOAWAY itself, and those were not processed,
-        // whatever the reason that it gives (RFC 9113 section 6.8).
-        let gone = h2.is_remote() && h2.is_go_away();
-        if refused || gone {
-            return Error::RefusedStream;
-        }
-        // Our end reset the stream, or ended the connection, for what came on it.
-        if h2.is_library() && (h2.is_reset() || (alone && h2.is_go_away())) {
-            return Error::Malformed(h2.to_string().into());
-        }
-        return Error::Reset(io::Error::other(error));
+pub(super) fn classify(error: h2::Error, reused: bool, alone: bool) -> Error {
+    let refused = error.reason() == Some(h2::Reason::REFUSED_STREAM);
+    // Only streams above its last id fail with a GOAWAY itself, and those were not processed,
+    // whatever the reason that it gives (RFC 9113 section 6.8).
+    let gone = error.is_remote() && error.is_go_away();
+    if refused || gone {
+        return Error::RefusedStream;
     }
-    // From under h2: who counts heads, or TLS.
-    if let Some(io) = find::<io::Error>(&error)
-        && alone
-        && io.kind() == io::ErrorKind::InvalidData
-    {
-        return Error::Malformed(io.to_string().into());
-    }
-    if error.is_parse() || error.is_parse_too_large() || error.is_parse_status() {
+    // Our end reset the stream, or ended the connection, for what came on it.
+    if error.is_library() && (error.is_reset() || (alone && error.is_go_away())) {
         return Error::Malformed(error.to_string().into());
     }
-    if error.is_user() || error.is_body_write_aborted() {
-        return Error::RequestBody;
-    }
-    let no_answer = error.is_incomplete_message() || error.is_closed() || error.is_canceled();
-    let broken = find::<io::Error>(&error).is_some_and(|error| closes(error.kind()));
-    if reused && (no_answer || broken) {
-        Error::Stale
-    } else {
-        Error::Reset(io::Error::other(error))
+    match error.get_io().map(io::Error::kind) {
+        // From under h2: who counts heads, or TLS.
+        Some(io::ErrorKind::InvalidData) if alone => Error::Malformed(error.to_string().into()),
+        Some(kind) if reused && closes(kind) => Error::Stale,
+        _ => Error::Reset(io::Error::other(error)),
     }
 }
 
@@ -144,11 +126,4 @@ pub(super) fn closes(kind: io::ErrorKind) -> bool {
             | io::ErrorKind::BrokenPipe
             | io::ErrorKind::ConnectionAborted
     )
-}
-
-fn find<'e, E: std::error::Error + 'static>(
-    error: &'e (dyn std::error::Error + 'static),
-) -> Option<&'e E> {
-    std::iter::successors(Some(error), |error| error.source())
-        .find_map(|error| error.downcast_ref::<E>())
 }

@@ -22,6 +22,7 @@ use http::{Method, Response, StatusCode};
 use tokio::task::AbortHandle;
 
 pub use self::body::Body;
+pub(super) use self::link::LIMITS;
 use self::link::Link;
 use self::sending::Sending;
 use super::dial::UpstreamStream;

@@ -8,12 +8,11 @@ mod upgrade;
 mod warm;
 
 use std::cell::{Cell, RefCell};
+use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
-
-use bytes::Bytes;
 
 pub use self::connection::Connection;
 use self::connection::Kind;
@@ -29,7 +28,7 @@ use crate::state::{Backend, Files, WorkerId};
 
 /// The connections of one worker to one backend.
 #[derive(Debug)]
-pub struct Lane<B> {
+pub struct Lane {
     backend: Arc<Backend>,
     worker: WorkerId,
     workers: usize,
@@ -38,7 +37,7 @@ pub struct Lane<B> {
     settings: RefCell<Arc<UpstreamSettings>>,
     /// Last in, first out: the warmest connection serves next and the surplus grows old.
     idle: RefCell<Vec<Idle>>,
-    http2: RefCell<Vec<Http2<B>>>,
+    http2: RefCell<Vec<Http2>>,
     /// Connections of an earlier epoch are not used again.
     epoch: Cell<u32>,
     /// What ALPN settled on, once it is known.
@@ -65,16 +64,12 @@ struct Idle {
 
 /// A connection that nobody has used.
 #[derive(Debug)]
-enum Opened<B> {
+enum Opened {
     Http1(Http1),
-    Http2(Http2<B>),
+    Http2(Http2),
 }
 
-impl<B> Lane<B>
-where
-    B: http_body::Body<Data = Bytes> + Unpin + 'static,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
+impl Lane {
     pub(super) fn new(
         backend: Arc<Backend>,
         settings: Arc<UpstreamSettings>,
@@ -131,7 +126,7 @@ where
     ///
     /// # Errors
     /// Those of [`dial`]; nothing was sent.
-    pub async fn open(self: &Rc<Self>) -> Result<Connection<B>, Error> {
+    pub async fn open(self: &Rc<Self>) -> Result<Connection, Error> {
         let may_speak_h2 = match self.settings.borrow().protocol {
             Protocol::Http1 => false,
             Protocol::H2 => true,
@@ -162,7 +157,7 @@ where
     }
 
     /// Takes an unused connection, or a place on a shared one, if there is any.
-    pub fn take_unused(self: &Rc<Self>, now: Instant) -> Option<Connection<B>> {
+    pub fn take_unused(self: &Rc<Self>, now: Instant) -> Option<Connection> {
         let connection = self.unused_one(now)?;
         if connection.is_reused() {
             self.cells().reuses.add(1);
@@ -170,26 +165,26 @@ where
         Some(connection)
     }
 
-    fn unused_one(self: &Rc<Self>, now: Instant) -> Option<Connection<B>> {
+    fn unused_one(self: &Rc<Self>, now: Instant) -> Option<Connection> {
         let epoch = self.epoch.get();
         {
             let mut http2 = self.http2.borrow_mut();
             http2.retain(Http2::is_alive);
-            if let Some(shared) = http2.iter().find(|http2| http2.has_room()) {
-                let kind = Kind::Http2(shared.stream());
-                return Some(self.taken(kind, epoch, Duration::ZERO));
+            if let Some(stream) = http2.iter().find_map(Http2::stream) {
+                return Some(self.taken(Kind::Http2(stream), epoch, Duration::ZERO));
             }
         }
         let (connection, age) = self.take_idle(now)?;
         Some(self.taken(Kind::Http1(connection), epoch, age))
     }
 
-    async fn open_own(self: &Rc<Self>) -> Result<Connection<B>, Error> {
+    async fn open_own(self: &Rc<Self>) -> Result<Connection, Error> {
         let epoch = self.epoch.get();
         let kind = match self.dial().await? {
             Opened::Http1(http1) => Kind::Http1(http1),
             Opened::Http2(http2) => {
-                let stream = http2.stream();
+                let gone = || Error::Connect(io::ErrorKind::NotConnected.into());
+                let stream = http2.stream().ok_or_else(gone)?;
                 self.share(http2, epoch);
                 Kind::Http2(stream)
             }
@@ -197,11 +192,11 @@ where
         Ok(self.taken(kind, epoch, Duration::ZERO))
     }
 
-    fn taken(self: &Rc<Self>, kind: Kind<B>, epoch: u32, idle: Duration) -> Connection<B> {
+    fn taken(self: &Rc<Self>, kind: Kind, epoch: u32, idle: Duration) -> Connection {
         Connection { lane: Rc::clone(self), epoch, idle, kind }
     }
 
-    async fn dial(&self) -> Result<Opened<B>, Error> {
+    async fn dial(&self) -> Result<Opened, Error> {
         let settings = Arc::clone(&self.settings.borrow());
         let began = Instant::now();
         let dialled = dial(&self.backend, &settings, false, &self.files)
@@ -220,7 +215,7 @@ where
             .map(Opened::Http2)
     }
 
-    fn share(&self, http2: Http2<B>, epoch: u32) {
+    fn share(&self, http2: Http2, epoch: u32) {
         if epoch == self.epoch.get() {
             self.http2.borrow_mut().push(http2);
         }

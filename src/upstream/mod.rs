@@ -28,7 +28,7 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 pub use answer::{Answered, ResponseHead};
-pub use body::{Http2Body, Incoming};
+pub use body::Incoming;
 pub use error::{Error, Failed};
 pub use lane::{Connection, Lane, Lease, UpgradeAnswer};
 pub use request::{Field, RequestHead, SharedFields};
@@ -39,22 +39,18 @@ pub use spare::Spare;
 use crate::state::pool::UpstreamSettings;
 use crate::state::{Backend, BackendId, Files, WorkerId};
 
-/// The lanes of one worker. `B` is the body of the requests that are sent.
+/// The lanes of one worker.
 #[derive(Debug)]
-pub struct Upstreams<B> {
+pub struct Upstreams {
     /// What one exchange leaves for the next.
     pub spare: Rc<Spare>,
     worker: WorkerId,
     workers: usize,
     files: Arc<Files>,
-    lanes: RefCell<HashMap<BackendId, Rc<Lane<B>>, foldhash::fast::FixedState>>,
+    lanes: RefCell<HashMap<BackendId, Rc<Lane>, foldhash::fast::FixedState>>,
 }
 
-impl<B> Upstreams<B>
-where
-    B: http_body::Body<Data = bytes::Bytes> + Unpin + 'static,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
+impl Upstreams {
     /// No lane yet. `workers` is the number of workers that share a backend's limit of unused
     /// connections.
     pub fn new(worker: WorkerId, workers: usize, files: Arc<Files>) -> Self {
@@ -63,7 +59,7 @@ where
 
     /// The lane to this backend. Connections that were made under other settings are not used
     /// again.
-    pub fn lane(&self, backend: &Arc<Backend>, settings: &Arc<UpstreamSettings>) -> Rc<Lane<B>> {
+    pub fn lane(&self, backend: &Arc<Backend>, settings: &Arc<UpstreamSettings>) -> Rc<Lane> {
         let mut lanes = self.lanes.borrow_mut();
         if let Some(lane) = lanes.get(&backend.id) {
             lane.adopt(settings);
@@ -78,7 +74,7 @@ where
     }
 
     #[cold]
-    fn new_lane(&self, backend: &Arc<Backend>, settings: &Arc<UpstreamSettings>) -> Lane<B> {
+    fn new_lane(&self, backend: &Arc<Backend>, settings: &Arc<UpstreamSettings>) -> Lane {
         let (backend, settings) = (Arc::clone(backend), Arc::clone(settings));
         let (spare, files) = (Rc::clone(&self.spare), Arc::clone(&self.files));
         Lane::new(backend, settings, spare, (self.worker, self.workers), files)

@@ -3,7 +3,7 @@
 use std::cell::OnceCell;
 use std::rc::Rc;
 
-use http::header::HOST;
+use http::header::{CONTENT_LENGTH, HOST};
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version};
 use memchr::memchr;
@@ -106,8 +106,8 @@ impl RequestHead {
     ///
     /// # Errors
     /// [`Error::Target`] if the host cannot stand in an `:authority`.
-    pub(super) fn to_http2<B>(&self, secure: bool, body: B) -> Result<Request<B>, Error> {
-        let mut request = Request::new(body);
+    pub(super) fn to_http2(&self, secure: bool, framing: Framing) -> Result<Request<()>, Error> {
+        let mut request = Request::new(());
         *request.method_mut() = self.method.clone();
         let headers = request.headers_mut();
         *headers = self.headers.clone();
@@ -115,6 +115,9 @@ impl RequestHead {
         headers.remove(HOST);
         for (name, value) in self.of_connection.iter().chain(&self.added) {
             headers.append(name, value.clone());
+        }
+        if let Framing::Length(length) = framing {
+            headers.entry(CONTENT_LENGTH).or_insert_with(|| length.into());
         }
         let mut parts = http::uri::Parts::default();
         parts.scheme = Some(if secure { Scheme::HTTPS } else { Scheme::HTTP });

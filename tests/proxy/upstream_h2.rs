@@ -1,6 +1,8 @@
 //! HTTP/2 towards backends.
 
 pub mod by_tls;
+mod given_up;
+mod lasting;
 mod streams;
 
 use bytes::Bytes;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use tokio::time::Instant;
 
-use super::{RequestBody, Upload};
+use super::Upload;
 use crate::health::keep_alive;
 use crate::health::outliers::Outcome;
 use crate::proxy::worker::Worker;
@@ -21,7 +21,7 @@ pub struct Hold {
     /// The request in flight.
     pub slot: Slot,
     /// The connection, to be given back; absent where it serves this one exchange only.
-    pub lease: Option<Lease<RequestBody>>,
+    pub lease: Option<Lease>,
     /// Counts a connection that has no lease.
     pub gauge: Option<ConnectionGauge>,
     /// When the backend was picked.

@@ -25,7 +25,8 @@ use crate::upstream::{Error, ResponseHead};
 
 /// What a backend may send in one head: more than any that is meant well, and little enough that a
 /// thousand of them at once do no harm.
-const LIMITS: Limits = Limits { max_header_bytes: 64 * 1024, max_headers: 256 };
+pub(in crate::upstream) const LIMITS: Limits =
+    Limits { max_header_bytes: 64 * 1024, max_headers: 256 };
 
 /// A connection, as its reader sees it.
 #[derive(Debug)]

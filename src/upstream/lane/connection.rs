@@ -10,29 +10,25 @@ use super::Lane;
 use super::lease::{Held, Lease};
 use crate::upstream::http1::Http1;
 use crate::upstream::http2::Http2Stream;
-use crate::upstream::{Answered, Error, Failed, Http2Body, Incoming, RequestHead, ResponseHead};
+use crate::upstream::{Answered, Error, Failed, Incoming, RequestHead, ResponseHead};
 
 /// A connection taken for one request.
 #[derive(Debug)]
-pub struct Connection<B: http_body::Body + 'static> {
-    pub(super) lane: Rc<Lane<B>>,
+pub struct Connection {
+    pub(super) lane: Rc<Lane>,
     pub(super) epoch: u32,
     /// How long it had lain unused.
     pub(super) idle: Duration,
-    pub(super) kind: Kind<B>,
+    pub(super) kind: Kind,
 }
 
 #[derive(Debug)]
-pub(super) enum Kind<B> {
+pub(super) enum Kind {
     Http1(Http1),
-    Http2(Http2Stream<B>),
+    Http2(Http2Stream),
 }
 
-impl<B> Connection<B>
-where
-    B: http_body::Body<Data = Bytes> + Unpin + 'static,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
+impl Connection {
     /// Whether it is an HTTP/2 connection, which decides the form of the request.
     pub fn is_h2(&self) -> bool {
         matches!(self.kind, Kind::Http2(_))
@@ -51,7 +47,10 @@ where
     ///
     /// # Errors
     /// Those of the exchange.
-    pub async fn send(self, head: &RequestHead, body: B) -> Result<Answered<B>, Failed> {
+    pub async fn send<B>(self, head: &RequestHead, body: B) -> Result<Answered, Failed>
+    where
+        B: http_body::Body<Data = Bytes> + Unpin + 'static,
+    {
         let Connection { lane, epoch, idle, kind } = self;
         match kind {
             Kind::Http1(mut connection) => {
@@ -76,7 +75,7 @@ where
                 match pin!(stream.send(head, secure, body)).await {
                     Ok((response, stream)) => {
                         let (head, incoming) = ResponseHead::of(response);
-                        let body = Incoming::Http2(Http2Body::new(head.status, incoming));
+                        let body = Incoming::Http2(incoming);
                         Ok(Answered { head, body, lease: Lease(Held::Http2 { _stream: stream }) })
                     }
                     Err(failed) => {

@@ -5,18 +5,12 @@
 
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-
 use super::{Http1, Idle, Lane};
 
 /// What a backend says in every answer is passed on so often.
 const SAID_AGAIN: Duration = Duration::from_secs(60);
 
-impl<B> Lane<B>
-where
-    B: http_body::Body<Data = Bytes> + Unpin + 'static,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
+impl Lane {
     /// Closes what has been unused for longer than is good. To be called every second or so.
     pub(in crate::upstream) fn close_expired(&self, now: Instant) {
         self.learn_limit(now);

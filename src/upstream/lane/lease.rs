@@ -3,8 +3,6 @@
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-
 use super::Lane;
 use crate::framing::Violation;
 use crate::upstream::http1::Http1;
@@ -15,19 +13,15 @@ use crate::upstream::http2::StreamGuard;
 /// Dropped, it closes an HTTP/1.1 connection: what is left on it belongs to an exchange that was
 /// not read to its end. [`Lease::give_back`] keeps it for the next request.
 #[derive(Debug)]
-pub struct Lease<B>(pub(super) Held<B>);
+pub struct Lease(pub(super) Held);
 
 #[derive(Debug)]
-pub(super) enum Held<B> {
-    Http1 { lane: Rc<Lane<B>>, epoch: u32, connection: Http1 },
+pub(super) enum Held {
+    Http1 { lane: Rc<Lane>, epoch: u32, connection: Http1 },
     Http2 { _stream: StreamGuard },
 }
 
-impl<B> Lease<B>
-where
-    B: http_body::Body<Data = Bytes> + Unpin + 'static,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
+impl Lease {
     /// The exchange is complete, both ways: the connection may serve the next request.
     pub fn give_back(self, now: Instant) {
         if let Held::Http1 { lane, epoch, connection } = self.0 {

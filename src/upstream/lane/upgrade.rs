@@ -21,17 +21,16 @@ pub struct UpgradeAnswer {
     pub gauge: ConnectionGauge,
 }
 
-impl<B> Lane<B>
-where
-    B: http_body::Body<Data = Bytes> + Unpin + 'static,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
+impl Lane {
     /// Sends a request to switch protocols on a new HTTP/1.1 connection.
     ///
     /// # Errors
     /// Those of [`dial`] and of sending. [`Error::NoHttp1`] if the backend speaks HTTP/2 only; unless
     /// that is the pool's protocol by prior knowledge, nothing was sent then.
-    pub async fn upgrade(&self, head: &RequestHead, body: B) -> Result<UpgradeAnswer, Error> {
+    pub async fn upgrade<B>(&self, head: &RequestHead, body: B) -> Result<UpgradeAnswer, Error>
+    where
+        B: http_body::Body<Data = Bytes> + Unpin + 'static,
+    {
         let settings = Arc::clone(&self.settings.borrow());
         let dialled = match dial(&self.backend, &settings, true, &self.files).await {
             Ok(dialled) => dialled,

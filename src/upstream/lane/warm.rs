@@ -3,19 +3,13 @@
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-
 use super::{Connection, Kind, Lane, Opened};
 use crate::upstream::Error;
 
 /// Between a connection that could not be opened and the next try.
 const REST: Duration = Duration::from_secs(5);
 
-impl<B> Lane<B>
-where
-    B: http_body::Body<Data = Bytes> + Unpin + 'static,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
+impl Lane {
     /// Opens connections until so many lie unused, and gives their number then. One of HTTP/2 is as
     /// good as many. No more are opened than are kept, but one at least is, if there is none.
     ///
@@ -76,12 +70,11 @@ where
 
     /// Takes one of the unused connections that the pool wants and that has rested for so long, so that
     /// something is asked on it.
-    pub fn take_rested(self: &Rc<Self>, now: Instant, rest: Duration) -> Option<Connection<B>> {
+    pub fn take_rested(self: &Rc<Self>, now: Instant, rest: Duration) -> Option<Connection> {
         let epoch = self.epoch.get();
         let has_rested = |since: Instant| now.saturating_duration_since(since) >= rest;
         let shared = self.http2.borrow().iter().find_map(|http2| {
-            let is_due = http2.has_room() && http2.idle_since().is_some_and(has_rested);
-            is_due.then(|| http2.stream())
+            http2.idle_since().is_some_and(has_rested).then(|| http2.stream())?
         });
         if let Some(stream) = shared {
             return Some(self.taken(Kind::Http2(stream), epoch, Duration::ZERO));
