@@ -25,7 +25,7 @@ use super::tls::{self, Settled};
 use super::tunnel;
 use super::worker::{Registered, Worker};
 use super::{http1, http2, sniff};
-use crate::state::{Listener, Snapshot, SocketId};
+use crate::state::{Listener, ListenerState, Snapshot, SocketId};
 
 /// What the requests of a connection, and the worker, share about it.
 #[derive(Debug)]
@@ -41,6 +41,8 @@ pub struct ConnectionState {
     /// A protocol switch that was agreed on: what the connection becomes behind the answer.
     pub tunnel: RefCell<Option<Box<tunnel::Start>>>,
     pub(super) listener: RefCell<Arc<Listener>>,
+    /// Where its place is counted, whatever listener its socket belongs to by now.
+    pub(super) counted: Arc<ListenerState>,
     /// With the generation that they are of; absent while no request needs them.
     headers: RefCell<Option<(u64, Rc<ConnectionHeaders>)>>,
     pub(super) opened: Instant,
@@ -146,6 +148,7 @@ impl ConnectionState {
             socket,
             tls: OnceCell::new(),
             tunnel: RefCell::new(None),
+            counted: Arc::clone(&listener.state),
             listener: RefCell::new(listener),
             headers: RefCell::new(None),
             io: IoState::among(&worker.upstreams.spare.slow_clients),

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 use super::connection::ConnectionState;
 use super::worker::Worker;
-use crate::state::{Idleness, Listener, ListenerState, Mail};
+use crate::state::{Idleness, Listener, Mail};
 
 /// Time enough for a handshake and a head, and for the next request of a page.
 const FRESH: Duration = Duration::from_secs(1);
@@ -31,8 +31,6 @@ pub struct Leaving {
     /// Then it is closed.
     pub by: Instant,
     idleness: Idleness,
-    /// Where it is counted until then. By then its listener may go by another name.
-    counted: Arc<ListenerState>,
 }
 
 /// Who leaves first.
@@ -68,7 +66,7 @@ pub fn make(worker: &Worker) {
     let mut asked = ask(worker, missing, |_| true);
     for listener in &snapshot.listeners {
         asked += ask(worker, missing_on(listener), |connection| {
-            Arc::ptr_eq(&connection.listener.borrow().state, &listener.state)
+            Arc::ptr_eq(&connection.counted, &listener.state)
         });
     }
     if asked > 0
@@ -145,10 +143,9 @@ impl ConnectionState {
         match &mut *self.leaving.borrow_mut() {
             Some(leaving) => (leaving.by, leaving.idleness) = (now, idleness),
             none => {
-                let counted = Arc::clone(&self.listener.borrow().state);
                 self.worker.shared.files.clients.leaving();
-                counted.connections.leaving();
-                *none = Some(Leaving { by: now, idleness, counted });
+                self.counted.connections.leaving();
+                *none = Some(Leaving { by: now, idleness });
             }
         }
         match self.timer.key() {
@@ -180,7 +177,7 @@ impl ConnectionState {
     pub(super) fn stay(&self) -> Option<Idleness> {
         let leaving = self.leaving.take()?;
         self.worker.shared.files.clients.no_longer_leaving();
-        leaving.counted.connections.no_longer_leaving();
+        self.counted.connections.no_longer_leaving();
         Some(leaving.idleness)
     }
 

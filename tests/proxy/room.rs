@@ -2,7 +2,7 @@
 
 use http::StatusCode;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
 
 use crate::support::backend::{Backend, Reply, Step};
@@ -246,4 +246,28 @@ async fn who_is_asked_to_leave_twice_is_counted_once() {
     let _ = large.try_send(more(8)).await;
     assert_eq!(next.get("/").await.status(), 200);
     assert_eq!(proxy.connect().await.get("/").await.status(), 200, "room is made as ever");
+}
+
+#[tokio::test]
+async fn who_holds_the_place_makes_room_whatever_the_socket_is_called() {
+    let backend = Backend::named("one").await;
+    let config = |one: &str, two: &str| {
+        let listener = |name: &str, socket: &str| {
+            let limits = "limits = { max_connections = 1 }";
+            format!("[listeners.{name}]\nbind = \"unix:{socket}.sock\"\n{limits}\n")
+        };
+        let listeners = [listener("one", one), listener("two", two)].concat();
+        format!("{listeners}{}", quiet_pool_of(&[&backend]))
+    };
+    let proxy = Proxy::start(&config("a", "b")).await;
+    let connect = async |socket: &str| {
+        let path = proxy.dir().join(format!("{socket}.sock"));
+        Wire::over(UnixStream::connect(path).await.unwrap())
+    };
+    let mut idle = connect("a").await;
+    assert_eq!(idle.get("/").await.status(), 200);
+    proxy.reload(&config("b", "a")).await.unwrap();
+    assert_eq!(idle.get("/").await.status(), 200);
+    assert_eq!(connect("b").await.get("/").await.status(), 200);
+    assert_eq!(idle.rest().await, b"");
 }
