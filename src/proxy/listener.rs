@@ -31,8 +31,11 @@ use crate::state::{ClientFile, Handover, Listener, ListeningSocket, Mail, Place,
 
 /// After an error of the process, and while a connection limit is reached.
 const PAUSE: Duration = Duration::from_millis(20);
-/// So many pauses long somebody is waited for who makes room on a listener.
-const ROUNDS: u32 = 5;
+/// So long somebody is waited for who makes room on a listener: even if all have just come, there is
+/// time for some of them to have had their own.
+const PATIENCE: Duration = room::WELCOME.saturating_mul(2);
+/// So long nobody is waited for after that was in vain.
+const HOPELESS: Duration = Duration::from_millis(100);
 /// A closing socket is emptied once more after this long: a handshake may just be completing.
 const LAST_LOOK: Duration = Duration::from_millis(50);
 
@@ -163,8 +166,8 @@ async fn place_on(worker: &Worker, listener: &Listener, state: &State) -> Place 
     let (limit, places) = (listener.limits.max_connections, &listener.state.connections);
     let hopeless = state.hopeless_until.get().is_some_and(|until| Instant::now() < until);
     if places.taken() >= limit && (!hopeless || places.is_anybody_leaving()) {
-        let waiting = places.wait();
-        for _ in 0..ROUNDS {
+        let (waiting, until) = (places.wait(), Instant::now() + PATIENCE);
+        while Instant::now() < until {
             worker.shared.broadcast(|| Mail::MakeRoom);
             // Over or not, there may be a place.
             let _ = tokio::time::timeout(PAUSE, waiting.until_somebody_leaves()).await;
@@ -172,7 +175,7 @@ async fn place_on(worker: &Worker, listener: &Listener, state: &State) -> Place 
                 return place;
             }
         }
-        state.hopeless_until.set(Some(Instant::now() + PAUSE * ROUNDS));
+        state.hopeless_until.set(Some(Instant::now() + HOPELESS));
     }
     Place::take(&listener.state, limit)
 }

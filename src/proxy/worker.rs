@@ -85,8 +85,7 @@ pub struct Worker {
     in_force: RefCell<Cache<InForce, Arc<Snapshot>>>,
     snapshot: RefCell<Rc<HeldSnapshot>>,
     pub(super) connections: RefCell<Slab<Rc<ConnectionState>>>,
-    /// When connections were last looked for that could leave, and there were too few.
-    pub(super) in_vain: Cell<Option<Instant>>,
+    pub(super) in_vain: room::InVain,
     acceptors: RefCell<Vec<(SocketId, Acceptor)>>,
     deadline: Cell<Option<Instant>>,
     drained: tokio::sync::Notify,
@@ -148,7 +147,7 @@ impl Worker {
             in_force: RefCell::new(Cache::new(InForce(Arc::clone(&shared)))),
             snapshot: RefCell::new(Rc::new(HeldSnapshot(snapshot))),
             connections: RefCell::default(),
-            in_vain: Cell::new(None),
+            in_vain: room::InVain::default(),
             acceptors: RefCell::default(),
             deadline: Cell::new(None),
             drained: tokio::sync::Notify::new(),

@@ -73,6 +73,15 @@ impl Places {
         missing(limit, staying, self.waiting.load(Ordering::Relaxed))
     }
 
+    /// How many of these are for those who wait, and not for headroom.
+    pub fn in_need(&self, limit: usize, used: usize) -> usize {
+        let staying = used.saturating_sub(self.leaving.load(Ordering::Relaxed));
+        match self.waiting.load(Ordering::Relaxed) {
+            0 => 0,
+            waiting => staying.saturating_add(waiting).saturating_sub(limit),
+        }
+    }
+
     /// Counts one who waits for a place.
     pub fn wait(&self) -> Waiting<'_> {
         self.waiting.fetch_add(1, Ordering::Relaxed);
@@ -218,5 +227,17 @@ mod tests {
         assert_eq!(places.missing(10, 10), 0);
         places.no_longer_leaving();
         assert_eq!(places.missing(10, 10), 1);
+    }
+
+    #[test]
+    fn who_waits_is_in_need_until_somebody_leaves() {
+        let places = Places::default();
+        let in_need = |used| places.in_need(100, used);
+        assert_eq!([100, 110].map(in_need), [0, 0]);
+        let _waiting = [places.wait(), places.wait()];
+        assert_eq!([98, 99, 100, 110].map(in_need), [0, 1, 2, 12]);
+        places.leaving();
+        assert_eq!([98, 99, 100, 110].map(in_need), [0, 0, 1, 11]);
+        assert_eq!(places.in_need(usize::MAX, 100), 0);
     }
 }

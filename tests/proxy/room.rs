@@ -1,8 +1,11 @@
 //! At a limit of connections: who does nothing with one makes room for who comes.
 
+use std::time::Duration;
+
 use http::StatusCode;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
+use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 
 use crate::support::backend::{Backend, Reply, Step};
@@ -212,6 +215,49 @@ async fn nobody_has_to_leave_while_there_is_room() {
 }
 
 #[tokio::test]
+async fn nobody_has_to_leave_for_headroom_who_has_just_come() {
+    let backend = Backend::named("one").await;
+    let proxy = with_room_for(128, &backend).await;
+    let mut clients = Vec::new();
+    for _ in 0..128 {
+        clients.push(proxy.connect().await);
+    }
+    let open = || proxy.metric("tidegate_connections", &[]);
+    eventually("all are in", async || open() == 128.0).await;
+    for client in &mut clients {
+        assert_eq!(client.get("/").await.status(), 200);
+    }
+}
+
+#[tokio::test]
+async fn nor_for_somebody_who_waits() {
+    let backend = Backend::named("one").await;
+    let proxy = with_room_for(1, &backend).await;
+    let pauses = || proxy.metric("tidegate_worker_accept_pauses_total", &[]);
+    // A machine that is busy may take longer than who has just come may stay.
+    for _ in 0..20 {
+        let (came, before) = (Instant::now(), pauses());
+        let mut first = proxy.connect().await;
+        let open = || proxy.metric("tidegate_connections", &[]);
+        eventually("it is in", async || open() == 1.0).await;
+        let mut next = proxy.connect().await;
+        next.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n").await;
+        eventually("it waits", async || pauses() > before).await;
+        let asked = first.try_send("GET / HTTP/1.1\r\nHost: test\r\n\r\n").await;
+        let answer = first.response().await;
+        let in_time = came.elapsed() < Duration::from_millis(250);
+        assert_eq!(next.response().await.unwrap().status(), 200);
+        if in_time {
+            asked.unwrap();
+            return assert_eq!(answer.unwrap().status(), 200);
+        }
+        drop((first, next));
+        eventually("it is over", async || open() == 0.0).await;
+    }
+    panic!("too busy a machine");
+}
+
+#[tokio::test]
 async fn at_a_listeners_limit_too() {
     let backend = holding().await;
     let limit = "[listeners.http.limits]\nmax_connections = 1\n";
@@ -246,6 +292,48 @@ async fn who_is_asked_to_leave_twice_is_counted_once() {
     let _ = large.try_send(more(8)).await;
     assert_eq!(next.get("/").await.status(), 200);
     assert_eq!(proxy.connect().await.get("/").await.status(), 200, "room is made as ever");
+}
+
+#[tokio::test]
+async fn a_listener_where_nobody_can_leave_does_not_keep_others_from_making_room() {
+    const FULL: usize = 64;
+    let backend = holding().await;
+    let config = format!(
+        "limits = {{ max_connections = 1 }}\n\
+         [listeners.full]\nbind = \"127.0.0.1:0\"\nlimits = {{ max_connections = {FULL} }}\n{}",
+        quiet_pool_of(&[&backend])
+    );
+    let proxy = Proxy::start(&config).await;
+    let mut busy = Vec::new();
+    for _ in 0..FULL {
+        let mut client = Wire::connect(proxy.address("full")).await;
+        client.send("GET /held HTTP/1.1\r\nHost: test\r\n\r\n").await;
+        busy.push(client);
+    }
+    eventually("all are there", async || backend.requests().len() == FULL).await;
+    let mut idle = proxy.connect().await;
+    for _ in 0..3 {
+        assert_eq!(idle.get("/").await.status(), 200);
+        idle = proxy.connect().await;
+    }
+    assert_eq!(idle.get("/").await.status(), 200);
+}
+
+#[tokio::test]
+async fn a_listener_with_far_too_many_makes_room_too() {
+    let backend = Backend::named("one").await;
+    let config = |limit: usize| {
+        format!("limits = {{ max_connections = {limit} }}\n{}", quiet_pool_of(&[&backend]))
+    };
+    let proxy = Proxy::start(&config(0)).await;
+    let mut idle = Vec::new();
+    for _ in 0..100 {
+        let mut client = proxy.connect().await;
+        assert_eq!(client.get("/").await.status(), 200);
+        idle.push(client);
+    }
+    proxy.reload(&config(1)).await.unwrap();
+    assert_eq!(proxy.connect().await.get("/").await.status(), 200);
 }
 
 #[tokio::test]
