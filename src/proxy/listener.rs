@@ -138,13 +138,14 @@ async fn wait_for_room(worker: &Worker, state: &State) {
         worker.cells().accept_pauses.add(1);
         let waiting = worker.shared.files.clients.wait();
         let mut scarce = Some(scarce);
+        worker.shared.make_room();
         while let Some(reason) = scarce
             && !state.closing.get()
         {
-            worker.shared.broadcast(|| Mail::MakeRoom);
             if tokio::time::timeout(PAUSE, waiting.until_somebody_leaves()).await.is_err() {
                 complain(worker, &reason);
             }
+            worker.shared.remind_of_room();
             scarce = self::scarce(worker);
         }
     }
@@ -167,13 +168,14 @@ async fn place_on(worker: &Worker, listener: &Listener, state: &State) -> Place 
     let hopeless = state.hopeless_until.get().is_some_and(|until| Instant::now() < until);
     if places.taken() >= limit && (!hopeless || places.is_anybody_leaving()) {
         let (waiting, until) = (places.wait(), Instant::now() + PATIENCE);
+        worker.shared.make_room();
         while Instant::now() < until {
-            worker.shared.broadcast(|| Mail::MakeRoom);
             // Over or not, there may be a place.
             let _ = tokio::time::timeout(PAUSE, waiting.until_somebody_leaves()).await;
             if let Some(place) = Place::take_free(&listener.state, limit) {
                 return place;
             }
+            worker.shared.remind_of_room();
         }
         state.hopeless_until.set(Some(Instant::now() + HOPELESS));
     }

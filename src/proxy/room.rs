@@ -19,7 +19,7 @@ use tokio::time::Instant;
 
 use super::connection::ConnectionState;
 use super::worker::Worker;
-use crate::state::{Idleness, Listener, ListenerState, Mail, Snapshot};
+use crate::state::{Idleness, Listener, ListenerState, Snapshot};
 
 /// Time enough for a handshake and a head, and for the next request of a page.
 const FRESH: Duration = Duration::from_secs(1);
@@ -118,7 +118,7 @@ impl InVain {
 pub fn look_ahead(worker: &Worker, listener: &Listener) {
     let clients = worker.shared.files.missing_for_clients(worker.snapshot().max_connections);
     if clients > 0 || Missing::on(listener).ahead > 0 {
-        worker.shared.broadcast(|| Mail::MakeRoom);
+        worker.shared.remind_of_room();
     }
 }
 
@@ -128,6 +128,7 @@ pub fn make(worker: &Rc<Worker>) {
     let worker = Rc::clone(worker);
     tokio::task::spawn_local(async move {
         behind_what_has_come().await;
+        worker.shared.workers[worker.id.index()].room_is_made();
         search(&worker);
     });
 }

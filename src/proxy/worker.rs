@@ -154,6 +154,8 @@ impl Worker {
             shared,
         });
         worker.allow(&worker.snapshot());
+        // Whoever had it to do before may have panicked.
+        worker.shared.workers[id.index()].room_is_made();
         worker
     }
 

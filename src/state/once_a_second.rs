@@ -1,23 +1,26 @@
-//! Saying the same thing at most once a second, however many threads want to.
+//! Saying the same thing at most once in a while, however many threads want to.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// Lets one through each second and counts the others.
+pub type OnceASecond = OnceIn<1000>;
+
+/// Lets one through in so many milliseconds and counts the others.
 #[derive(Debug, Default)]
-pub struct OnceASecond {
+pub struct OnceIn<const MILLIS: u64> {
     /// When the next may go through, in milliseconds since the process started.
     next_ms: AtomicU64,
     held_back: AtomicU64,
 }
 
-impl OnceASecond {
+impl<const MILLIS: u64> OnceIn<MILLIS> {
     /// If this one goes through: how many were held back since the last that did. `now` is the time
     /// since the process started.
     pub fn admit(&self, now: Duration) -> Option<u64> {
         let now_ms = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
         let next_ms = self.next_ms.load(Ordering::Relaxed);
-        let after = now_ms.saturating_add(1000);
+        let after = now_ms.saturating_add(MILLIS);
         let first = now_ms >= next_ms
             && self
                 .next_ms

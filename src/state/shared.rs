@@ -9,7 +9,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::mpsc;
 
 use super::counters::Counter;
-use super::once_a_second::OnceASecond;
+use super::once_a_second::{OnceASecond, OnceIn};
 use super::overload::Overload;
 use super::unsaved::Unsaved;
 use super::{Feed, Files, Mail, Notice, Snapshot};
@@ -40,6 +40,8 @@ impl fmt::Display for WorkerId {
 #[derive(Debug)]
 pub struct WorkerPort {
     mail: mpsc::UnboundedSender<Mail>,
+    /// It has [`Mail::MakeRoom`] to take up.
+    room_wanted: AtomicBool,
     /// Client connections that live on the worker.
     pub connections: AtomicUsize,
     /// How often its thread had to be started again after a panic.
@@ -74,6 +76,12 @@ impl WorkerPort {
     /// right for every kind of mail; an [`Mail::Adopt`] comes back so that it is not lost.
     pub fn send(&self, mail: Mail) -> Result<(), Mail> {
         self.mail.send(mail).map_err(|refused| refused.0)
+    }
+
+    /// The worker takes [`Mail::MakeRoom`] up now: who wants room from now on sends another.
+    pub fn room_is_made(&self) {
+        // In one order with who wants it: either that one sends, or what it has counted is seen.
+        self.room_wanted.swap(false, Ordering::AcqRel);
     }
 }
 
@@ -143,6 +151,8 @@ pub struct Shared {
     pub refusal_complaints: OnceASecond,
     /// What could not be written of late.
     pub unsaved: Unsaved,
+    /// How often workers are reminded that there is hardly any room.
+    room_reminders: OnceIn<20>,
     /// How often it is said that idle connections are closed to make room.
     pub scarcity_complaints: OnceASecond,
     /// Of too much that is held for clients.
@@ -181,6 +191,7 @@ impl Shared {
                 let (mail, end) = mpsc::unbounded_channel();
                 let port = WorkerPort {
                     mail,
+                    room_wanted: AtomicBool::new(false),
                     connections: AtomicUsize::new(0),
                     restarts: AtomicU32::new(0),
                     cells: WorkerCells::default(),
@@ -199,6 +210,7 @@ impl Shared {
             accept_complaints: OnceASecond::default(),
             refusal_complaints: OnceASecond::default(),
             unsaved: Unsaved::default(),
+            room_reminders: OnceIn::default(),
             scarcity_complaints: OnceASecond::default(),
             memory_complaints: OnceASecond::default(),
             reloads: ReloadCounters::default(),
@@ -227,6 +239,24 @@ impl Shared {
         }
     }
 
+    /// Reminds the workers that room is wanted. Who waits does it again and again, and so do all others
+    /// who wait: one is enough for all.
+    pub fn remind_of_room(&self) {
+        if self.room_reminders.admit(self.uptime()).is_some() {
+            self.make_room();
+        }
+    }
+
+    /// Has the workers ask connections to leave, each once for all who want it meanwhile.
+    pub fn make_room(&self) {
+        for worker in &self.workers {
+            if !worker.room_wanted.swap(true, Ordering::AcqRel) {
+                // A worker that has ended has nobody to ask.
+                let _ = worker.send(Mail::MakeRoom);
+            }
+        }
+    }
+
     /// Tells the control plane; once it has ended there is nobody to tell.
     pub fn notify(&self, notice: Notice) {
         let _ = self.notices.send(notice);
@@ -235,5 +265,29 @@ impl Shared {
     /// Time since the process started.
     pub fn uptime(&self) -> Duration {
         self.started.elapsed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn however_many_want_room_each_worker_is_told_once() {
+        let (shared, mut mailboxes) = Shared::new(2, "test".into(), Snapshot::empty(), 1024);
+        let mut told = || {
+            let mails = |mail: &mut mpsc::UnboundedReceiver<Mail>| {
+                std::iter::from_fn(|| mail.try_recv().ok()).count()
+            };
+            mailboxes.workers.iter_mut().map(mails).collect::<Vec<_>>()
+        };
+        shared.make_room();
+        shared.make_room();
+        assert_eq!(told(), [1, 1]);
+        shared.make_room();
+        assert_eq!(told(), [0, 0], "it is yet to do what it was told");
+        shared.workers[1].room_is_made();
+        shared.make_room();
+        assert_eq!(told(), [0, 1]);
     }
 }
