@@ -54,6 +54,11 @@ impl Body {
     }
 }
 
+/// Whether the backend has ended the stream without finding anything wrong (RFC 9113 section 8.1).
+fn is_no_error(error: &h2::Error) -> bool {
+    error.is_remote() && error.is_reset() && error.reason() == Some(h2::Reason::NO_ERROR)
+}
+
 /// The length that a head tells; h2 has seen to it that it is a number.
 fn length(fields: &HeaderMap) -> Option<u64> {
     fields.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
@@ -69,10 +74,14 @@ impl http_body::Body for Body {
     ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         let this = self.get_mut();
         let Some(coming) = &this.coming else { return Poll::Ready(None) };
-        let (polled, over) = {
+        let (mut polled, mut over) = {
             let mut inflow = coming.inflow.borrow_mut();
             (ready!(inflow.poll(cx)), inflow.is_over())
         };
+        if this.left == Some(0) && matches!(&polled, Some(Err(error)) if is_no_error(error)) {
+            // Some say so in place of the end, when they want no more of the request.
+            (polled, over) = (None, true);
+        }
         this.ended = over;
         if over {
             this.coming = None;

@@ -9,9 +9,11 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::status::Status;
-use crate::framing::frames::{DATA, END_STREAM, FrameHead, Frames, HEADERS, HeadBytes};
+use crate::framing::frames::{DATA, END_STREAM, FrameHead, Frames, HEADERS, HeadBytes, PADDED};
 use crate::upstream::dial::UpstreamStream;
 
+/// Bytes of padding, its length included.
+const MOST_PADDING: usize = 256;
 /// Pieces of an answer below this are small.
 const SMALL_BYTES: usize = 256;
 
@@ -32,11 +34,19 @@ impl Listening {
 /// Looks at a frame that begins.
 fn note(status: &Status, head: FrameHead, bytes: &mut HeadBytes<'_>) -> io::Result<()> {
     let ends = head.has(END_STREAM);
+    if matches!(head.kind, HEADERS | DATA) {
+        status.note_words();
+    }
     match head.kind {
         HEADERS if !ends => return status.note_head(),
         // They mean nothing (RFC 9113 section 6.1), but h2 takes only so many of them in the whole life
         // of a connection.
         DATA if head.length == 0 && !ends => status.note_empty(bytes.make_unknown()),
+        // There may be nothing in it but padding, which is not seen here.
+        DATA if head.has(PADDED) && head.length <= MOST_PADDING && !ends => {
+            status.note_small();
+            status.note_empty(false);
+        }
         DATA if head.length < SMALL_BYTES => status.note_small(),
         _ => {}
     }

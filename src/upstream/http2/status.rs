@@ -25,6 +25,17 @@ const SMALL_PIECES: u32 = 512;
 /// h2 ends a connection at the 101st piece that is empty and not the last of its answer.
 const EMPTY_PIECES: u32 = 50;
 
+/// What has come from the backend.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Heard {
+    #[default]
+    Nothing,
+    /// An answer to a ping, room for an upload.
+    Something,
+    /// Part of an answer.
+    Words,
+}
+
 /// The state of a connection.
 #[derive(Debug)]
 pub(super) struct Status {
@@ -39,8 +50,10 @@ pub(super) struct Status {
     empty_pieces: Cell<u32>,
     served: Cell<bool>,
     idle_since: Cell<Instant>,
-    /// Something was read since it was last asked.
-    heard: Cell<bool>,
+    /// What was read since it was last asked.
+    heard: Cell<Heard>,
+    /// How many streams were open when the connection ended.
+    streams_at_end: Cell<Option<usize>>,
     /// A ping was left without answer.
     silent: Cell<bool>,
     /// The answers that are being read.
@@ -58,7 +71,8 @@ impl Status {
             empty_pieces: Cell::new(0),
             served: Cell::new(false),
             idle_since: Cell::new(Instant::now()),
-            heard: Cell::new(false),
+            heard: Cell::new(Heard::Nothing),
+            streams_at_end: Cell::new(None),
             silent: Cell::new(false),
             answers: RefCell::default(),
         })
@@ -110,9 +124,14 @@ impl Status {
         self.streams.get() > 0
     }
 
-    /// Whether no more than one stream is open.
+    /// The connection is over. Its streams learn of it one after another, and go.
+    pub(super) fn note_end(&self) {
+        self.streams_at_end.set(Some(self.streams.get()));
+    }
+
+    /// Whether no more than one stream is open, or was when the connection ended.
     pub(super) fn is_alone(&self) -> bool {
-        self.streams.get() == 1
+        self.streams_at_end.get().unwrap_or(self.streams.get()) == 1
     }
 
     pub(super) fn idle_since(&self) -> Option<Instant> {
@@ -134,11 +153,21 @@ impl Status {
 
     /// Something has come.
     pub(super) fn note_heard(&self) {
-        self.heard.set(true);
+        self.heard.set(self.heard.get().max(Heard::Something));
     }
 
-    /// Whether something has come since this was last asked.
-    pub(super) fn take_heard(&self) -> bool {
+    /// Something has come on a stream.
+    pub(super) fn note_words(&self) {
+        self.heard.set(Heard::Words);
+    }
+
+    /// Whether something has come on a stream.
+    pub(super) fn has_spoken(&self) -> bool {
+        self.heard.get() == Heard::Words
+    }
+
+    /// What has come since this was last asked.
+    pub(super) fn take_heard(&self) -> Heard {
         self.heard.take()
     }
 

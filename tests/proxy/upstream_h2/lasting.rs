@@ -10,7 +10,7 @@ use super::{H2, client_of, proxy_at, proxy_before};
 use crate::support::h2_backend::{Frames, H2Backend};
 use crate::support::h2_client::{H2Client, answer, get, read, request};
 use crate::support::h2_wire::{
-    ACK, DATA, END_HEADERS, END_STREAM, HEADERS, RST_STREAM, SETTINGS, frame,
+    ACK, DATA, END_HEADERS, END_STREAM, HEADERS, PADDED, RST_STREAM, SETTINGS, block, frame,
 };
 use crate::support::proxy::{BASE, HTTPS, Proxy, pool_at};
 use crate::support::{eventually, in_time};
@@ -151,6 +151,71 @@ async fn empty_pieces_break_nothing_off() {
     for _ in 0..3 {
         assert_eq!(client.get("/").await.text(), "abcd");
     }
+}
+
+#[tokio::test]
+async fn pieces_that_are_only_padding_break_no_later_request_off() {
+    let address = frames_by(|mut frames, _| async move {
+        loop {
+            let stream = frames.request().await?;
+            let mut bytes = frame(HEADERS, END_HEADERS, stream, OK);
+            bytes.extend(frame(DATA, PADDED, stream, [2, 0, 0]).repeat(60));
+            bytes.extend(frame(DATA, END_STREAM, stream, "ab"));
+            frames.send(&bytes).await?;
+        }
+    })
+    .await;
+    let proxy = proxy_at(&[address], H2).await;
+    let mut client = client_of(&proxy).await;
+    for _ in 0..3 {
+        assert_eq!(client.get("/").await.text(), "ab");
+    }
+}
+
+#[tokio::test]
+async fn what_ends_a_connection_is_held_against_none_of_several() {
+    const STREAMS: usize = 3;
+    let address = frames_by(|mut frames, number| async move {
+        let mut streams = Vec::new();
+        while number == 0 && streams.len() < STREAMS {
+            streams.push(frames.request().await?);
+        }
+        if number == 0 {
+            // Data of no stream (RFC 9113 section 6.1).
+            frames.send(&frame(DATA, 0, 0, "x")).await?;
+        }
+        loop {
+            let stream = frames.request().await?;
+            frames.ok(stream).await?;
+        }
+    })
+    .await;
+    let proxy = narrow_proxy(address).await;
+    let mut client = client_of(&proxy).await;
+    let mut waiting = Vec::new();
+    for _ in 0..STREAMS {
+        waiting.push(client.start(get("/"), true).await.0);
+    }
+    for response in waiting {
+        assert_eq!(answer(response).await.unwrap().status.as_u16(), 200);
+    }
+}
+
+#[tokio::test]
+async fn a_whole_answer_may_end_by_a_reset_that_finds_nothing_wrong() {
+    let address = frames_by(|mut frames, _| async move {
+        loop {
+            let stream = frames.request().await?;
+            let head = block(&[(&b":status"[..], &b"200"[..]), (b"content-length", b"4")]);
+            let mut bytes = frame(HEADERS, END_HEADERS, stream, head);
+            bytes.extend(frame(DATA, 0, stream, "abcd"));
+            bytes.extend(frame(RST_STREAM, 0, stream, [0; 4]));
+            frames.send(&bytes).await?;
+        }
+    })
+    .await;
+    let proxy = proxy_at(&[address], H2).await;
+    assert_eq!(client_of(&proxy).await.get("/").await.text(), "abcd");
 }
 
 #[tokio::test]
