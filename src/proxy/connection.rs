@@ -189,7 +189,8 @@ impl ConnectionState {
         }
     }
 
-    /// Takes up at once how long it may wait for its next request, should that be shorter now.
+    /// Takes up at once how long it may wait for its next request, should that be shorter now. One with
+    /// a request under way does so when that has ended.
     pub fn shorten_keepalive(&self, snapshot: &Snapshot) {
         if self.spoken.get() && self.active.get() == 0 {
             self.keep_up_with(snapshot);
@@ -278,6 +279,8 @@ impl ConnectionState {
         let active = self.active.get() - 1;
         self.active.set(active);
         if active == 0 {
+            // A shorter wait for the next request may have come into force meanwhile.
+            self.keep_up_with(&self.worker.snapshot());
             let now = Instant::now();
             self.idle_since.set(now);
             self.park_at.set(Some(now + self.worker.park_after));

@@ -280,6 +280,22 @@ async fn a_shorter_time_holds_for_those_that_are_idle_already() {
 }
 
 #[tokio::test]
+async fn a_shorter_time_holds_for_those_that_become_idle_later() {
+    let backend = Backend::start(|_| Reply::ok("held").after(Step::Hold)).await;
+    let limits = |time| {
+        format!("{}[listeners.http.limits]\nkeepalive_timeout = \"{time}\"\n", pool_of(&[&backend]))
+    };
+    let proxy = Proxy::start(&limits("1h")).await;
+    let mut client = proxy.connect().await;
+    client.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n").await;
+    eventually("asked", async || backend.requests().len() == 1).await;
+    proxy.reload(&limits("100ms")).await.unwrap();
+    backend.release();
+    assert_eq!(client.response().await.unwrap().text(), "held");
+    assert_eq!(client.rest().await, b"");
+}
+
+#[tokio::test]
 async fn they_end_with_their_listener() {
     let backend = Backend::named("one").await;
     let proxy = before(&backend).await;
