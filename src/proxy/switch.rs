@@ -13,7 +13,7 @@ use super::error::Failure;
 use super::forward::{bind, count_answer, relay};
 use super::missed::Missed;
 use super::outgoing::Outgoing;
-use super::patience::{Patience, in_time};
+use super::patience::{Late, Patience, in_time};
 use super::record::RequestRecord;
 use super::service::Answer;
 use super::upgrade::{Switching, Wish};
@@ -62,7 +62,17 @@ pub async fn ask(
     let asked = {
         let asking = pin!(lane.upgrade(&outgoing.head, outgoing.body()));
         let stay = || false;
-        in_time((&timer, place), patience, outgoing, worker.now(), stay, asking).await?
+        in_time((&timer, place), patience, outgoing, worker.now(), stay, asking).await
+    };
+    let asked = match asked {
+        Ok(asked) => asked,
+        // Without ALPN, one that speaks HTTP/2 only may say nothing to what it does not know.
+        Err(Late::Backend)
+            if pool.upstream.protocol == Protocol::H2 && pool.upstream.tls.is_none() =>
+        {
+            Err(Error::NoHttp1)
+        }
+        Err(late) => return Err(late.into()),
     };
     match asked {
         Ok(answer) => Ok(Some(Asked { answer, key })),

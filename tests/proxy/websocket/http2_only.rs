@@ -55,10 +55,13 @@ impl Case {
 /// A proxy whose circuit breaker opens with a single failure.
 async fn before(backend: SocketAddr, protocol: &str, secure: bool) -> Proxy {
     let tls = "tls = { ca = \"ca.pem\", server_name = \"backend.test\" }\n";
-    let sections = format!(
-        "[pools.app.health]\ntype = \"tcp\"\n[pools.app.upstream]\nprotocol = \"{protocol}\"\n{}",
-        if secure { tls } else { "" }
-    );
+    speaking(backend, &format!("protocol = \"{protocol}\"\n{}", if secure { tls } else { "" }))
+        .await
+}
+
+/// The same, that is told so to speak to its backend.
+async fn speaking(backend: SocketAddr, upstream: &str) -> Proxy {
+    let sections = format!("[pools.app.health]\ntype = \"tcp\"\n[pools.app.upstream]\n{upstream}");
     let app = app_at(&[backend], "circuit_breaker = { failures = 1 }", &sections);
     Proxy::start(&format!("{HTTPS}{app}")).await
 }
@@ -115,6 +118,25 @@ async fn a_websocket_over_http_2_is_refused() {
         assert_eq!(client.get("/").await.text(), "a page");
         assert!(is_unharmed(&proxy, backend.address), "{}", case.name);
     }
+}
+
+#[tokio::test]
+async fn a_backend_that_keeps_silent_is_not_blamed() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        let mut held = Vec::new();
+        while let Ok((tcp, _)) = listener.accept().await {
+            held.push(tcp);
+        }
+    });
+    let proxy = speaking(address, "protocol = \"h2\"\nresponse_timeout = \"100ms\"\n").await;
+    let mut client = proxy.connect().await;
+    client.send(WEBSOCKET).await;
+    let answer = client.response().await.unwrap();
+    let text = "502 Bad Gateway: the backend takes no WebSocket here\n";
+    assert_eq!((answer.status(), &*answer.text()), (502, text));
+    assert!(is_unharmed(&proxy, address));
 }
 
 /// Asked by ALPN for HTTP/1.1 alone it does not refuse, but goes on as if it knew of no ALPN.
