@@ -162,14 +162,14 @@ fn scarce(worker: &Worker) -> Option<&'static str> {
 }
 
 /// At the limit of a listener who comes is refused, but for those for whom idle connections make room
-/// at once.
+/// before our patience ends. Once the socket is to be closed, nobody is waited for.
 async fn place_on(worker: &Worker, listener: &Listener, state: &State) -> Place {
     let (limit, places) = (listener.limits.max_connections, &listener.state.connections);
     let hopeless = state.hopeless_until.get().is_some_and(|until| Instant::now() < until);
     if places.taken() >= limit && (!hopeless || places.is_anybody_leaving()) {
         let (waiting, until) = (places.wait(), Instant::now() + PATIENCE);
         worker.shared.make_room();
-        while Instant::now() < until {
+        while Instant::now() < until && !state.closing.get() {
             // Over or not, there may be a place.
             let _ = tokio::time::timeout(PAUSE, waiting.until_somebody_leaves()).await;
             if let Some(place) = Place::take_free(&listener.state, limit) {
