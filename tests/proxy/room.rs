@@ -9,9 +9,10 @@ use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 
 use crate::support::backend::{Backend, Reply, Step};
+use crate::support::h2_backend::H2Backend;
 use crate::support::h2_client::{H2Client, get};
 use crate::support::h2_wire::{CONTINUATION, GOAWAY, H2Wire, HEADERS, Outcome, ask, frame};
-use crate::support::proxy::{HTTPS, Proxy, pool_of, quiet_pool_of};
+use crate::support::proxy::{HTTPS, Proxy, pool_at, pool_of, quiet_pool_of};
 use crate::support::wire::{Stream, Wire};
 use crate::support::{eventually, in_time, tls};
 
@@ -45,6 +46,22 @@ async fn an_idle_connection_makes_room() {
     assert_eq!(proxy.connect().await.get("/").await.status(), 200);
     assert_eq!(idle.rest().await, b"");
     closed_as(&proxy, "idle").await;
+}
+
+#[tokio::test]
+async fn so_do_unused_connections_to_backends() {
+    for protocol in ["http1", "h2"] {
+        let (one, two) = (Backend::named("one").await, H2Backend::saying("two").await);
+        let address = if protocol == "h2" { two.address } else { one.address };
+        let upstream = format!("[pools.app.upstream]\nprotocol = \"{protocol}\"\n");
+        let proxy = Proxy::start(&format!("{}{upstream}", pool_at(&[address]))).await;
+        assert_eq!(proxy.connect().await.get("/").await.status(), 200);
+        let open = || proxy.metric("tidegate_backend_connections", &[]);
+        eventually("it is kept", async || open() == 1.0).await;
+        proxy.running().shared().files.allow(1);
+        let _next = proxy.connect().await;
+        eventually(protocol, async || open() == 0.0).await;
+    }
 }
 
 #[tokio::test]

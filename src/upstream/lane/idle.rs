@@ -34,6 +34,7 @@ impl Lane {
     pub(in crate::upstream) fn close_unused(&self) {
         let unused = std::mem::take(&mut *self.idle.borrow_mut());
         self.cells().idle_out.add(unused.len() as u64);
+        self.http2.borrow_mut().retain(|http2| http2.idle_since().is_none());
     }
 
     /// Takes the warmest connection that is still good, and says how long it was idle; on the way,
