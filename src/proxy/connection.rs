@@ -54,6 +54,8 @@ pub struct ConnectionState {
     pub(super) active: Cell<u32>,
     pub(super) spoken: Cell<bool>,
     h2: Cell<bool>,
+    /// Its wait for the next request has become shorter while it had one under way.
+    shortened: Cell<bool>,
     /// A request was answered before its body had come in full.
     unread: Cell<bool>,
     /// The uploads of such requests, under HTTP/2.
@@ -159,6 +161,7 @@ impl ConnectionState {
             active: Cell::new(0),
             spoken: Cell::new(false),
             h2: Cell::new(false),
+            shortened: Cell::new(false),
             unread: Cell::new(false),
             leftovers: Leftovers::default(),
             closing: Cell::new(false),
@@ -192,7 +195,9 @@ impl ConnectionState {
     /// Takes up at once how long it may wait for its next request, should that be shorter now. One with
     /// a request under way does so when that has ended.
     pub fn shorten_keepalive(&self, snapshot: &Snapshot) {
-        if self.spoken.get() && self.active.get() == 0 {
+        if self.active.get() > 0 {
+            self.shortened.set(true);
+        } else if self.spoken.get() {
             self.keep_up_with(snapshot);
             let keepalive = self.listener.borrow().limits.keepalive_timeout;
             self.timer.bring_forward(self.idle_since.get() + keepalive);
@@ -279,8 +284,9 @@ impl ConnectionState {
         let active = self.active.get() - 1;
         self.active.set(active);
         if active == 0 {
-            // A shorter wait for the next request may have come into force meanwhile.
-            self.keep_up_with(&self.worker.snapshot());
+            if self.shortened.take() {
+                self.keep_up_with(&self.worker.snapshot());
+            }
             let now = Instant::now();
             self.idle_since.set(now);
             self.park_at.set(Some(now + self.worker.park_after));
