@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from statistics import median
 
@@ -83,6 +84,11 @@ def find_tidegate(path):
     return path.resolve()
 
 
+def built(program):
+    """When a binary was built; versions do not tell one build from another."""
+    return time.strftime("%d %B %Y, %H:%M", time.localtime(program.stat().st_mtime))
+
+
 class Comparison:
     """One run."""
 
@@ -100,6 +106,8 @@ class Comparison:
 
     def head(self):
         versions = ", ".join(proxy.version() for proxy in self.proxies)
+        for proxy in [self.proxies[0], *self.also]:
+            versions += f"; {proxy.name}: `{proxy.program}` of {built(proxy.program)}"
         return (f"Measured on {machine.describe()}; {versions}; {self.args.rounds} rounds of {self.args.seconds} s, "
                 f"proxy on processor {self.stage.proxy_core}, load and backends on {self.stage.load_core}. "
                 "In cells: median (least-most) of the rounds.\n")
@@ -295,6 +303,7 @@ class Comparison:
     def write_json(self):
         self.args.json.write_text(json.dumps({
             "machine": machine.describe(), "versions": [proxy.version() for proxy in self.proxies],
+            "builds": {proxy.name: f"{proxy.program}, {built(proxy.program)}" for proxy in [self.proxies[0], *self.also]},
             "rounds": self.args.rounds, "seconds": self.args.seconds, "missing": self.stage.missing,
             "refused": self.refused, "rows": self.figures,
             "goals": [dict(zip(("row", "goal", "measured", "verdict"), goal)) for goal in self.goals],

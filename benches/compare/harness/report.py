@@ -69,14 +69,19 @@ def table(head, rows):
 
 
 def goal_lines(row, figures, unit=""):
-    """What the goals of a row say: [(goal, measured, verdict)]."""
-    lines = []
+    """What the goals of a row say of each build: [(goal, measured, verdict)]."""
+    builds = [name for name in figures if name.startswith(SUBJECT)]
+    return [line for name in builds for line in lines_of(row, figures, name, unit)]
+
+
+def lines_of(row, figures, name, unit):
+    lines, which = [], "" if name == SUBJECT else f", {name}"
     for limit, of in GOALS.get(row, []):
         peer = best_peer(figures) if of == "best" else of
         if of is None:
-            values, goal = figures[SUBJECT], f"<= {limit} {unit}"
+            values, goal = figures[name], f"<= {limit} {unit}{which}"
         elif peer in figures:
-            values, goal = ratios(figures, SUBJECT, peer), f"<= {limit:.2f} of {peer}"
+            values, goal = ratios(figures, name, peer), f"<= {limit:.2f} of {peer}{which}"
         else:
             lines.append((f"<= {limit:.2f} of {peer or 'the best peer'}", "-", "not measured"))
             continue
