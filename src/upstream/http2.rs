@@ -2,7 +2,7 @@
 //!
 //! On h2 itself, so that each half of a stream is in our hands. What is given up is reset at once,
 //! whatever it waits for, and a stream keeps its place among those that may be open until both of its
-//! halves are over. The connection is polled in one task, its [`Driver`], which sees at once what the
+//! halves are over. The connection is polled in one task, its `Driver`, which sees at once what the
 //! backend says of it; and nothing that one client leaves untaken may cost the others the connection.
 
 mod body;
