@@ -41,11 +41,15 @@ fn note(status: &Status, head: FrameHead, bytes: &mut HeadBytes<'_>) -> io::Resu
         HEADERS if !ends => return status.note_head(),
         // They mean nothing (RFC 9113 section 6.1), but h2 takes only so many of them in the whole life
         // of a connection.
-        DATA if head.length == 0 && !ends => status.note_empty(bytes.make_unknown()),
+        DATA if head.length == 0 && !ends => {
+            if !bytes.make_unknown() {
+                status.note_empty();
+            }
+        }
         // There may be nothing in it but padding, which is not seen here.
         DATA if head.has(PADDED) && head.length <= MOST_PADDING && !ends => {
             status.note_small();
-            status.note_empty(false);
+            status.note_empty();
         }
         DATA if head.length < SMALL_BYTES => status.note_small(),
         _ => {}

@@ -92,8 +92,7 @@ impl Status {
 
     /// No further stream is opened: the connection closes when those that there are are over.
     pub(super) fn retire(&self) {
-        let sender = self.sender.take();
-        drop(sender);
+        drop(self.sender.take());
     }
 
     /// Looks whether further streams can be opened.
@@ -184,9 +183,9 @@ impl Status {
         self.small_pieces.set(self.small_pieces.get() + 1);
     }
 
-    /// An empty piece of an answer has come, and h2 has to see it unless it is `hidden`.
-    pub(super) fn note_empty(&self, hidden: bool) {
-        self.empty_pieces.set(self.empty_pieces.get() + u32::from(!hidden));
+    /// A piece of an answer has come that h2 may count as empty.
+    pub(super) fn note_empty(&self) {
+        self.empty_pieces.set(self.empty_pieces.get() + 1);
     }
 
     /// Whether so many small pieces have come that they are to be drawn together before more is read.
