@@ -37,6 +37,17 @@ where
     address
 }
 
+/// A backend that answers each request by these frames of its stream.
+async fn answering(frames_of: fn(u32) -> Vec<u8>) -> SocketAddr {
+    frames_by(move |mut frames, _| async move {
+        loop {
+            let stream = frames.request().await?;
+            frames.send(&frames_of(stream)).await?;
+        }
+    })
+    .await
+}
+
 /// With one worker, so that all clients share its one connection to the backend.
 async fn narrow_proxy(backend: SocketAddr) -> Proxy {
     let base = BASE.replace("workers = 2", "workers = 1");
@@ -135,15 +146,11 @@ async fn small_pieces_that_nobody_takes_break_no_other_off() {
 
 #[tokio::test]
 async fn empty_pieces_break_nothing_off() {
-    let address = frames_by(|mut frames, _| async move {
-        loop {
-            let stream = frames.request().await?;
-            let mut bytes = frame(HEADERS, END_HEADERS, stream, OK);
-            bytes.extend(frame(DATA, 0, stream, "ab"));
-            bytes.extend(frame(DATA, 0, stream, []).repeat(150));
-            bytes.extend(frame(DATA, END_STREAM, stream, "cd"));
-            frames.send(&bytes).await?;
-        }
+    let address = answering(|stream| {
+        let head = frame(HEADERS, END_HEADERS, stream, OK);
+        let empty = frame(DATA, 0, stream, []).repeat(150);
+        let (first, last) = (frame(DATA, 0, stream, "ab"), frame(DATA, END_STREAM, stream, "cd"));
+        [head, first, empty, last].concat()
     })
     .await;
     let proxy = proxy_at(&[address], H2).await;
@@ -155,14 +162,10 @@ async fn empty_pieces_break_nothing_off() {
 
 #[tokio::test]
 async fn pieces_that_are_only_padding_break_no_later_request_off() {
-    let address = frames_by(|mut frames, _| async move {
-        loop {
-            let stream = frames.request().await?;
-            let mut bytes = frame(HEADERS, END_HEADERS, stream, OK);
-            bytes.extend(frame(DATA, PADDED, stream, [2, 0, 0]).repeat(60));
-            bytes.extend(frame(DATA, END_STREAM, stream, "ab"));
-            frames.send(&bytes).await?;
-        }
+    let address = answering(|stream| {
+        let head = frame(HEADERS, END_HEADERS, stream, OK);
+        let padding = frame(DATA, PADDED, stream, [2, 0, 0]).repeat(60);
+        [head, padding, frame(DATA, END_STREAM, stream, "ab")].concat()
     })
     .await;
     let proxy = proxy_at(&[address], H2).await;
@@ -203,15 +206,10 @@ async fn what_ends_a_connection_is_held_against_none_of_several() {
 
 #[tokio::test]
 async fn a_whole_answer_may_end_by_a_reset_that_finds_nothing_wrong() {
-    let address = frames_by(|mut frames, _| async move {
-        loop {
-            let stream = frames.request().await?;
-            let head = block(&[(&b":status"[..], &b"200"[..]), (b"content-length", b"4")]);
-            let mut bytes = frame(HEADERS, END_HEADERS, stream, head);
-            bytes.extend(frame(DATA, 0, stream, "abcd"));
-            bytes.extend(frame(RST_STREAM, 0, stream, [0; 4]));
-            frames.send(&bytes).await?;
-        }
+    let address = answering(|stream| {
+        let fields = block(&[(&b":status"[..], &b"200"[..]), (b"content-length", b"4")]);
+        let head = frame(HEADERS, END_HEADERS, stream, fields);
+        [head, frame(DATA, 0, stream, "abcd"), frame(RST_STREAM, 0, stream, [0; 4])].concat()
     })
     .await;
     let proxy = proxy_at(&[address], H2).await;
