@@ -42,7 +42,8 @@ fn note(status: &Status, head: FrameHead, bytes: &mut HeadBytes<'_>) -> io::Resu
         // They mean nothing (RFC 9113 section 6.1), but h2 takes only so many of them in the whole life
         // of a connection.
         DATA if head.length == 0 && !ends => {
-            if !bytes.make_unknown() {
+            let is_hidden = bytes.make_unknown();
+            if !is_hidden {
                 status.note_empty();
             }
         }
