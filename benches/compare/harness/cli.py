@@ -12,15 +12,15 @@ from pathlib import Path
 from statistics import median
 
 from . import held, idle, machine, reload, report, scale, single
-from .loads import LOADS, Rate, Wrong
+from .loads import LOADS, Balance, Rate, Wrong
 from .machine import Trouble
-from .proxies import Proxy, assemble
+from .proxies import Proxy, find_peers
 from .stage import Scene
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 GROUPS = {
     "loads": list(LOADS), "memory": list(idle.KINDS), "handshakes": ["full", "resumed12", "resumed13"],
-    "all": [*LOADS, *idle.KINDS, "held", "p99", "workers", "pick", "reload", "scale"],
+    "all": [*LOADS, *idle.KINDS, "held", "p99", "workers", "balance", "pick", "reload", "scale"],
 }
 
 
@@ -32,9 +32,9 @@ def arguments():
         epilog=f"Rows: {', '.join(GROUPS['all'])}. Groups of rows: {', '.join(GROUPS)}. "
                "Exit code: 0, 1 if a row was refused because an answer was wrong, 2 if nothing could be measured.")
     parser.add_argument("--tidegate", type=Path, metavar="PATH",
-                        help="the binary (default: target/release/tidegate, built if it is not there)")
+                        help="the binary (default: target/release/tidegate, which is built if it is not up to date)")
     parser.add_argument("--also", action="append", default=[], metavar="NAME=PATH",
-                        help="one more binary of Tidegate, in a column of its own where processor time counts")
+                        help="one more binary of Tidegate, with figures and goals of its own in all rows but pick and scale")
     parser.add_argument("--rows", default="all", help="which rows or groups, separated by commas (default: all)")
     parser.add_argument("--peers", default="", help="which peers, separated by commas (default: all that are installed)")
     parser.add_argument("--rounds", type=int, default=5, help="rounds of every row (default: 5)")
@@ -74,14 +74,23 @@ def choose_cores(wanted):
 
 
 def find_tidegate(path):
-    path = path or REPOSITORY / "target" / "release" / "tidegate"
-    if not path.exists():
-        if path.parent != REPOSITORY / "target" / "release":
-            raise Trouble(f"{path} is not there")
-        print("building target/release/tidegate", file=sys.stderr)
-        if subprocess.run(["cargo", "build", "--release", "--locked"], cwd=REPOSITORY).returncode:
-            raise Trouble("cargo build --release failed")
+    if path is None:
+        path = REPOSITORY / "target" / "release" / "tidegate"
+        build = ["cargo", "build", "--release", "--locked", "--target-dir", str(REPOSITORY / "target")]
+        if subprocess.run(build, cwd=REPOSITORY).returncode:
+            raise Trouble("cargo build --release failed; another binary can be named with --tidegate PATH")
+    elif not path.exists():
+        raise Trouble(f"{path} is not there")
+    elif newer := newer_source(path):
+        print(f"warning: {newer} is newer than {path}, so what is measured may not be these sources", file=sys.stderr)
     return path.resolve()
+
+
+def newer_source(program):
+    """A source that was changed after a binary was built, if there is one."""
+    sources = [REPOSITORY / "Cargo.toml", REPOSITORY / "Cargo.lock", *(REPOSITORY / "src").rglob("*.rs")]
+    newest = max(sources, key=lambda source: source.stat().st_mtime)
+    return newest.relative_to(REPOSITORY) if newest.stat().st_mtime > program.stat().st_mtime else None
 
 
 def built(program):
@@ -95,18 +104,23 @@ class Comparison:
     def __init__(self, args):
         self.args = args
         self.stage = Scene(args.port_base, *choose_cores(args.cores))
-        self.proxies = assemble(self.stage, find_tidegate(args.tidegate), args.peers)
-        self.also = [Proxy(f"tidegate {name}", self.stage, find_tidegate(Path(path)), "tidegate")
-                     for name, _, path in args.also]
+        self.builds = [Proxy(report.SUBJECT, self.stage, find_tidegate(args.tidegate))]
+        self.builds += [Proxy(f"{report.SUBJECT} {name}", self.stage, find_tidegate(Path(path)), report.SUBJECT)
+                        for name, _, path in args.also]
+        self.proxies = self.builds + find_peers(self.stage, args.peers)
         self.goals, self.refused, self.figures = [], [], {}
         self.capacity = {}
+
+    @property
+    def both_cores(self):
+        return {self.stage.proxy_core, self.stage.load_core}
 
     def say(self, text):
         print(text, file=sys.stderr, flush=True)
 
     def head(self):
         versions = ", ".join(proxy.version() for proxy in self.proxies)
-        for proxy in [self.proxies[0], *self.also]:
+        for proxy in self.builds:
             versions += f"; {proxy.name}: `{proxy.program}` of {built(proxy.program)}"
         return (f"Measured on {machine.describe()}; {versions}; {self.args.rounds} rounds of {self.args.seconds} s, "
                 f"proxy on processor {self.stage.proxy_core}, load and backends on {self.stage.load_core}. "
@@ -146,6 +160,8 @@ class Comparison:
             return self.rate_row()
         if row == "workers":
             return self.workers_row()
+        if row == "balance":
+            return self.balance_row()
         return self.load_row(row)
 
     def rounds(self, proxies, measure, rounds, show):
@@ -184,7 +200,7 @@ class Comparison:
         load = LOADS[row]
         if not load.needs(self.stage):
             return "", []
-        proxies = [self.proxies[0], *self.also, *self.proxies[1:]]
+        proxies = list(self.proxies)
         if row == "h1" and (relay := self.stage.compile("relay")):
             proxies.append(Proxy("floor", self.stage, relay))
         samples = self.rounds_anew(
@@ -222,41 +238,49 @@ class Comparison:
              f"99 % of them were sent no later than {late} µs after they were due and a connection was free."
         return text.replace("\n\n", f"\n\n{of}\n\n", 1), goals
 
-    def workers_row(self):
-        """Both processors belong to everybody here, so that two workers can run at all."""
-        load, cores = LOADS["h1"], {self.stage.proxy_core, self.stage.load_core}
-        if not load.needs(self.stage):
-            return "", []
-        proxies = [proxy for proxy in self.proxies if proxy.name in ("tidegate", "nginx", "haproxy")]
-        rows, found = [], {proxy.name: ([], []) for proxy in proxies}
-        os.sched_setaffinity(0, cores)
+    def on_both_processors(self, measure):
+        """Measures those who can be told how many workers to have, in rounds. Both processors belong to everybody
+        here, so that two workers can run at all. {proxy: [what `measure` gave]}"""
+        proxies = [proxy for proxy in self.proxies if proxy.kind in ("tidegate", "nginx", "haproxy")]
+        found = {proxy.name: [] for proxy in proxies}
+        os.sched_setaffinity(0, self.both_cores)
         try:
             for number in range(self.args.rounds):
                 for proxy in proxies:
-                    for workers in (1, 2):
-                        try:
-                            proxy.start(workers=workers, cores=cores)
-                            sample = load.measure(proxy, self.args.seconds)
-                        finally:
-                            proxy.stop()
-                        found[proxy.name][workers - 1].append(sample)
-                        self.say(f"   {number + 1}/{self.args.rounds} {proxy.name:9} {workers} {self.show_sample(sample)}")
+                    found[proxy.name].append(measure(proxy))
+                self.say(f"   {number + 1}/{self.args.rounds}")
         finally:
             os.sched_setaffinity(0, {self.stage.load_core})
-        for name, (one, two) in found.items():
-            ratio = [b.cpu_us / a.cpu_us for a, b in zip(one, two)]
-            rows.append([name, report.spread([s.cpu_us for s in one], 1), report.spread([s.cpu_us for s in two], 1),
-                         report.spread(ratio)])
-        self.keep("workers", {f"{name} {n + 1}": pair[n] for name, pair in found.items() for n in (0, 1)})
-        text = report.table(["proxy", "CPU µs/request, one worker", "two workers", "ratio"], rows)
-        off = median(b.cpu_us / a.cpu_us for a, b in zip(*found["tidegate"]))
-        goal = ("within 10 %", f"{off:.2f}", "met" if off <= 1.10 else "missed")
-        return report.section("workers", text, [goal])
+        return found
+
+    def with_workers(self, proxy, workers, measure):
+        """Calls `measure` while a proxy runs with so many workers."""
+        try:
+            proxy.start(workers=workers, cores=self.both_cores)
+            return measure(proxy)
+        finally:
+            proxy.stop()
+
+    def workers_row(self):
+        load = LOADS["h1"]
+        if not load.needs(self.stage):
+            return "", []
+        measure = lambda proxy: load.measure(proxy, self.args.seconds)
+        found = self.on_both_processors(lambda proxy: [self.with_workers(proxy, count, measure) for count in (1, 2)])
+        self.figures["workers"] = found
+        return report.workers_section(found)
+
+    def balance_row(self):
+        load = Balance()
+        if not load.needs(self.stage):
+            return "", []
+        measure = lambda proxy: load.measure(proxy, self.args.seconds)
+        found = self.on_both_processors(lambda proxy: self.with_workers(proxy, 2, measure))
+        self.figures["balance"] = found
+        return report.balance_section(found)
 
     def pick_row(self):
-        stage = self.stage
-        cores = {stage.proxy_core, stage.load_core}
-        found = single.measure(REPOSITORY, self.args.seconds, stage.proxy_core, cores)
+        found = single.measure(REPOSITORY, self.args.seconds, self.stage.proxy_core, self.both_cores)
         self.figures["pick"] = found
         rows = [[what, few, many, f"{many / few:.2f}"] for what, (few, many) in found.items()]
         text = report.table(["", f"ns among {single.FEW}", f"ns among {single.MANY:,}", "ratio"], rows)
@@ -267,16 +291,21 @@ class Comparison:
     def reload_row(self):
         if not Rate.needs(self.stage):
             return "", []
-        subject, rate = self.proxies[0], 0.3 * self.capacity_of("tidegate")
-        places = {"that of the worker": None, "another one too": {self.stage.proxy_core, self.stage.load_core}}
-        found = {place: [reload.measure(subject, rate, cores) for _ in range(self.args.rounds)]
-                 for place, cores in places.items()}
-        self.figures["reload"] = found
+        rate = 0.3 * self.capacity_of("tidegate")
+        places = {"that of the worker": None, "another one too": self.both_cores}
+        found = {(build.name, place): [] for build in self.builds for place in places}
+        for _ in range(self.args.rounds):
+            for build in self.builds:
+                for place, cores in places.items():
+                    one = reload.measure(build, rate, cores)
+                    found[build.name, place].append(one)
+                    self.say(f"   {build.name:9} {place}: {one.seconds * 1e3:.0f} ms, p99 {one.p99_before:.0f} to {one.p99:.0f} µs")
+        self.figures["reload"] = {f"{build}, processors: {place}": rounds for (build, place), rounds in found.items()}
         text, goals = report.reload_section(found)
         return text.replace("\n\n", f"\n\nAt {rate:.0f} requests a second.\n\n", 1), goals
 
     def scale_row(self):
-        rounds = [scale.measure(self.proxies[0]) for _ in range(self.args.rounds)]
+        rounds = [scale.measure(self.builds[0]) for _ in range(self.args.rounds)]
         self.figures["scale"] = rounds
         return report.scale_section(rounds)
 
@@ -303,7 +332,7 @@ class Comparison:
     def write_json(self):
         self.args.json.write_text(json.dumps({
             "machine": machine.describe(), "versions": [proxy.version() for proxy in self.proxies],
-            "builds": {proxy.name: f"{proxy.program}, {built(proxy.program)}" for proxy in [self.proxies[0], *self.also]},
+            "builds": {proxy.name: f"{proxy.program}, {built(proxy.program)}" for proxy in self.builds},
             "rounds": self.args.rounds, "seconds": self.args.seconds, "missing": self.stage.missing,
             "refused": self.refused, "rows": self.figures,
             "goals": [dict(zip(("row", "goal", "measured", "verdict"), goal)) for goal in self.goals],

@@ -40,7 +40,7 @@ class Side:
     """One proxy process and the process of its clients."""
 
     def __init__(self, kind, pairs):
-        self.proxy = Proxy(kind.name, kind.stage, kind.program)
+        self.proxy = Proxy(kind.name, kind.stage, kind.program, kind.kind)
         self.proxy.start(cores={kind.stage.proxy_core, kind.stage.load_core})
         self.crowd = subprocess.Popen(
             [sys.executable, "-B", "-m", "harness.crowd", str(self.proxy.https), str(pairs)],

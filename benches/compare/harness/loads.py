@@ -64,7 +64,7 @@ class Wrk:
             return False
         return True
 
-    def _exchange_length(self, proxy):
+    def exchange_length(self, proxy):
         """Bytes of one whole response, read by hand and checked."""
         raw = socket.create_connection(("127.0.0.1", proxy.https if self.tls else proxy.http), 5)
         if self.tls:
@@ -93,14 +93,20 @@ class Wrk:
         return json.loads(found.group(1))
 
     def measure(self, proxy, seconds):
-        length = self._exchange_length(proxy)
+        length = self.exchange_length(proxy)
+        run(self._command(proxy, 1), seconds)
+        return self.once(proxy, seconds, length)
+
+    def _command(self, proxy, seconds):
         scheme, port = ("https", proxy.https) if self.tls else ("http", proxy.http)
-        command = [machine.find("wrk"), "-t", "1", "-c", self.connections, "-s", HERE / "tools" / "wrk.lua"]
-        url = f"{scheme}://127.0.0.1:{port}{self.path}"
-        run([*command, "-d", "1s", url], seconds)
+        return [machine.find("wrk"), "-t", "1", "-c", self.connections, "-s", HERE / "tools" / "wrk.lua",
+                "-d", f"{seconds}s", f"{scheme}://127.0.0.1:{port}{self.path}"]
+
+    def once(self, proxy, seconds, length):
+        """Without a warm-up; each response has so many bytes."""
         for _ in range(2):
             before = proxy.cpu_seconds()
-            r = self._run([*command, "-d", f"{seconds}s", url], seconds)
+            r = self._run(self._command(proxy, seconds), seconds)
             cpu = proxy.cpu_seconds() - before
             if r["requests"] or r["bytes"]:
                 break
@@ -116,6 +122,26 @@ class Wrk:
         if not r["requests"] or not least <= r["bytes"] <= most:
             raise Wrong(f"{proxy.name}: {r['requests']} responses of {length} bytes came as {r['bytes']} bytes")
         return Sample(r["requests"], r["seconds"], cpu * 1e6 / r["requests"], r["p50"], r["p99"])
+
+
+class Balance:
+    """Few connections that each keep a worker busy, over two workers."""
+
+    CONNECTIONS = 10
+
+    def __init__(self):
+        self.load = Wrk("/1m", MEGABYTE, self.CONNECTIONS, tls=True)
+        self.needs = self.load.needs
+
+    def measure(self, proxy, seconds):
+        """The share of the less busy worker in what both used, and the sample. The other threads of a proxy do
+        next to nothing."""
+        length = self.load.exchange_length(proxy)
+        before = proxy.thread_seconds()
+        sample = self.load.once(proxy, seconds, length)
+        after = proxy.thread_seconds()
+        used = sorted(total - before.get(thread, 0) for thread, total in after.items())
+        return used[-2] / (used[-1] + used[-2]), sample
 
 
 class H2load:

@@ -107,16 +107,16 @@ def tree(pid):
     return found
 
 
-def cpu_seconds(pid):
-    """Time on a processor, user and system, of a process with its descendants and all their threads."""
-    total = 0
+def thread_seconds(pid):
+    """Time on a processor, user and system, of each thread of a process and its descendants. {(process, thread): s}"""
+    found = {}
     for process in tree(pid):
         for task in Path(f"/proc/{process}/task").glob("*/schedstat"):
             try:
-                total += int(task.read_text().split()[0])
+                found[process, int(task.parent.name)] = int(task.read_text().split()[0]) / 1e9
             except (OSError, IndexError):
                 pass
-    return total / 1e9
+    return found
 
 
 def memory_kib(pid):

@@ -37,11 +37,15 @@ class Proxy:
             self.process = None
 
     def cpu_seconds(self):
-        """See `machine.cpu_seconds`."""
+        """Time that it has had on a processor, with all its threads and descendants."""
+        return sum(self.thread_seconds().values())
+
+    def thread_seconds(self):
+        """See `machine.thread_seconds`."""
         if self.process.poll() is not None:
             log = (self.stage.dir / f"{self.name}.log").read_text(errors="replace")[-800:]
             raise Trouble(f"{self.name} has ended by itself; it says:\n{log}")
-        return machine.cpu_seconds(self.process.pid)
+        return machine.thread_seconds(self.process.pid)
 
 
 def _tidegate(proxy, values, config):
@@ -54,6 +58,8 @@ def _nginx(proxy, values, _config):
     version = re.search(r"nginx/(\d+)\.(\d+)\.(\d+)", machine.output_of(proxy.program, "-v"))
     own = version is not None and tuple(map(int, version.groups())) >= (1, 25, 1)
     values |= {"http2_listen": "" if own else "http2", "http2_directive": "http2 on;" if own else ""}
+    # Without, the first worker that wakes up takes a whole burst of connections.
+    values["reuseport"] = "reuseport" if values["workers"] > 1 else ""
     config = proxy.stage.render("nginx.conf", values)
     return [proxy.program, "-p", proxy.stage.dir, "-e", proxy.stage.dir / "nginx.log", "-c", config]
 
@@ -95,9 +101,9 @@ SPEAKS_TLS = {"tidegate", "nginx", "haproxy", "envoy", "caddy", "traefik"}
 PEERS = ["nginx", "haproxy", "envoy", "caddy", "traefik"]
 
 
-def assemble(stage, tidegate, wanted):
-    """The subject and those peers that are installed, the subject first."""
-    proxies = [Proxy("tidegate", stage, tidegate)]
+def find_peers(stage, wanted):
+    """Those peers that are installed, or of them those that are wanted."""
+    proxies = []
     for name in PEERS:
         if wanted and name not in wanted:
             continue

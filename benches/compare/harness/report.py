@@ -20,6 +20,7 @@ TITLES = {
     "held": "10,000 idle WebSockets and 10,000 idle keep-alive connections over TLS, at once",
     "p99": "HTTP/1.1 at 60 % of capacity",
     "workers": "two workers against one",
+    "balance": "10 connections of 1 MiB responses over TLS, two workers",
     "pick": "a pick and a lookup, among 10,000 against 10",
     "reload": "reload of 10,000 backends under load",
     "scale": "10,000 backends in 1,000 pools with 10,000 routes",
@@ -68,24 +69,34 @@ def table(head, rows):
     return "\n".join([line(head), "|" + "|".join("-" * (width + 2) for width in widths) + "|", *map(line, rows)])
 
 
+def builds(figures):
+    """Those of the proxies that are Tidegate."""
+    return [name for name in figures if name.startswith(SUBJECT)]
+
+
+def which(name):
+    """What tells a goal of another build from that of the first."""
+    return "" if name == SUBJECT else f", {name}"
+
+
 def goal_lines(row, figures, unit=""):
     """What the goals of a row say of each build: [(goal, measured, verdict)]."""
-    builds = [name for name in figures if name.startswith(SUBJECT)]
-    return [line for name in builds for line in lines_of(row, figures, name, unit)]
+    return [line for name in builds(figures) for line in lines_of(row, figures, name, unit)]
 
 
 def lines_of(row, figures, name, unit):
-    lines, which = [], "" if name == SUBJECT else f", {name}"
+    """What they say of one of them."""
+    lines = []
     for limit, of in GOALS.get(row, []):
         peer = best_peer(figures) if of == "best" else of
         if of is None:
-            values, goal = figures[name], f"<= {limit} {unit}{which}"
+            values, goal = figures[name], f"<= {limit} {unit}"
         elif peer in figures:
-            values, goal = ratios(figures, name, peer), f"<= {limit:.2f} of {peer}{which}"
+            values, goal = ratios(figures, name, peer), f"<= {limit:.2f} of {peer}"
         else:
-            lines.append((f"<= {limit:.2f} of {peer or 'the best peer'}", "-", "not measured"))
+            lines.append((f"<= {limit:.2f} of {peer or 'the best peer'}{which(name)}", "-", "not measured"))
             continue
-        lines.append((goal, spread(values), "met" if median(values) <= limit else "missed"))
+        lines.append((goal + which(name), spread(values), "met" if median(values) <= limit else "missed"))
     return lines
 
 
@@ -117,27 +128,51 @@ def held_section(found):
     return section("held", text, [])[0]
 
 
+def workers_section(found):
+    """The table of two workers against one: {proxy: [(Sample with one worker, with two)]}."""
+    of = lambda pairs, workers: [pair[workers - 1].cpu_us for pair in pairs]
+    more = {name: [two.cpu_us / one.cpu_us for one, two in pairs] for name, pairs in found.items()}
+    text = table(
+        ["proxy", "CPU µs/request, one worker", "two workers", "ratio"],
+        [[name, spread(of(pairs, 1), 1), spread(of(pairs, 2), 1), spread(more[name])] for name, pairs in found.items()])
+    return section("workers", text, [
+        (f"within 10 %{which(name)}", spread(more[name]), "met" if median(more[name]) <= 1.10 else "missed")
+        for name in builds(found)])
+
+
+def balance_section(found):
+    """The table of the balance between two workers: {proxy: [(share of the less busy, Sample)]}."""
+    text = table(
+        ["proxy", "share of the less busy worker", "responses/s", "CPU µs/response"],
+        [[name, spread([share for share, _ in rounds]), spread([s.rate for _, s in rounds], 0),
+          spread([s.cpu_us for _, s in rounds], 0)] for name, rounds in found.items()])
+    return section("balance", text, [])
+
+
 def reload_section(found):
-    """The table of reloads: {processors that the proxy has: [Reload]}."""
+    """The table of reloads: {(build, processors that it has): [Reload]}, those of its worker alone first."""
     def cells(rounds):
         of = lambda figure, digits=0: spread([figure(one) for one in rounds], digits)
         return [of(lambda one: one.failed), of(lambda one: one.p99_before), of(lambda one: one.p99),
                 of(lambda one: one.p99 / one.p99_before, 2), of(lambda one: one.slowest_before / 1e3, 1),
                 of(lambda one: one.slowest / 1e3, 1), of(lambda one: one.seconds * 1e3), of(lambda one: one.cpu_seconds * 1e3)]
     text = table(
-        ["processors", "failed requests", "p99 before, µs", "p99 of the worst second", "ratio", "slowest before, ms",
-         "slowest around it", "reload took, ms", "CPU in that time, load included, ms"],
-        [[place, *cells(rounds)] for place, rounds in found.items()])
-    alone, beside = found.values()
-    failed = sum(one.failed for one in [*alone, *beside])
-    took, ratio = [one.seconds * 1e3 for one in alone], [one.p99 / one.p99_before for one in alone]
-    slowest = [one.slowest / 1e3 for one in beside]
-    return section("reload", text, [
-        ("no failed request", str(failed), "missed" if failed else "met"),
-        ("takes <= 200 ms", spread(took, 0), "met" if median(took) <= 200 else "missed"),
-        ("p99 <= 2 times before", spread(ratio), "met" if median(ratio) <= 2 else "missed"),
-        ("with a processor beside the worker's nobody waits over 5 ms", spread(slowest, 1),
-         "met" if median(slowest) <= 5 else "missed")])
+        ["build", "processors", "failed requests", "p99 before, µs", "p99 of the worst second", "ratio",
+         "slowest before, ms", "slowest around it", "reload took, ms", "CPU in that time, load included, ms"],
+        [[*of, *cells(rounds)] for of, rounds in found.items()])
+    goals = []
+    for name in dict.fromkeys(build for build, _ in found):
+        alone, beside = (rounds for (build, _), rounds in found.items() if build == name)
+        failed = sum(one.failed for one in [*alone, *beside])
+        took, ratio = [one.seconds * 1e3 for one in alone], [one.p99 / one.p99_before for one in alone]
+        slowest = [one.slowest / 1e3 for one in beside]
+        goals += [
+            (f"no failed request{which(name)}", str(failed), "missed" if failed else "met"),
+            (f"takes <= 200 ms{which(name)}", spread(took, 0), "met" if median(took) <= 200 else "missed"),
+            (f"p99 <= 2 times before{which(name)}", spread(ratio), "met" if median(ratio) <= 2 else "missed"),
+            (f"with a processor beside the worker's nobody waits over 5 ms{which(name)}", spread(slowest, 1),
+             "met" if median(slowest) <= 5 else "missed")]
+    return section("reload", text, goals)
 
 
 def scale_section(rounds):
@@ -169,14 +204,15 @@ def overview(figures):
              for row, by_proxy in figures.items() if row in LOAD_ROWS}
     memory = {row: by_proxy for row, by_proxy in figures.items() if row.startswith("mem-")}
     text = ""
-    for title, rows, ratio in (("CPU µs per request (ratio to nginx)", loads, True), ("KiB per idle connection", memory, False)):
+    for title, rows, ratio in (("CPU µs per request, and the ratio to nginx", loads, True),
+                               ("KiB per idle connection", memory, False)):
         names = list(dict.fromkeys(name for by_proxy in rows.values() for name in by_proxy))
 
         def cell(by_proxy, name):
             if name not in by_proxy:
                 return ""
-            of_nginx = ratio and "nginx" in by_proxy
-            return f"{median(by_proxy[name]):.1f}" + (f" ({median(ratios(by_proxy, name, 'nginx')):.2f})" if of_nginx else "")
+            of_nginx = ratio and "nginx" in by_proxy and name != "nginx"
+            return spread(by_proxy[name], 1) + (f"; {median(ratios(by_proxy, name, 'nginx')):.2f}" if of_nginx else "")
 
         if rows:
             text += f"### {title}\n\n" + table(["", *names], [
