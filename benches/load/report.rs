@@ -38,7 +38,9 @@ pub fn table(rows: &[Row]) -> String {
             measured.rate()
         );
         for (_, quantile) in QUANTILES {
-            let _ = write!(text, " {:>10.2}", millis(measured.latency.value_at_quantile(quantile)));
+            let latency = latency_us(measured, quantile)
+                .map_or("-".to_owned(), |us| format!("{:.2}", millis(us)));
+            let _ = write!(text, " {latency:>10}");
         }
         let errors: Vec<String> =
             measured.failures.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
@@ -69,12 +71,15 @@ pub fn write_json(path: &Path, arguments: &Arguments, rows: &[Row]) -> Result<()
     }
 }
 
+/// A quantile of the latencies, unless nothing was answered.
+fn latency_us(measured: &Measured, quantile: f64) -> Option<u64> {
+    (!measured.latency.is_empty()).then(|| measured.latency.value_at_quantile(quantile))
+}
+
 fn load(Row { name, measured }: &Row) -> Value {
     let latency: serde_json::Map<String, Value> = QUANTILES
         .iter()
-        .map(|&(name, quantile)| {
-            (name.to_owned(), json!(measured.latency.value_at_quantile(quantile)))
-        })
+        .map(|&(name, quantile)| (name.to_owned(), json!(latency_us(measured, quantile))))
         .collect();
     let errors: serde_json::Map<String, Value> =
         measured.failures.iter().map(|(kind, count)| (kind.to_string(), json!(count))).collect();
@@ -84,7 +89,7 @@ fn load(Row { name, measured }: &Row) -> Value {
         "requests_per_second": measured.rate(),
         "bytes": measured.bytes,
         "latency_us": latency,
-        "mean_us": measured.latency.mean(),
+        "mean_us": (!measured.latency.is_empty()).then(|| measured.latency.mean()),
         "errors": errors,
     })
 }
