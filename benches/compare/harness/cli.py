@@ -5,19 +5,16 @@ import dataclasses
 import json
 import os
 import signal
-import subprocess
 import sys
-import time
 from pathlib import Path
 from statistics import median
 
-from . import held, idle, machine, reload, report, scale, single
+from . import binary, held, idle, machine, reload, report, scale, single
 from .loads import LOADS, Balance, Rate, Wrong
 from .machine import Trouble
 from .proxies import Proxy, find_peers
 from .stage import Scene
 
-REPOSITORY = Path(__file__).resolve().parents[3]
 GROUPS = {
     "loads": list(LOADS), "memory": list(idle.KINDS), "handshakes": ["full", "resumed12", "resumed13"],
     "all": [*LOADS, *idle.KINDS, "held", "p99", "workers", "balance", "pick", "reload", "scale"],
@@ -73,43 +70,23 @@ def choose_cores(wanted):
     return allowed[0], allowed[1]
 
 
-def find_tidegate(path):
-    if path is None:
-        path = REPOSITORY / "target" / "release" / "tidegate"
-        build = ["cargo", "build", "--release", "--locked", "--target-dir", str(REPOSITORY / "target")]
-        if subprocess.run(build, cwd=REPOSITORY).returncode:
-            raise Trouble("cargo build --release failed; another binary can be named with --tidegate PATH")
-    elif not path.exists():
-        raise Trouble(f"{path} is not there")
-    elif newer := newer_source(path):
-        print(f"warning: {newer} is newer than {path}, so what is measured may not be these sources", file=sys.stderr)
-    return path.resolve()
-
-
-def newer_source(program):
-    """A source that was changed after a binary was built, if there is one."""
-    sources = [REPOSITORY / "Cargo.toml", REPOSITORY / "Cargo.lock", *(REPOSITORY / "src").rglob("*.rs")]
-    newest = max(sources, key=lambda source: source.stat().st_mtime)
-    return newest.relative_to(REPOSITORY) if newest.stat().st_mtime > program.stat().st_mtime else None
-
-
-def built(program):
-    """When a binary was built; versions do not tell one build from another."""
-    return time.strftime("%d %B %Y, %H:%M", time.localtime(program.stat().st_mtime))
-
-
 class Comparison:
     """One run."""
 
     def __init__(self, args):
         self.args = args
-        self.stage = Scene(args.port_base, *choose_cores(args.cores))
-        self.builds = [Proxy(report.SUBJECT, self.stage, find_tidegate(args.tidegate))]
-        self.builds += [Proxy(f"{report.SUBJECT} {name}", self.stage, find_tidegate(Path(path)), report.SUBJECT)
-                        for name, _, path in args.also]
+        cores = choose_cores(args.cores)
+        binaries = {report.SUBJECT: binary.find(args.tidegate)}
+        binaries |= {f"{report.SUBJECT} {name}": binary.find(Path(path)) for name, _, path in args.also}
+        self.built = {name: binary.describe(path) for name, path in binaries.items()}
+        self.stage = Scene(args.port_base, *cores)
+        # Copies, so that what is measured stays the same, whatever is built meanwhile.
+        self.builds = [Proxy(name, self.stage, self.stage.keep(path, name), report.SUBJECT)
+                       for name, path in binaries.items()]
         self.proxies = self.builds + find_peers(self.stage, args.peers)
         self.goals, self.refused, self.figures = [], [], {}
         self.capacity = {}
+        self.loop_ms = []
 
     @property
     def both_cores(self):
@@ -120,8 +97,8 @@ class Comparison:
 
     def head(self):
         versions = ", ".join(proxy.version() for proxy in self.proxies)
-        for proxy in self.builds:
-            versions += f"; {proxy.name}: `{proxy.program}` of {built(proxy.program)}"
+        for name, description in self.built.items():
+            versions += f"; {name}: {description}"
         return (f"Measured on {machine.describe()}; {versions}; {self.args.rounds} rounds of {self.args.seconds} s, "
                 f"proxy on processor {self.stage.proxy_core}, load and backends on {self.stage.load_core}. "
                 "In cells: median (least-most) of the rounds.\n")
@@ -141,6 +118,8 @@ class Comparison:
         print(report.overview(self.figures), end="")
         if self.goals:
             print(report.summary(self.goals), flush=True)
+        if self.loop_ms:
+            print(report.quiet(self.loop_ms), flush=True)
         if self.args.json:
             self.write_json()
         return 1 if self.refused else 0
@@ -182,6 +161,7 @@ class Comparison:
     def round(self, number, proxies, measure, rounds, show, figures):
         turn = number % len(proxies)
         for proxy in proxies[turn:] + proxies[:turn]:
+            self.loop_ms.append(machine.loop_ms(self.stage.proxy_core))
             figure = measure(proxy)
             figures[proxy.name].append(figure)
             self.say(f"   {number + 1}/{rounds} {proxy.name:9} {show(figure)}")
@@ -280,7 +260,7 @@ class Comparison:
         return report.balance_section(found)
 
     def pick_row(self):
-        found = single.measure(REPOSITORY, self.args.seconds, self.stage.proxy_core, self.both_cores)
+        found = single.measure(self.args.seconds, self.stage.proxy_core, self.both_cores)
         self.figures["pick"] = found
         rows = [[what, few, many, f"{many / few:.2f}"] for what, (few, many) in found.items()]
         text = report.table(["", f"ns among {single.FEW}", f"ns among {single.MANY:,}", "ratio"], rows)
@@ -332,9 +312,9 @@ class Comparison:
     def write_json(self):
         self.args.json.write_text(json.dumps({
             "machine": machine.describe(), "versions": [proxy.version() for proxy in self.proxies],
-            "builds": {proxy.name: f"{proxy.program}, {built(proxy.program)}" for proxy in self.builds},
+            "builds": self.built,
             "rounds": self.args.rounds, "seconds": self.args.seconds, "missing": self.stage.missing,
-            "refused": self.refused, "rows": self.figures,
+            "refused": self.refused, "loop_ms": self.loop_ms, "rows": self.figures,
             "goals": [dict(zip(("row", "goal", "measured", "verdict"), goal)) for goal in self.goals],
         }, indent=1, default=dataclasses.asdict) + "\n")
 

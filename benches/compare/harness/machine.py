@@ -50,6 +50,23 @@ def raise_file_limit():
     return hard
 
 
+def loop_ms(core):
+    """What a fixed piece of work takes on a processor: more of it when others, unseen, share that."""
+    own = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {core})
+    try:
+        return min(_timed_loop(), _timed_loop())
+    finally:
+        os.sched_setaffinity(0, own)
+
+
+def _timed_loop():
+    began = time.perf_counter()
+    for _ in range(50_000):
+        pass
+    return (time.perf_counter() - began) * 1e3
+
+
 # Processes --------------------------------------------------------------------------------------
 
 _running = []

@@ -224,3 +224,11 @@ def summary(goals):
     """The goal table."""
     rows = [[TITLES[row], goal, measured, verdict] for row, goal, measured, verdict in goals]
     return "### Goals\n\n" + table(["load", "goal", "measured", ""], rows) + "\n"
+
+
+def quiet(loop_ms):
+    """How quiet the machine was: what a fixed loop took before each measurement."""
+    least = min(loop_ms)
+    times = spread([one / least for one in loop_ms])
+    return (f"Before each measurement of a round a fixed loop on the proxy's processor took {times} times its least, "
+            f"{least:.1f} ms. On a quiet machine that is close to 1 throughout; elsewhere figures lie as far apart.\n")

@@ -1,6 +1,7 @@
 """All that stands around a proxy under test: ports, certificate, backends, small C programs."""
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -79,6 +80,10 @@ class Scene(Stage):
         path = self.dir / (target or name)
         path.write_text(text)
         return path
+
+    def keep(self, program, name):
+        """A copy of a program."""
+        return Path(shutil.copy2(program, self.dir / f"{name}.binary".replace(" ", "-")))
 
     def compile(self, name, *libraries):
         """Compiles tools/NAME.c; None, and a word in `missing`, if that cannot be done."""
