@@ -35,7 +35,7 @@ pub struct Arguments {
     #[arg(short, long, value_parser = positive)]
     duration: Option<f64>,
     /// Seconds of load before that
-    #[arg(long, default_value_t = 0.5)]
+    #[arg(long, default_value_t = 0.5, value_parser = not_negative)]
     warm_up: f64,
     /// Seconds after which a request has failed
     #[arg(long, default_value_t = 10.0, value_parser = positive)]
@@ -77,6 +77,13 @@ pub struct Arguments {
     /// Cargo says so when it runs benches
     #[arg(long, hide = true)]
     bench: bool,
+}
+
+fn not_negative(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(number) if number >= 0.0 && number.is_finite() => Ok(number),
+        _ => Err("a number from 0 on is needed".to_owned()),
+    }
 }
 
 fn positive(text: &str) -> Result<f64, String> {

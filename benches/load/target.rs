@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CONNECTION, HOST, HeaderName, HeaderValue};
@@ -92,10 +93,10 @@ impl Target {
         let Some(authority) = uri.authority() else { return Err(refuse(url, &"give a host")) };
         let host = authority.host().trim_matches(['[', ']']);
         let port = authority.port_u16().unwrap_or(if secure { 443 } else { 80 });
-        let address = std::net::ToSocketAddrs::to_socket_addrs(&(host, port))
+        let addresses: Vec<SocketAddr> = std::net::ToSocketAddrs::to_socket_addrs(&(host, port))
             .map_err(|error| refuse(url, &error))?
-            .next()
-            .ok_or_else(|| refuse(url, &"its host has no address"))?;
+            .collect();
+        let address = choose(&addresses).ok_or_else(|| refuse(url, &"its host has no address"))?;
         let alpn: &[u8] = if protocol == Protocol::Http2 { b"h2" } else { b"http/1.1" };
         let tls = if secure {
             let tls = ClientTls::new(None, trust, &[alpn]).map_err(|error| refuse(url, &error))?;
@@ -212,4 +213,14 @@ impl fmt::Display for Protocol {
             Self::Websocket => "WebSocket",
         })
     }
+}
+
+/// The first address at which somebody accepts connections, or else the first: `localhost` is often
+/// `::1` before it is 127.0.0.1, and a server may listen on one of them only.
+fn choose(addresses: &[SocketAddr]) -> Option<SocketAddr> {
+    let accepts = |address: &&SocketAddr| {
+        std::net::TcpStream::connect_timeout(address, Duration::from_secs(1)).is_ok()
+    };
+    let several = addresses.len() > 1;
+    addresses.iter().find(|address| several && accepts(address)).or(addresses.first()).copied()
 }
