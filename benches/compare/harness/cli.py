@@ -27,7 +27,8 @@ def arguments():
         description="Compares Tidegate with the proxies that are installed: processor time per request, latency, "
                     "memory. Prints Markdown to stdout and progress to stderr. benches/README.md tells the method.",
         epilog=f"Rows: {', '.join(GROUPS['all'])}. Groups of rows: {', '.join(GROUPS)}. "
-               "Exit code: 0, 1 if a row was refused because an answer was wrong, 2 if nothing could be measured.")
+               "Exit code: 0, 1 if a row was refused because an answer was wrong or something failed, 2 if nothing could be "
+               "measured.")
     parser.add_argument("--tidegate", type=Path, metavar="PATH",
                         help="the binary (default: target/release/tidegate, which is built if it is not up to date)")
     parser.add_argument("--also", action="append", default=[], metavar="NAME=PATH",
@@ -105,24 +106,35 @@ class Comparison:
 
     def run(self):
         print(self.head(), flush=True)
-        for row in self.args.rows:
-            self.say(f"== {report.TITLES[row]}")
-            try:
-                text, goals = self.row(row)
-            except Wrong as wrong:
-                self.refused.append(row)
-                text, goals = f"### {report.TITLES[row]}\n\nRefused, because an answer was wrong: {wrong}\n", []
-            if text:
-                print(text, flush=True)
-            self.goals += goals
-        print(report.overview(self.figures), end="")
-        if self.goals:
-            print(report.summary(self.goals), flush=True)
-        if self.loop_ms:
-            print(report.quiet(self.loop_ms), flush=True)
-        if self.args.json:
-            self.write_json()
+        try:
+            for row in self.args.rows:
+                self.say(f"== {report.TITLES[row]}")
+                text, goals = self.row_or_refusal(row)
+                if text:
+                    print(text, flush=True)
+                self.goals += goals
+        finally:
+            # Whatever ends the run, what was measured until then is told.
+            print(report.overview(self.figures), end="")
+            if self.goals:
+                print(report.summary(self.goals), flush=True)
+            if self.loop_ms:
+                print(report.quiet(self.loop_ms), flush=True)
+            if self.args.json:
+                self.write_json()
         return 1 if self.refused else 0
+
+    def row_or_refusal(self, row):
+        """The text and the goals of a row; if it fails, why, and the other rows go on."""
+        try:
+            return self.row(row)
+        except Wrong as wrong:
+            why = f"Refused, because an answer was wrong: {wrong}"
+        except (Trouble, OSError) as trouble:
+            why = f"Not measured: {trouble}"
+        self.refused.append(row)
+        self.say(why)
+        return f"### {report.TITLES[row]}\n\n{why}\n", []
 
     def row(self, row):
         if row in idle.KINDS:
@@ -260,6 +272,9 @@ class Comparison:
         return report.balance_section(found)
 
     def pick_row(self):
+        if machine.find("cargo") is None:
+            self.stage.note_missing("cargo, which measures a pick and a lookup")
+            return "", []
         found = single.measure(self.args.seconds, self.stage.proxy_core, self.both_cores)
         self.figures["pick"] = found
         rows = [[what, few, many, f"{many / few:.2f}"] for what, (few, many) in found.items()]
