@@ -79,7 +79,7 @@ class Comparison:
         cores = choose_cores(args.cores)
         binaries = {report.SUBJECT: binary.find(args.tidegate)}
         binaries |= {f"{report.SUBJECT} {name}": binary.find(Path(path)) for name, _, path in args.also}
-        self.built = {name: binary.describe(path) for name, path in binaries.items()}
+        self.descriptions = {name: binary.describe(path) for name, path in binaries.items()}
         self.stage = Scene(args.port_base, *cores)
         # Copies, so that what is measured stays the same, whatever is built meanwhile.
         self.builds = [Proxy(name, self.stage, self.stage.keep(path, name), report.SUBJECT)
@@ -98,7 +98,7 @@ class Comparison:
 
     def head(self):
         versions = ", ".join(proxy.version() for proxy in self.proxies)
-        for name, description in self.built.items():
+        for name, description in self.descriptions.items():
             versions += f"; {name}: {description}"
         return (f"Measured on {machine.describe()}; {versions}; {self.args.rounds} rounds of {self.args.seconds} s, "
                 f"proxy on processor {self.stage.proxy_core}, load and backends on {self.stage.load_core}. "
@@ -327,7 +327,7 @@ class Comparison:
     def write_json(self):
         self.args.json.write_text(json.dumps({
             "machine": machine.describe(), "versions": [proxy.version() for proxy in self.proxies],
-            "builds": self.built,
+            "builds": self.descriptions,
             "rounds": self.args.rounds, "seconds": self.args.seconds, "missing": self.stage.missing,
             "refused": self.refused, "loop_ms": self.loop_ms, "rows": self.figures,
             "goals": [dict(zip(("row", "goal", "measured", "verdict"), goal)) for goal in self.goals],
