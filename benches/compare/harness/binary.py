@@ -33,7 +33,7 @@ def build_release(cores=None):
 
 def newer_source(program):
     """A source that was changed after a binary was built, if there is one."""
-    sources = [REPOSITORY / "Cargo.toml", REPOSITORY / "Cargo.lock", *(REPOSITORY / "src").rglob("*.rs")]
+    sources = [REPOSITORY / "Cargo.toml", REPOSITORY / "Cargo.lock", *(path for path in (REPOSITORY / "src").rglob("*") if path.is_file())]
     newest = max(sources, key=lambda source: source.stat().st_mtime)
     return newest.relative_to(REPOSITORY) if newest.stat().st_mtime > program.stat().st_mtime else None
 
