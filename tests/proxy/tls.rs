@@ -17,6 +17,7 @@ use tokio_rustls::client::TlsStream;
 
 use super::upstream_h2::by_tls::http1_over_tls;
 use crate::support::backend::{Backend, Reply, Step};
+use crate::support::h2_client::H2Client;
 use crate::support::proxy::{BASE, HTTPS, Proxy, pool_at, pool_of, write_pair};
 use crate::support::wire::Wire;
 use crate::support::{eventually, in_time, tls};
@@ -334,8 +335,8 @@ fn records(mut bytes: &[u8]) -> Vec<usize> {
     lengths
 }
 
-#[tokio::test]
-async fn records_begin_short_and_grow_with_each_answer() {
+/// A proxy that answers `/long` at length, and a client there that notes what comes.
+async fn tapped(protocols: &[&[u8]]) -> (Proxy, Backend, TlsStream<Tap>, Arc<Mutex<Vec<u8>>>) {
     let backend = Backend::start(|request| match request.request_line().1 {
         "/long" => Reply::ok("x".repeat(200_000)),
         _ => Reply::ok("x".repeat(2000)),
@@ -345,8 +346,24 @@ async fn records_begin_short_and_grow_with_each_answer() {
     let tcp = TcpStream::connect(proxy.address("https")).await.unwrap();
     let seen = Arc::new(Mutex::new(Vec::new()));
     let tap = Tap { tcp, seen: Arc::clone(&seen) };
-    let connector = TlsConnector::from(tls::client(HTTP1));
+    let connector = TlsConnector::from(tls::client(protocols));
     let stream = connector.connect("localhost".try_into().unwrap(), tap).await.unwrap();
+    (proxy, backend, stream, seen)
+}
+
+/// The longest of the records that the first 16 KiB came in.
+fn longest_at_first(records: &[usize]) -> usize {
+    let mut sent = 0;
+    let beginning = records.iter().take_while(|length| {
+        sent += **length;
+        sent <= 16 * 1024
+    });
+    beginning.copied().max().unwrap()
+}
+
+#[tokio::test]
+async fn records_begin_short_and_grow_with_each_answer() {
+    let (_proxy, _backend, stream, seen) = tapped(HTTP1).await;
     let mut client = Wire::over(stream);
     let host = [("Host", "localhost")];
     // The handshake's last words come with the first answer.
@@ -359,15 +376,23 @@ async fn records_begin_short_and_grow_with_each_answer() {
         seen.lock().unwrap().clear();
         assert_eq!(client.ask("GET", "/long", &host, "").await.body.len(), 200_000);
         let records = records(&seen.lock().unwrap());
-        let mut sent = 0;
-        let beginning = records.iter().take_while(|length| {
-            sent += **length;
-            sent <= 16 * 1024
-        });
-        let longest = beginning.copied().max().unwrap();
-        assert!(longest <= 5120 + 32, "{records:?}");
+        assert!(longest_at_first(&records) <= 5120 + 32, "{records:?}");
         let (_, all_but_the_last) = records.split_last().unwrap();
         assert!(all_but_the_last.iter().all(|length| *length > 1024), "{records:?}");
         assert!(records.iter().any(|length| *length > 8192), "{records:?}");
     }
+}
+
+#[tokio::test]
+async fn records_begin_short_and_grow_over_http_2() {
+    let (_proxy, _backend, stream, seen) = tapped(&[b"h2"]).await;
+    let mut builder = h2::client::Builder::new();
+    builder.initial_window_size(1 << 20).initial_connection_window_size(1 << 20);
+    let mut client = H2Client::over(stream, &mut builder).await;
+    client.get("/").await;
+    seen.lock().unwrap().clear();
+    assert_eq!(client.get("/long").await.body.len(), 200_000);
+    let records = records(&seen.lock().unwrap());
+    assert!(longest_at_first(&records) <= 5120 + 32, "{records:?}");
+    assert!(records.iter().any(|length| *length > 8192), "{records:?}");
 }

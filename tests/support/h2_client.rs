@@ -6,6 +6,7 @@ use bytes::Bytes;
 use h2::client::{ResponseFuture, SendRequest};
 use h2::{RecvStream, SendStream};
 use http::{HeaderMap, Method, Request, StatusCode};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsConnector;
@@ -59,6 +60,14 @@ impl H2Client {
         let name = "localhost".try_into().unwrap();
         let stream = in_time("a handshake", connector.connect(name, tcp)).await.unwrap();
         assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
+        H2Client::over(stream, builder).await
+    }
+
+    /// Speaks over what is connected already.
+    pub async fn over(
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        builder: &mut h2::client::Builder,
+    ) -> H2Client {
         let (send, connection) = in_time("h2", builder.handshake(stream)).await.unwrap();
         H2Client { send, connection: tokio::spawn(connection) }
     }

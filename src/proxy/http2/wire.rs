@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Instant;
 
 use super::out::Out;
 use crate::proxy::io::{ClientStream, IoState};
@@ -25,7 +26,10 @@ pub struct Wire {
 
 impl Wire {
     /// A connection of which these bytes were read already.
-    pub fn new(stream: ClientStream, held: Vec<u8>, state: Rc<IoState>) -> Wire {
+    pub fn new(mut stream: ClientStream, held: Vec<u8>, state: Rc<IoState>) -> Wire {
+        if let ClientStream::Tls(tls) = &mut stream {
+            tls.share();
+        }
         Wire { stream, held, state }
     }
 
@@ -100,14 +104,13 @@ fn take(
         ClientStream::Tls(tls) => tls,
     };
     // Sealed only: what a turn has to say goes out in one write.
-    let session = tls.session_mut();
-    let taken = session.seal(pieces)?;
+    let taken = tls.seal(pieces, Instant::now)?;
     if taken > 0 {
         return Poll::Ready(Ok(taken));
     }
-    let flushed = session.poll_send(cx)?;
+    let flushed = tls.session_mut().poll_send(cx)?;
     // Part of it may have gone.
-    match session.seal(pieces)? {
+    match tls.seal(pieces, Instant::now)? {
         0 if flushed.is_pending() => Poll::Pending,
         taken => Poll::Ready(Ok(taken)),
     }

@@ -15,9 +15,11 @@
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use smallvec::SmallVec;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Instant;
 
 use super::session::Session;
 
@@ -28,6 +30,8 @@ const SHORT_BYTES: usize = 4 * 1024;
 const REST_BYTES: usize = 1024;
 /// So much goes out in short records: what networks take at once (RFC 6928), and a little.
 const BEGINNING_BYTES: usize = 16 * 1024;
+/// After so long without a long write networks take no more at once than in the beginning (RFC 2861).
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// A secured connection.
 #[derive(Debug)]
@@ -35,6 +39,10 @@ pub struct Secured {
     session: Session,
     /// What is still to go out in short records.
     short_left: usize,
+    /// Streams share it.
+    is_shared: bool,
+    /// When something long was last sealed by [`Secured::seal`].
+    flowed: Option<Instant>,
     /// What may wait, sealed.
     limit: usize,
     /// The end follows at once upon what is written.
@@ -56,7 +64,20 @@ type Slices<'a> = SmallVec<[IoSlice<'a>; MOST_BYTES / PIECE_BYTES + 4]>;
 impl Secured {
     /// A connection whose handshake is done.
     pub fn new(session: Session) -> Self {
-        Secured { session, short_left: BEGINNING_BYTES, limit: 0, ending: false, said: false }
+        Secured {
+            session,
+            short_left: BEGINNING_BYTES,
+            is_shared: false,
+            flowed: None,
+            limit: 0,
+            ending: false,
+            said: false,
+        }
+    }
+
+    /// Streams share it from now on: what the client says is no sign that something new begins.
+    pub fn share(&mut self) {
+        self.is_shared = true;
     }
 
     /// The session.
@@ -64,7 +85,7 @@ impl Secured {
         &self.session
     }
 
-    /// The session, to be written past the records' lengths.
+    /// The session, to be read, or written past the records' lengths.
     pub fn session_mut(&mut self) -> &mut Session {
         &mut self.session
     }
@@ -98,6 +119,43 @@ impl Secured {
         self.said
     }
 
+    /// Seals as much as may wait, and says how much that is: what goes out when flushed, of streams
+    /// that share the connection. Short records come after a pause.
+    ///
+    /// # Errors
+    /// What ended the session before.
+    pub fn seal(&mut self, slices: &[IoSlice<'_>], clock: fn() -> Instant) -> io::Result<usize> {
+        let length = slices.iter().map(|slice| slice.len()).sum::<usize>();
+        if length <= SHORT_BYTES + REST_BYTES {
+            return self.session.seal(slices);
+        }
+        let now = clock();
+        if self.flowed.is_none_or(|before| now - before >= PAUSE) {
+            self.short_left = BEGINNING_BYTES;
+        }
+        let short = self.seal_short(slices, length)?;
+        let long = self.session.seal(&part(slices, short, MOST_BYTES))?;
+        self.short_left = self.short_left.saturating_sub(long);
+        if short + long > 0 {
+            self.flowed = Some(now);
+        }
+        Ok(short + long)
+    }
+
+    /// Seals what goes out in short records, and says how much that is.
+    fn seal_short(&mut self, slices: &[IoSlice<'_>], length: usize) -> io::Result<usize> {
+        let mut sealed = 0;
+        while self.short_left > 0 && length - sealed > SHORT_BYTES + REST_BYTES {
+            let taken = self.session.seal(&part(slices, sealed, SHORT_BYTES))?;
+            if taken == 0 {
+                break;
+            }
+            sealed += taken;
+            self.short_left = self.short_left.saturating_sub(taken);
+        }
+        Ok(sealed)
+    }
+
     /// Writes what is the last, in one record, and the end of TLS with it.
     fn poll_write_last(
         &mut self,
@@ -126,16 +184,7 @@ impl Secured {
         slices: &[IoSlice<'_>],
         length: usize,
     ) -> Poll<io::Result<usize>> {
-        let mut sealed = 0;
-        while self.short_left > 0 && length - sealed > SHORT_BYTES + REST_BYTES {
-            let part = part(slices, sealed, SHORT_BYTES);
-            let taken = self.session.seal(&part)?;
-            if taken == 0 {
-                break;
-            }
-            sealed += taken;
-            self.short_left = self.short_left.saturating_sub(taken);
-        }
+        let sealed = self.seal_short(slices, length)?;
         self.poll_write_rest(cx, slices, sealed)
     }
 
@@ -183,7 +232,7 @@ impl AsyncRead for Secured {
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let read = this.session.poll_read(cx, buf);
-        if read.is_ready() {
+        if read.is_ready() && !this.is_shared {
             this.short_left = BEGINNING_BYTES;
         }
         read
@@ -231,6 +280,15 @@ impl AsyncWrite for Secured {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+    use std::future::poll_fn;
+
+    use rustls::version::TLS12;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
+    use tokio_rustls::client::TlsStream;
+
+    use super::super::settled;
     use super::*;
 
     #[test]
@@ -256,5 +314,56 @@ mod tests {
         };
         assert_eq!(pieces(0, usize::MAX), [PIECE_BYTES, PIECE_BYTES, 1, 3]);
         assert_eq!(pieces(1, PIECE_BYTES + 5), [PIECE_BYTES, 5]);
+    }
+
+    thread_local! {
+        static NOW: Cell<Instant> = Cell::new(Instant::now());
+    }
+
+    /// Seals this much at once behind something that the client says, and tells how long the records are.
+    async fn sealed(
+        secured: &mut Secured,
+        client: &mut TlsStream<TcpStream>,
+        length: usize,
+    ) -> Vec<usize> {
+        client.write_all(b"?").await.unwrap();
+        secured.read_exact(&mut [0]).await.unwrap();
+        let text = vec![0; length];
+        assert_eq!(secured.seal(&[IoSlice::new(&text)], || NOW.get()).unwrap(), length);
+        poll_fn(|cx| secured.session_mut().poll_send(cx)).await.unwrap();
+        let (tcp, mut records, mut left) = (client.get_mut().0, Vec::new(), length);
+        while left > 0 {
+            let mut head = [0; 5];
+            tcp.read_exact(&mut head).await.unwrap();
+            let sealed = usize::from(u16::from_be_bytes([head[3], head[4]]));
+            tcp.read_exact(&mut vec![0; sealed]).await.unwrap();
+            // RFC 5288: the nonce before and the tag behind it.
+            records.push(sealed - 24);
+            left -= sealed - 24;
+        }
+        records
+    }
+
+    #[tokio::test]
+    async fn records_of_streams_that_share_a_connection_begin_short_after_a_pause() {
+        let (mut client, session) = settled(&TLS12).await;
+        let mut secured = Secured::new(session);
+        secured.share();
+        let later = |by| NOW.set(NOW.get() + by);
+        let mut sealed = async |length| sealed(&mut secured, &mut client, length).await;
+        // What is short is no sign that a network could take much.
+        for _ in 0..20 {
+            assert_eq!(sealed(1000).await, [1000]);
+        }
+        let grown = [SHORT_BYTES, SHORT_BYTES, SHORT_BYTES, SHORT_BYTES, 16 * 1024];
+        assert_eq!(sealed(32 * 1024).await, grown);
+        for _ in 0..2 {
+            later(PAUSE / 2);
+            assert_eq!(sealed(16 * 1024).await, [16 * 1024]);
+        }
+        later(PAUSE / 2);
+        assert_eq!(sealed(100).await, [100]);
+        later(PAUSE / 2);
+        assert_eq!(sealed(32 * 1024).await, grown);
     }
 }
