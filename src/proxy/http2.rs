@@ -8,10 +8,10 @@
 //! what is against the rules of a message ends its stream, what is against the rules of the
 //! connection ends that, and what merely costs too much is paid for out of a budget, until it is over.
 //!
-//! For each connection we hold, at most, what its streams were sent and nobody took (1 MiB), what was
-//! gathered and not written (64 KiB and the heads of answers), one piece of each answer, a header block
-//! twice the size of a head, and 4 KiB of HPACK's table. A connection without streams is **parked**
-//! after a while: then it is a socket, the clocks, and that table.
+//! For each connection we hold, at most, what its streams were sent and nobody took (64 KiB of each,
+//! and 2 MiB besides), what was gathered and not written (64 KiB and the heads of answers), one piece of
+//! each answer, a header block twice the size of a head, and 4 KiB of HPACK's table. A connection
+//! without streams is **parked** after a while: then it is a socket, the clocks, and that table.
 
 mod answer;
 mod budget;
@@ -28,6 +28,7 @@ mod standing;
 mod streams;
 #[cfg(test)]
 mod tests;
+mod untaken;
 mod windows;
 mod wire;
 

@@ -18,6 +18,7 @@ use super::budget::Budgets;
 use super::ending::Drain;
 use super::out::Out;
 use super::streams::{Reset, Stream};
+use super::windows::connection_window;
 use crate::framing::frames::{CONTINUATION, FrameHead, HEADERS, SETTINGS};
 use crate::framing::hpack::Decoder;
 use crate::proxy::wakers::note;
@@ -38,11 +39,7 @@ pub(super) mod code {
     pub(in super::super) const ENHANCE_YOUR_CALM: u32 = 11;
 }
 
-/// Windows towards clients: enough for an upload over a fast network; per connection they bound what
-/// we must hold for it.
-pub(super) const STREAM_WINDOW: u32 = 256 * 1024;
-pub(super) const CONNECTION_WINDOW: u32 = 1024 * 1024;
-/// The window that both sides begin with (RFC 9113 section 6.9.2).
+/// The window that streams of both sides, and connections, begin with (RFC 9113 section 6.9.2).
 pub(super) const FIRST_WINDOW: u32 = 65_535;
 /// The largest window (RFC 9113 section 6.9.1).
 pub(super) const MAX_WINDOW: i64 = (1 << 31) - 1;
@@ -178,7 +175,7 @@ impl Core {
             block: None,
             block_ended: false,
             decoder: Decoder::new(),
-            receive_window: i64::from(CONNECTION_WINDOW),
+            receive_window: connection_window(limits.streams),
             taken: 0,
             open: Vec::new(),
             streams: Slab::new(),
@@ -208,12 +205,10 @@ impl Core {
     /// RFC 9113 section 6.5.2 and RFC 8441 section 3.
     fn greet(&mut self) {
         const MAX_CONCURRENT_STREAMS: u16 = 3;
-        const INITIAL_WINDOW_SIZE: u16 = 4;
         const MAX_HEADER_LIST_SIZE: u16 = 6;
         const ENABLE_CONNECT_PROTOCOL: u16 = 8;
         let settings = [
             (MAX_CONCURRENT_STREAMS, self.limits.streams),
-            (INITIAL_WINDOW_SIZE, STREAM_WINDOW),
             (MAX_HEADER_LIST_SIZE, self.limits.max_header_bytes),
             (ENABLE_CONNECT_PROTOCOL, 1),
         ];
@@ -223,7 +218,8 @@ impl Core {
             payload.extend(value.to_be_bytes());
         }
         self.out.frame(SETTINGS, 0, 0, &payload);
-        self.update_window(0, CONNECTION_WINDOW - FIRST_WINDOW);
+        let more = self.receive_window - i64::from(FIRST_WINDOW);
+        self.update_window(0, u32::try_from(more).unwrap_or_default());
     }
 
     /// Notes who is to be woken when something waits to be written.

@@ -101,7 +101,7 @@ impl Core {
             if !stream.is_closed() {
                 stream.failure = Some(UploadFailure::Left);
                 stream.pending = Bytes::new();
-                stream.received = Vec::new();
+                stream.untaken.clear();
             }
             stream.in_line = false;
             stream.wake();

@@ -84,7 +84,7 @@ impl Core {
         if stream.discards {
             self.credit(payload.len());
         } else {
-            stream.received.extend_from_slice(content);
+            stream.untaken.push(content);
             self.take(key, payload.len() - content.len());
         }
         if let Some(receiver) = receiver {

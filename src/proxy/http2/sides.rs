@@ -17,10 +17,6 @@ use super::streams::Stream;
 use crate::proxy::body::UploadFailure;
 use crate::proxy::wakers::note;
 
-/// The largest piece of a body that is given at once: the backend may take it slowly, and meanwhile
-/// the client may send as much again.
-const PIECE_BYTES: usize = 32 * 1024;
-
 /// A part in a stream. What is left of the stream when nobody has one is reset.
 #[derive(Debug)]
 struct Part {
@@ -157,15 +153,7 @@ impl http_body::Body for Body {
         if let Some(failure) = stream.failure {
             return Poll::Ready(Some(Err(failure)));
         }
-        if !stream.received.is_empty() {
-            let data = match stream.received.get(..PIECE_BYTES) {
-                Some(piece) => {
-                    let piece = Bytes::copy_from_slice(piece);
-                    stream.received.drain(..PIECE_BYTES);
-                    piece
-                }
-                None => Bytes::from(std::mem::take(&mut stream.received)),
-            };
+        if let Some(data) = stream.untaken.take_piece() {
             core.take(key, data.len());
             return Poll::Ready(Some(Ok(Frame::data(data))));
         }
@@ -188,7 +176,7 @@ impl http_body::Body for Body {
     fn is_end_stream(&self) -> bool {
         let stream = &self.0.core.borrow().streams[self.0.key];
         stream.receive_ended
-            && stream.received.is_empty()
+            && stream.untaken.is_empty()
             && stream.trailers.is_none()
             && stream.unfit.is_none()
             && stream.failure.is_none()
@@ -197,7 +185,7 @@ impl http_body::Body for Body {
     fn size_hint(&self) -> SizeHint {
         let stream = &self.0.core.borrow().streams[self.0.key];
         match stream.length_left {
-            Some(left) => SizeHint::with_exact(left + stream.received.len() as u64),
+            Some(left) => SizeHint::with_exact(left + stream.untaken.len() as u64),
             None => SizeHint::default(),
         }
     }
@@ -268,20 +256,13 @@ impl AsyncRead for Socket {
         if stream.failure.is_some() {
             return Poll::Ready(Err(gone()));
         }
-        let length = stream.received.len().min(buf.remaining());
+        let length = stream.untaken.read(buf);
         if length == 0 {
             if stream.receive_ended {
                 return Poll::Ready(Ok(()));
             }
             note(&mut stream.receiver, cx.waker());
             return Poll::Pending;
-        }
-        buf.put_slice(&stream.received[..length]);
-        if length == stream.received.len() {
-            // Tunnels live long, and are silent most of the time.
-            stream.received = Vec::new();
-        } else {
-            stream.received.drain(..length);
         }
         core.take(key, length);
         Poll::Ready(Ok(()))

@@ -14,7 +14,7 @@ impl Core {
         let (mut now, mut longest) = (None, None::<Instant>);
         for (_, stream) in &mut self.streams {
             let piece = if stream.pending.is_empty() { 0 } else { stream.piece };
-            let waits = piece + stream.received.len();
+            let waits = piece + stream.untaken.len();
             if waits == 0 {
                 stream.stands = None;
                 continue;

@@ -6,7 +6,8 @@ use bytes::Bytes;
 use http::HeaderMap;
 use tokio::time::Instant;
 
-use super::core::{Broken, Core, STREAM_WINDOW, code};
+use super::core::{Broken, Core, FIRST_WINDOW, code};
+use super::untaken::Untaken;
 use crate::framing::frames::RST_STREAM;
 use crate::proxy::body::UploadFailure;
 use crate::state::H2Abuse;
@@ -62,7 +63,10 @@ pub(super) struct Stream {
     pub(super) receive_window: i64,
     /// What has been taken of it since the client was last told.
     pub(super) taken: u32,
-    pub(super) received: Vec<u8>,
+    /// All of these: what may still come, what has and waits, and what was taken.
+    pub(super) window: u32,
+    /// What has come of it.
+    pub(super) untaken: Untaken,
     /// What is still to come of the length that was announced.
     pub(super) length_left: Option<u64>,
     pub(super) trailers: Option<Box<HeaderMap>>,
@@ -90,6 +94,12 @@ impl Stream {
         self.failure.is_some() || (self.send_ended && self.receive_ended)
     }
 
+    /// Whether more may come, or wait to be taken.
+    pub(super) fn is_uploading(&self) -> bool {
+        let ended = self.receive_ended || self.discards || self.failure.is_some();
+        !ended || !self.untaken.is_empty()
+    }
+
     /// Wakes whoever waits for it.
     pub(super) fn wake(&mut self) {
         self.sender.take().into_iter().chain(self.receiver.take()).for_each(Waker::wake);
@@ -97,9 +107,13 @@ impl Stream {
 }
 
 impl Core {
-    /// Whether so many streams are open that no more may be.
+    /// Whether so many streams are open that no more may be. What was closed by both sides counts as long
+    /// as something of it waits to be taken: a tunnel whose backend does not read.
     pub(super) fn is_full(&self) -> bool {
-        self.open.len() >= self.limits.streams as usize
+        let most = self.limits.streams as usize;
+        let waits = |stream: &Stream| stream.is_closed() && !stream.untaken.is_empty();
+        let waiting = || self.streams.iter().filter(|(_, stream)| waits(stream)).count();
+        self.streams.len() >= most && self.open.len() + waiting() >= most
     }
 
     /// Where an open stream is kept.
@@ -126,9 +140,10 @@ impl Core {
             sent_head: false,
             send_ended: false,
             sender: None,
-            receive_window: i64::from(STREAM_WINDOW),
+            receive_window: i64::from(FIRST_WINDOW),
             taken: 0,
-            received: Vec::new(),
+            window: FIRST_WINDOW,
+            untaken: Untaken::default(),
             length_left: None,
             trailers: None,
             unfit: None,
@@ -171,7 +186,7 @@ impl Core {
         let stream = &mut self.streams[key];
         stream.discards = true;
         stream.receiver = None;
-        let unread = std::mem::take(&mut stream.received).len();
+        let unread = stream.untaken.clear();
         self.credit(unread);
     }
 
@@ -197,7 +212,7 @@ impl Core {
 
     /// Resets a stream that is kept nowhere.
     pub(super) fn reset_unheld(&mut self, id: u32, code: u32) {
-        self.note_reset(Reset { id, window: i64::from(STREAM_WINDOW), ended: false }, code);
+        self.note_reset(Reset { id, window: i64::from(FIRST_WINDOW), ended: false }, code);
     }
 
     fn note_reset(&mut self, reset: Reset, code: u32) {
@@ -233,7 +248,7 @@ impl Core {
         stream.failure = Some(failure);
         stream.pending = Bytes::new();
         stream.trailers = None;
-        let unread = std::mem::take(&mut stream.received).len();
+        let unread = stream.untaken.clear();
         stream.wake();
         let (id, in_line) = (stream.id, std::mem::take(&mut stream.in_line));
         if in_line {

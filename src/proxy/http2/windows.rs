@@ -1,10 +1,30 @@
 //! Settings and windows: how much either side may send (RFC 9113 sections 5.2, 6.5 and 6.9).
+//!
+//! What clients may send is what we may have to hold, if nobody takes it. Each stream has 64 KiB of its
+//! own, whatever stands on the others, and the connection has room for all of them: so an upload never
+//! waits for another. A stream of which all is taken as it comes may send more at once, four times as
+//! much with each turn, since over a long way a window is what goes in one round trip. There are 2 MiB
+//! for that, of which each gets half of what the others leave: those that go on come to equal parts, and
+//! those that were given much and are silent leave something.
 
-use super::core::{Broken, CONNECTION_WINDOW, Core, MAX_WINDOW, STREAM_WINDOW, code};
+use super::core::{Broken, Core, FIRST_WINDOW, MAX_WINDOW, code};
 use crate::framing::frames::{ACK, FrameHead, SETTINGS, WINDOW_UPDATE};
 use crate::state::H2Abuse;
 
 type Result = std::result::Result<(), Broken>;
+
+/// What streams may have beyond their first windows, all together.
+pub(super) const WIDE_BYTES: u32 = 2 * 1024 * 1024;
+/// So many times as wide is the next window of a stream of which all was taken.
+const WIDER_BY: u32 = 4;
+/// What was taken is told on the connection when it is so much.
+pub(super) const TOLD_BYTES: u32 = 256 * 1024;
+
+/// Room for all that so many streams may send.
+pub(super) fn connection_window(streams: u32) -> i64 {
+    let all = i64::from(streams) * i64::from(FIRST_WINDOW) + i64::from(WIDE_BYTES + TOLD_BYTES);
+    all.min(MAX_WINDOW)
+}
 
 impl Core {
     pub(super) fn settings(&mut self, head: FrameHead, payload: &[u8]) -> Result {
@@ -96,12 +116,10 @@ impl Core {
         Ok(())
     }
 
-    /// The client may send so much more on the connection: it is told of that from half of the window
-    /// on, and where less is left, because others' content is not taken, before that is used up.
+    /// The client may send so much more on the connection.
     pub(super) fn credit(&mut self, bytes: usize) {
         self.taken += bytes as u32;
-        let is_much = self.taken >= CONNECTION_WINDOW / 2;
-        if is_much || (self.taken > 0 && i64::from(self.taken) >= self.receive_window) {
+        if self.taken >= TOLD_BYTES {
             let taken = std::mem::take(&mut self.taken);
             self.receive_window += i64::from(taken);
             self.update_window(0, taken);
@@ -110,16 +128,43 @@ impl Core {
 
     /// So much of what came on a stream has gone on.
     pub(super) fn take(&mut self, key: usize, bytes: usize) {
+        self.credit(bytes);
         let stream = &mut self.streams[key];
         stream.taken += bytes as u32;
         stream.moved += bytes as u64;
-        if stream.taken >= STREAM_WINDOW / 2 && !stream.receive_ended && stream.failure.is_none() {
-            let taken = std::mem::take(&mut stream.taken);
-            stream.receive_window += i64::from(taken);
-            let id = stream.id;
-            self.update_window(id, taken);
+        if stream.receive_ended || stream.failure.is_some() {
+            return;
         }
-        self.credit(bytes);
+        let keeps_up = stream.untaken.is_empty();
+        if keeps_up && stream.taken >= stream.window / 4 {
+            self.give_window(key, WIDER_BY);
+        } else if stream.taken >= stream.window / 2 {
+            self.give_window(key, 1);
+        }
+    }
+
+    /// Gives a stream its next window, so many times as wide as the last if there is room for that.
+    fn give_window(&mut self, key: usize, wider_by: u32) {
+        let most = FIRST_WINDOW + self.room_for_width(key);
+        let stream = &mut self.streams[key];
+        let wanted = stream.window * wider_by;
+        // What was given cannot be taken back, but need not be given again.
+        let rest = stream.window - std::mem::take(&mut stream.taken);
+        stream.window = wanted.min(most).max(rest);
+        let more = stream.window - rest;
+        if more > 0 {
+            stream.receive_window += i64::from(more);
+            let id = stream.id;
+            self.update_window(id, more);
+        }
+    }
+
+    /// By how much the window of a stream may be wider than the first.
+    fn room_for_width(&self, key: usize) -> u32 {
+        let others = self.streams.iter().filter(|(other, _)| *other != key);
+        let under_way = others.filter(|(_, stream)| stream.is_uploading());
+        let used: u32 = under_way.map(|(_, stream)| stream.window - FIRST_WINDOW).sum();
+        WIDE_BYTES.saturating_sub(used) / 2
     }
 
     pub(super) fn update_window(&mut self, id: u32, by: u32) {

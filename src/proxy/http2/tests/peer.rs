@@ -16,7 +16,7 @@ use crate::proxy::http2::core::{Accepted, Broken, Core, Form, Limits};
 use crate::proxy::http2::sides::{Body, Sender, Socket};
 use crate::state::H2Abuse;
 
-const LIMITS: Limits = Limits { streams: 128, max_header_bytes: 32 * 1024, max_headers: 100 };
+pub const LIMITS: Limits = Limits { streams: 128, max_header_bytes: 32 * 1024, max_headers: 100 };
 pub const WHOLE: u8 = END_HEADERS | END_STREAM;
 /// GET and POST for `http://a/`.
 pub const GET: &[u8] = &[0x82, 0x86, 0x84, 0x41, 1, b'a'];

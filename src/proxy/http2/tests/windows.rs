@@ -1,10 +1,76 @@
 //! Flow control in both directions (RFC 9113, section 5.2).
 
-use super::peer::{CONNECT, Peer, Written, frame, head, read};
+use std::collections::HashMap;
+
+use super::peer::{CONNECT, LIMITS, Peer, Written, frame, head, read};
 use crate::framing::frames::{DATA, END_HEADERS, END_STREAM, HEADERS, SETTINGS, WINDOW_UPDATE};
 use crate::proxy::body::UploadFailure;
-use crate::proxy::http2::core::{CONNECTION_WINDOW, FIRST_WINDOW, STREAM_WINDOW, code};
+use crate::proxy::http2::core::{FIRST_WINDOW, code};
 use crate::proxy::http2::sides::Sender;
+use crate::proxy::http2::untaken::PIECE_BYTES;
+use crate::proxy::http2::windows::{TOLD_BYTES, WIDE_BYTES, connection_window};
+
+/// A large frame of content.
+const FRAME: usize = 16 * 1024;
+
+/// A client that sends content as far as it may.
+struct Uploads {
+    peer: Peer,
+    /// What it may send, on the connection and on each stream.
+    windows: HashMap<u32, i64>,
+}
+
+impl Uploads {
+    /// With so many uploads, which begin to be read in the order of their numbers.
+    fn new(count: usize) -> Uploads {
+        let mut uploads = Uploads { peer: Peer::new(), windows: HashMap::new() };
+        uploads.windows.insert(0, connection_window(LIMITS.streams));
+        for stream in (1..).step_by(2).take(count) {
+            uploads.peer.post(stream);
+            uploads.windows.insert(stream, FIRST_WINDOW.into());
+        }
+        uploads
+    }
+
+    /// Sends all that may be sent on a stream, and says how much that was.
+    fn send(&mut self, stream: u32) -> i64 {
+        let all = self.windows[&stream].min(self.windows[&0]);
+        let mut left = usize::try_from(all).unwrap();
+        while left > 0 {
+            let length = left.min(FRAME);
+            self.peer.receive(&frame(DATA, 0, stream, &vec![0; length])).unwrap();
+            left -= length;
+        }
+        for of in [0, stream] {
+            *self.windows.get_mut(&of).unwrap() -= all;
+        }
+        all
+    }
+
+    /// Takes all that has come on a stream, and tells the client of that.
+    fn take(&mut self, stream: u32) {
+        let body = &mut self.peer.bodies[stream as usize / 2];
+        while read(body).is_some() {}
+        let written = self.peer.written();
+        for (of, window) in &mut self.windows {
+            *window += i64::from(grown(&written, *of));
+        }
+    }
+
+    /// Goes on with these for a while.
+    fn send_and_take(&mut self, streams: &[u32]) {
+        for stream in streams.repeat(20) {
+            self.send(stream);
+            self.take(stream);
+        }
+    }
+
+    /// By how much the windows are wider than in the beginning.
+    fn widths(&self) -> Vec<u32> {
+        let core = self.peer.core.borrow();
+        core.streams.iter().map(|(_, stream)| stream.window - FIRST_WINDOW).collect()
+    }
+}
 
 #[test]
 fn content_waits_for_the_windows() {
@@ -75,19 +141,76 @@ fn what_a_client_takes_is_progress_of_those_in_line() {
 
 #[test]
 fn what_is_read_may_be_sent_anew() {
-    let mut peer = Peer::new();
-    peer.post(1);
-    let piece = frame(DATA, 0, 1, &[0; 16 * 1024]);
-    let mut received = 0;
-    for _ in 0..100 {
-        peer.receive(&piece).unwrap();
-        received += read(&mut peer.bodies[0]).unwrap().unwrap().len();
+    let mut uploads = Uploads::new(1);
+    let mut sent = 0;
+    while sent < 20_000_000 {
+        let more = uploads.send(1);
+        assert!(more > 0, "it waits for nobody");
+        sent += more;
+        uploads.take(1);
     }
-    assert_eq!(received, 100 * 16 * 1024);
-    let updates = peer.written();
-    assert_eq!(grown(&updates, 1), received as u32 / (STREAM_WINDOW / 2) * (STREAM_WINDOW / 2));
-    let of_connection = received as u32 / (CONNECTION_WINDOW / 2) * (CONNECTION_WINDOW / 2);
-    assert_eq!(grown(&updates, 0), of_connection);
+    let told = connection_window(LIMITS.streams) - uploads.windows[&0];
+    assert!((0..i64::from(TOLD_BYTES)).contains(&told), "{told} bytes were taken and not told");
+}
+
+#[test]
+fn the_window_of_what_is_taken_as_it_comes_widens() {
+    let mut uploads = Uploads::new(1);
+    let sent = [0; 5].map(|_| {
+        let sent = uploads.send(1);
+        uploads.take(1);
+        sent
+    });
+    let first = i64::from(FIRST_WINDOW);
+    let most = first + i64::from(WIDE_BYTES / 2);
+    assert_eq!(sent, [first, 4 * first, 16 * first, most, most]);
+}
+
+#[test]
+fn the_window_of_what_is_not_taken_as_it_comes_stays() {
+    let mut uploads = Uploads::new(1);
+    for _ in 0..50 {
+        uploads.send(1);
+        read(&mut uploads.peer.bodies[0]).unwrap().unwrap();
+        let more = grown(&uploads.peer.written(), 1);
+        assert!(more as usize <= 2 * PIECE_BYTES, "no more than was taken");
+        *uploads.windows.get_mut(&1).unwrap() += i64::from(more);
+    }
+}
+
+#[test]
+fn wide_windows_are_shared() {
+    let mut uploads = Uploads::new(3);
+    uploads.send_and_take(&[1]);
+    assert_eq!(uploads.widths(), [WIDE_BYTES / 2, 0, 0], "alone it has half");
+    uploads.send_and_take(&[1, 3, 5]);
+    let equal = |width: &u32| width.abs_diff(WIDE_BYTES / 4) < WIDE_BYTES / 1000;
+    assert!(uploads.widths().iter().all(equal), "{:?}", uploads.widths());
+    // What is silent has what it had.
+    uploads.send_and_take(&[3]);
+    assert_eq!(uploads.widths()[1], (WIDE_BYTES - uploads.widths()[0] - uploads.widths()[2]) / 2);
+    // What has ended leaves its part to the others.
+    uploads.peer.receive(&frame(DATA, END_STREAM, 5, &[])).unwrap();
+    uploads.send_and_take(&[3]);
+    assert_eq!(uploads.widths()[1], (WIDE_BYTES - uploads.widths()[0]) / 2);
+}
+
+#[test]
+fn tunnels_that_have_ended_and_are_not_read_leave_no_place_for_others() {
+    let mut peer = Peer::new();
+    let streams = (1..).step_by(2).take(LIMITS.streams as usize);
+    for stream in streams {
+        peer.receive(&frame(HEADERS, END_HEADERS, stream, CONNECT)).unwrap();
+        peer.receive(&frame(DATA, END_STREAM, stream, &[0; FRAME])).unwrap();
+        head(peer.streams.last().unwrap(), true);
+    }
+    let next = 2 * LIMITS.streams + 1;
+    peer.written();
+    peer.post(next);
+    assert_eq!(peer.resets(), [(next, code::REFUSED_STREAM)]);
+    peer.sockets.pop();
+    peer.post(next + 2);
+    assert_eq!(peer.resets(), []);
 }
 
 /// By how much a stream, or for 0 the connection, was widened.
@@ -98,53 +221,55 @@ fn grown(updates: &Written, stream: u32) -> u32 {
 
 #[test]
 fn uploads_that_nobody_takes_leave_room_for_one_that_is_taken() {
-    let mut peer = Peer::new();
-    [1, 3, 5, 7].iter().for_each(|stream| peer.post(*stream));
-    let piece = |stream| frame(DATA, 0, stream, &[0; 16 * 1024]);
-    for standing in [1, 3, 5] {
-        for _ in 0..STREAM_WINDOW as usize / (16 * 1024) {
-            peer.receive(&piece(standing)).unwrap();
-        }
+    let count = LIMITS.streams as usize;
+    let mut uploads = Uploads::new(count);
+    let last = 2 * count as u32 - 1;
+    // One of them was wide when it came to stand.
+    for _ in 0..5 {
+        uploads.send(1);
+        uploads.take(1);
     }
-    let mut may_send = i64::from(CONNECTION_WINDOW - 3 * STREAM_WINDOW);
+    for standing in (1..last).step_by(2) {
+        assert!(uploads.send(standing) >= i64::from(FIRST_WINDOW));
+    }
     for _ in 0..100 {
-        assert!(may_send >= 16 * 1024, "it would wait for those who stand");
-        peer.receive(&piece(7)).unwrap();
-        read(&mut peer.bodies[3]).unwrap().unwrap();
-        may_send += i64::from(grown(&peer.written(), 0)) - 16 * 1024;
+        assert!(uploads.send(last) >= i64::from(FIRST_WINDOW / 2), "it would wait for the others");
+        uploads.take(last);
     }
 }
 
 #[test]
 fn what_came_for_a_socket_that_is_let_go_may_be_sent_anew() {
     let mut peer = Peer::new();
-    for stream in (1..).step_by(2).take(CONNECTION_WINDOW as usize / (16 * 1024)) {
+    let (mut told, all) = (0, connection_window(LIMITS.streams) as usize);
+    for stream in (1..).step_by(2).take(all / FRAME) {
         peer.receive(&frame(HEADERS, END_HEADERS, stream, CONNECT)).unwrap();
-        peer.receive(&frame(DATA, END_STREAM, stream, &[0; 16 * 1024])).unwrap();
+        peer.receive(&frame(DATA, END_STREAM, stream, &[0; FRAME])).unwrap();
         head(&peer.streams.pop().unwrap(), true);
         peer.sockets.clear();
+        told += grown(&peer.written(), 0) as usize;
     }
-    assert_eq!(grown(&peer.written(), 0), CONNECTION_WINDOW);
+    assert!(all - told < FRAME + TOLD_BYTES as usize, "{told} of {all}");
 }
 
 #[test]
 fn a_body_is_given_in_pieces() {
     let mut peer = Peer::new();
     peer.post(1);
-    for _ in 0..5 {
-        peer.receive(&frame(DATA, 0, 1, &[0; 16 * 1024])).unwrap();
+    for _ in 0..3 {
+        peer.receive(&frame(DATA, 0, 1, &[0; FRAME])).unwrap();
     }
     let mut pieces = std::iter::from_fn(|| read(&mut peer.bodies[0]));
     let lengths: Vec<usize> = pieces.by_ref().map(|piece| piece.unwrap().len()).collect();
-    assert_eq!(lengths, [32 * 1024, 32 * 1024, 16 * 1024]);
+    assert_eq!(lengths, [32 * 1024, 16 * 1024]);
 }
 
 #[test]
 fn a_client_that_sends_more_than_it_may_is_stopped() {
     let mut peer = Peer::new();
     peer.post(1);
-    let piece = frame(DATA, 0, 1, &[0; 16 * 1024]);
-    for _ in 0..STREAM_WINDOW as usize / (16 * 1024) {
+    let piece = frame(DATA, 0, 1, &[0; FRAME]);
+    for _ in 0..FIRST_WINDOW as usize / FRAME {
         peer.receive(&piece).unwrap();
     }
     assert_eq!(peer.resets(), []);
@@ -172,8 +297,8 @@ fn content_on_a_stream_that_we_reset_may_fill_its_window_and_no_more() {
     peer.post(1);
     peer.streams.clear();
     peer.bodies.clear();
-    let piece = frame(DATA, 0, 1, &[0; 16 * 1024]);
-    for _ in 0..STREAM_WINDOW as usize / (16 * 1024) {
+    let piece = frame(DATA, 0, 1, &[0; FRAME]);
+    for _ in 0..FIRST_WINDOW as usize / FRAME {
         peer.receive(&piece).unwrap();
     }
     let broken = peer.receive(&piece).unwrap_err();
