@@ -22,7 +22,8 @@ const TICK_MILLIS: u64 = 10;
 /// Deadlines beyond the last slot are put there and looked at again when it comes by.
 const SLOTS: u64 = 1024;
 /// The largest slot whose allocation is kept when it has been emptied. Many idle connections wander
-/// through the slots together, and would leave one of their number's size behind in each.
+/// through the slots together, and would leave one of their number's size behind in each. What had
+/// more than so many timers goes, too, when none is left.
 const KEPT_ENTRIES: usize = 64;
 
 /// The timers of one worker.
@@ -159,6 +160,7 @@ impl Wheel {
                 }
             }
             inner.handled = inner.handled.max(current);
+            inner.give_back();
         }
         wakers.into_iter().for_each(Waker::wake);
     }
@@ -201,6 +203,14 @@ impl Inner {
                 wakers.extend(entry.waker.take());
             }
             Some(deadline) => self.enqueue(key, (deadline, tick_after(deadline)), tick),
+        }
+    }
+
+    /// Gives back what a crowd of timers has taken up, when none of them is left.
+    fn give_back(&mut self) {
+        let is_left = self.queued > 0 || self.spare.len() < self.entries.len();
+        if !is_left && self.entries.capacity() > KEPT_ENTRIES {
+            (self.entries, self.spare) = (Slab::new(), Vec::new());
         }
     }
 

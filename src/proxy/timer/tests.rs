@@ -123,6 +123,31 @@ fn the_next_timer_gets_what_a_dropped_one_left() {
 }
 
 #[test]
+fn what_a_crowd_took_up_is_given_back_when_nobody_is_left() {
+    turning(async |wheel| {
+        let armed = |seconds| {
+            let timer = wheel.timer();
+            timer.arm(Instant::now() + Duration::from_secs(seconds));
+            timer
+        };
+        let room = || {
+            let inner = wheel.inner.borrow();
+            inner.entries.capacity().max(inner.spare.capacity())
+        };
+        let crowd: Vec<_> = (0..1000).map(|_| armed(1)).collect();
+        let last = armed(3);
+        drop(crowd);
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        assert!(room() > 1000, "one has its place behind theirs");
+        expired(&last).await;
+        drop(last);
+        drop(armed(1));
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        assert!(room() <= KEPT_ENTRIES);
+    });
+}
+
+#[test]
 fn a_tick_comes_in_its_time_after_years_too() {
     turning(async |wheel| {
         let years = wheel.origin + Duration::from_secs(3 * 365 * 86_400);
