@@ -1,4 +1,4 @@
-//! Ports that are taken, file descriptors that run out, backends that are killed.
+//! Ports that are taken, file descriptors that run out, memory that is kept, backends that are killed.
 
 use std::process::Command;
 use std::sync::Arc;
@@ -87,6 +87,17 @@ async fn idle_connections_to_the_admin_api_keep_no_client_out() {
         assert_eq!(Wire::connect(address).await.get("/").await.text(), "one");
     }
     assert!(!program.log().contains("accepting pauses"), "{}", program.log());
+}
+
+/// glibc's allocator would keep what the TLS library needed at the busiest moment.
+#[cfg(target_env = "gnu")]
+#[tokio::test]
+async fn what_is_written_in_c_takes_its_memory_from_the_same_allocator() {
+    let backend = Backend::named("one").await;
+    let program = Program::start("", &pool_of(&[&backend])).await;
+    assert_eq!(Wire::connect(program.http().await).await.get("/").await.status(), 200);
+    let mappings = program.mappings();
+    assert!(!mappings.contains("[heap]"), "{mappings}");
 }
 
 #[tokio::test]

@@ -126,6 +126,11 @@ impl Program {
         line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
     }
 
+    /// What its memory is used for, as the system lists it.
+    pub fn mappings(&self) -> String {
+        std::fs::read_to_string(format!("/proc/{}/maps", self.child.id())).unwrap()
+    }
+
     /// Waits for its end, and gives its exit code.
     pub async fn exit_code(&mut self) -> Option<i32> {
         let deadline = tokio::time::Instant::now() + PATIENCE;
