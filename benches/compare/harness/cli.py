@@ -40,6 +40,8 @@ def arguments():
     parser.add_argument("--quick", action="store_true", help="2 rounds of 1 second: a glance, not a result")
     parser.add_argument("--cores", default="", metavar="PROXY,LOAD",
                         help="processors for the proxy, and for load and backends (default: the first two)")
+    parser.add_argument("--one-cipher", action="store_true",
+                        help="nginx and HAProxy with the cipher that Tidegate chooses, in place of their own")
     parser.add_argument("--port-base", type=int, default=22000, help="first of 200 ports (default: 22000)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every single figure there")
     args = parser.parse_args()
@@ -80,7 +82,7 @@ class Comparison:
         binaries = {report.SUBJECT: binary.find(args.tidegate)}
         binaries |= {f"{report.SUBJECT} {name}": binary.find(Path(path)) for name, _, path in args.also}
         self.descriptions = {name: binary.describe(path) for name, path in binaries.items()}
-        self.stage = Scene(args.port_base, *cores)
+        self.stage = Scene(args.port_base, *cores, args.one_cipher)
         # Copies, so that what is measured stays the same, whatever is built meanwhile.
         self.builds = [Proxy(name, self.stage, self.stage.keep(path, name), report.SUBJECT)
                        for name, path in binaries.items()]
@@ -100,6 +102,8 @@ class Comparison:
         versions = ", ".join(proxy.version() for proxy in self.proxies)
         for name, description in self.descriptions.items():
             versions += f"; {name}: {description}"
+        if self.args.one_cipher:
+            versions += "; all with the cipher that Tidegate chooses"
         return (f"Measured on {machine.describe()}; {versions}; {self.args.rounds} rounds of {self.args.seconds} s, "
                 f"proxy on processor {self.stage.proxy_core}, load and backends on {self.stage.load_core}. "
                 "In cells: median (least-most) of the rounds.\n")

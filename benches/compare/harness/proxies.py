@@ -6,6 +6,10 @@ from . import machine
 from .machine import Trouble
 
 
+# What Tidegate, Envoy, Caddy and Traefik choose on processors that know AES.
+CIPHER_1_2, CIPHER_1_3 = "ECDHE-ECDSA-AES128-GCM-SHA256", "TLS_AES_128_GCM_SHA256"
+
+
 class Proxy:
     """One kind of proxy; between `start` and `stop` it is a process."""
 
@@ -60,11 +64,15 @@ def _nginx(proxy, values, _config):
     values |= {"http2_listen": "" if own else "http2", "http2_directive": "http2 on;" if own else ""}
     # Without, the first worker that wakes up takes a whole burst of connections.
     values["reuseport"] = "reuseport" if values["workers"] > 1 else ""
+    values["ciphers"] = (f"ssl_prefer_server_ciphers on; ssl_ciphers {CIPHER_1_2}; "
+                         f"ssl_conf_command Ciphersuites {CIPHER_1_3};") if proxy.stage.one_cipher else ""
     config = proxy.stage.render("nginx.conf", values)
     return [proxy.program, "-p", proxy.stage.dir, "-e", proxy.stage.dir / "nginx.log", "-c", config]
 
 
 def _haproxy(proxy, values, _config):
+    values["ciphers"] = (f"ssl-default-bind-ciphers {CIPHER_1_2}\n    ssl-default-bind-ciphersuites {CIPHER_1_3}"
+                         if proxy.stage.one_cipher else "")
     return [proxy.program, "-db", "-f", proxy.stage.render("haproxy.cfg", values)]
 
 

@@ -58,9 +58,11 @@ class Stage:
 class Scene(Stage):
     """The scenery of a comparison: backends, configurations, small C programs."""
 
-    def __init__(self, port_base, proxy_core, load_core):
+    def __init__(self, port_base, proxy_core, load_core, one_cipher=False):
         super().__init__(port_base)
         self.proxy_core, self.load_core = proxy_core, load_core
+        # Everybody has the cipher that Tidegate chooses.
+        self.one_cipher = one_cipher
         self.files = machine.raise_file_limit()
         self.backends = [self.port() for _ in range(3)]
         self.echo = self.port()
