@@ -29,7 +29,7 @@ class Reload:
     cpu_seconds: float  # of the proxy in that time, the load's included
 
 
-def write_config(proxy, weight, routes_per_pool=1, name="reload.toml"):
+def write_config(proxy, weight, routes_per_pool=1, name="reload.toml", probe_interval=PROBE_INTERVAL):
     """A configuration of that size; every backend's weight is `weight`, so that all of them change."""
     stage = proxy.stage
     lines = [stage.render("tidegate.toml", {"http": proxy.http, "https": proxy.https, "admin": proxy.admin, "workers": 1}).read_text()]
@@ -42,7 +42,7 @@ def write_config(proxy, weight, routes_per_pool=1, name="reload.toml"):
             host = f"app{pool}.example.com" if i == 0 else f"app{pool}-{i}.example.com"
             lines.append(f'[[routes]]\nhosts = ["{host}"]\npool = "app{pool}"')
         lines.append(f"[pools.app{pool}]\nbackends = [{backends}]\n"
-                     f'[pools.app{pool}.health]\ntype = "tcp"\ninterval = "{PROBE_INTERVAL}"\n')
+                     f'[pools.app{pool}.health]\ntype = "tcp"\ninterval = "{probe_interval}"\n')
     path = stage.dir / name
     path.write_text("\n".join(lines))
     return path

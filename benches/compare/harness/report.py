@@ -194,6 +194,8 @@ def scale_section(rounds):
         series = median(scrape(one).series for one in rounds)
         growth = median(scrape(one).growth_mib for one in rounds)
         rows.append([what, f"{ms(lambda one: scrape(one).seconds)}, {size:.1f} MB, {series:,.0f} series, {growth:+.0f} MiB"])
+    probes = median(one.probes for one in rounds)
+    rows.append([f"{probes:,.0f} probes a second", f"{ms(lambda one: one.probing)} of processor time a second"])
     return section("scale", table(["", ""], rows), [])
 
 

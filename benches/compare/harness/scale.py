@@ -12,6 +12,9 @@ from .loads import Wrong
 ROUTES_PER_POOL = 10
 REQUESTS_PER_POOL = 30
 PATIENCE = 60
+# The default, which no other row has: there, probes would take what is to be measured.
+USUAL_INTERVAL = "2s"
+PROBING_SECONDS = 10
 
 
 @dataclass
@@ -38,6 +41,8 @@ class Scale:
     gzip: Scrape
     plain_used: Scrape  # after requests to nearly all backends
     gzip_used: Scrape
+    probes: float       # a second, at the default interval
+    probing: float      # seconds of processor time a second, with nothing but these
 
 
 def measure(proxy):
@@ -66,7 +71,27 @@ def measure(proxy):
         plain_used, zipped_used = _scrape(proxy, {}), _scrape(proxy, {"Accept-Encoding": "gzip"})
     finally:
         proxy.stop()
-    return Scale(check, accepts, ready, min(took), memory, reloaded, plain, zipped, plain_used, zipped_used)
+    return Scale(check, accepts, ready, min(took), memory, reloaded, plain, zipped, plain_used, zipped_used, *_probe(proxy))
+
+
+def _probe(proxy):
+    """Probes a second at the default interval, and what they cost, in seconds of processor time."""
+    proxy.start(config=reload.write_config(proxy, 1, ROUTES_PER_POOL, probe_interval=USUAL_INTERVAL))
+    try:
+        time.sleep(5)  # the start, and the first verdicts
+        first, first_at = _probes(proxy), time.monotonic()
+        before, began = proxy.cpu_seconds(), time.monotonic()
+        time.sleep(PROBING_SECONDS)
+        cost = (proxy.cpu_seconds() - before) / (time.monotonic() - began)
+        last = _probes(proxy)
+        return (last - first) / (time.monotonic() - first_at), cost
+    finally:
+        proxy.stop()
+
+
+def _probes(proxy):
+    lines = _get(proxy, "/metrics")[2].decode().splitlines()
+    return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith("tidegate_backend_health_checks_total{"))
 
 
 def _command(proxy, *words):
