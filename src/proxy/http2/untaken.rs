@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::mem;
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use tokio::io::ReadBuf;
 
 /// The largest piece of a body that is given at once: the backend may take it slowly, and meanwhile
@@ -52,7 +52,8 @@ impl Untaken {
             return None;
         }
         let gone = self.gone;
-        let piece = Bytes::from(self.next()).slice(gone..);
+        let mut piece = Bytes::from(self.next());
+        piece.advance(gone);
         self.bytes -= piece.len();
         Some(piece)
     }
