@@ -63,9 +63,10 @@ pub(super) struct Stream {
     pub(super) receive_window: i64,
     /// What has been taken of it since the client was last told.
     pub(super) taken: u32,
-    /// All of these: what may still come, what has and waits, and what was taken.
+    /// The width of the window: what may still come, what is not taken, and what the client was not told
+    /// that it was.
     pub(super) window: u32,
-    /// What has come of it.
+    /// What has come and was not taken.
     pub(super) untaken: Untaken,
     /// What is still to come of the length that was announced.
     pub(super) length_left: Option<u64>,
