@@ -8,7 +8,7 @@ use tokio::io::AsyncWriteExt;
 use super::{client_of, proxy_before, send, settles};
 use crate::support::backend::{Backend, Reply, Step};
 use crate::support::h2_client::{H2Client, answer, get, read, read_some, request};
-use crate::support::proxy::{HTTPS, Proxy, pool_at};
+use crate::support::proxy::{HTTPS, Proxy, app, pool_at};
 use crate::support::wire::read_head;
 use crate::support::{eventually, in_time};
 
@@ -61,6 +61,36 @@ async fn an_upload_that_the_backend_does_not_read_is_not_taken_from_the_client()
     // Sockets take some megabytes; then it stands still.
     let _ = tokio::time::timeout(std::time::Duration::from_secs(2), sending).await;
     assert!(sent < 32 * 1024 * 1024, "{sent} bytes taken from the client");
+}
+
+#[tokio::test]
+async fn uploads_that_stand_in_the_queue_stop_no_other() {
+    let patient = Backend::start(|_| Reply::ok("late").after(Step::Hold)).await;
+    let free = Backend::named("free").await;
+    let keys = "max_requests_per_backend = 1\nqueue = { timeout = \"60s\" }";
+    let proxy = Proxy::start(&format!(
+        "{HTTPS}[[routes]]\npath = \"/free\"\npool = \"free\"\n\
+         [pools.free]\nbackends = [\"{}\"]\n{}",
+        free.address,
+        app(&[&patient], keys, "")
+    ))
+    .await;
+    let mut client = client_of(&proxy).await;
+    let _in_flight = client.start(get("/"), true).await;
+    eventually("it has the place", async || proxy.in_flight(&patient) == 1).await;
+    let mut standing = Vec::new();
+    for _ in 0..40 {
+        let (response, mut stream) = client.start(request(Method::POST, "/"), false).await;
+        // As much as may be sent goes out, and nobody takes it.
+        stream.send_data(vec![0; 256 * 1024].into(), false).unwrap();
+        standing.push((response, stream));
+    }
+    let waiting = || proxy.metric("tidegate_pool_queue_length", &["pool=\"app\""]);
+    eventually("all of them wait", async || waiting() == 40.0).await;
+    let answer =
+        in_time("an upload", client.send(request(Method::POST, "/free"), &[7; 8192])).await;
+    assert_eq!(answer.unwrap().text(), "free");
+    assert_eq!(waiting(), 40.0);
 }
 
 #[tokio::test]
