@@ -79,17 +79,17 @@ def _probe(proxy):
     proxy.start(config=reload.write_config(proxy, 1, ROUTES_PER_POOL, probe_interval=USUAL_INTERVAL))
     try:
         time.sleep(5)  # the start, and the first verdicts
-        first, first_at = _probes(proxy), time.monotonic()
+        first, first_at = _probes_so_far(proxy), time.monotonic()
         before, began = proxy.cpu_seconds(), time.monotonic()
         time.sleep(PROBING_SECONDS)
         cost = (proxy.cpu_seconds() - before) / (time.monotonic() - began)
-        last = _probes(proxy)
+        last = _probes_so_far(proxy)
         return (last - first) / (time.monotonic() - first_at), cost
     finally:
         proxy.stop()
 
 
-def _probes(proxy):
+def _probes_so_far(proxy):
     lines = _get(proxy, "/metrics")[2].decode().splitlines()
     return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith("tidegate_backend_health_checks_total{"))
 
