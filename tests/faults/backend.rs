@@ -2,6 +2,7 @@
 //! made sick through its standard input, in every way that the rows know.
 
 use std::collections::HashMap;
+use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -166,8 +167,7 @@ impl Backend {
             Answers::Half => {
                 let whole = self.message(200);
                 stream.write_all(&whole[..whole.len() - BODY_BYTES / 2])?;
-                // What is on its way arrives before the reset only if there is time for it.
-                thread::sleep(Duration::from_millis(2));
+                wait_until_arrived(stream)?;
                 reset(stream);
                 return Ok(false);
             }
@@ -246,6 +246,22 @@ fn filter(socket: SockRef<'_>, deaf: bool) {
     } else {
         // There may be none.
         let _ = socket.detach_filter();
+    }
+}
+
+/// Waits until the other side's system has all that was written: a reset takes along what is on its way.
+fn wait_until_arrived(stream: &TcpStream) -> io::Result<()> {
+    let (from, to) = (stream.local_addr()?.port(), stream.peer_addr()?.port());
+    // Both ends as the system's table of connections has them, and behind them the state and what
+    // waits to be sent.
+    let ends = format!(" 0100007F:{from:04X} 0100007F:{to:04X} ");
+    loop {
+        let table = fs::read_to_string("/proc/net/tcp")?;
+        let rest = table.split_once(&ends).map(|(_, rest)| rest);
+        match rest.and_then(|rest| rest.split([' ', ':']).nth(1)) {
+            Some("00000000") | None => return Ok(()),
+            Some(_) => thread::yield_now(),
+        }
     }
 }
 

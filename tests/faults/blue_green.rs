@@ -1,9 +1,11 @@
 //! A pool with two versions, three replicas each, and the commands that swap them.
 
 use std::process::Output;
+use std::time::Duration;
 
 use serde_json::Value;
 use tempfile::TempDir;
+use tokio::time::interval;
 
 use crate::backend::{Behaviour, HEALTH};
 use crate::connection::Target;
@@ -11,6 +13,9 @@ use crate::program::Program;
 use crate::replica::Replica;
 use crate::site;
 use crate::support::{eventually, proxy, tls};
+
+/// Between two looks at the status.
+const LOOK: Duration = Duration::from_millis(10);
 
 /// The proxy and both versions.
 pub struct BlueGreen {
@@ -74,6 +79,14 @@ impl BlueGreen {
     /// The version that serves.
     pub async fn active(&self) -> String {
         self.status().await["active"].as_str().unwrap_or_default().to_owned()
+    }
+
+    /// Waits until this version serves.
+    pub async fn comes_to_serve(&self, version: &str) {
+        let mut looks = interval(LOOK);
+        while self.active().await != version {
+            looks.tick().await;
+        }
     }
 
     /// Where the proxy listens without TLS now: another port after each start.

@@ -7,18 +7,17 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
+use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_tungstenite::client_async;
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::connection::{Connection, Target};
 use crate::support::in_time;
 
-/// Between two messages on a WebSocket: its share of the load.
-const PAUSE: Duration = Duration::from_millis(100);
-/// Before one that failed asks again, so that failures do not crowd out who is answered.
-const BACK_OFF: Duration = Duration::from_millis(10);
+/// From one message on a WebSocket to the next: its share of the load.
+const RHYTHM: Duration = Duration::from_millis(100);
 /// An echo that takes longer does not come.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -27,7 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub struct Tally {
     over: AtomicBool,
     answered: AtomicU64,
-    echoed: AtomicU64,
+    echoed: watch::Sender<u64>,
     failures: Mutex<BTreeMap<String, u64>>,
 }
 
@@ -43,7 +42,7 @@ impl Tally {
 
     /// Messages that came back.
     pub fn echoed(&self) -> u64 {
-        self.echoed.load(Ordering::Relaxed)
+        *self.echoed.borrow()
     }
 
     /// What went wrong, and how often.
@@ -80,6 +79,13 @@ impl Crowd {
         in_time("the first answers", self.first.recv()).await;
     }
 
+    /// Waits until so many more messages have come back; false if they do not.
+    pub async fn goes_on(&self, echoes: u64) -> bool {
+        let mut echoed = self.tally.echoed.subscribe();
+        let enough = *echoed.borrow() + echoes;
+        timeout(PATIENCE, echoed.wait_for(|echoed| *echoed >= enough)).await.is_ok()
+    }
+
     /// Waits until everybody has had the last answer.
     pub async fn end(mut self) -> Arc<Tally> {
         self.tally.over.store(true, Ordering::Relaxed);
@@ -90,16 +96,14 @@ impl Crowd {
     }
 }
 
+/// Whoever fails leaves: one failure is too many, and more would only crowd out who is answered.
 async fn ask(target: Target, tally: Arc<Tally>, came: mpsc::Sender<()>) {
     let mut came = Some(came);
     let mut connection = Connection::default();
     while !tally.over.load(Ordering::Relaxed) {
         match connection.ask(&target).await {
             Ok(_) => drop(tally.answered.fetch_add(1, Ordering::Relaxed)),
-            Err(what) => {
-                tally.fail(what);
-                tokio::time::sleep(BACK_OFF).await;
-            }
+            Err(what) => return tally.fail(what),
         }
         drop(came.take());
     }
@@ -122,16 +126,18 @@ async fn echo_until_over(
     let stream = target.stream().await.map_err(|error| words(&error))?;
     let opened = client_async("ws://localhost/ws", stream).await;
     let (mut socket, _) = opened.map_err(|error| words(&error))?;
+    let mut rhythm = interval(RHYTHM);
+    rhythm.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while !tally.over.load(Ordering::Relaxed) {
+        rhythm.tick().await;
         socket.send(Message::text("again")).await.map_err(|error| words(&error))?;
-        let echo = tokio::time::timeout(PATIENCE, socket.next()).await;
+        let echo = timeout(PATIENCE, socket.next()).await;
         match echo.map_err(|_| "no echo in 10 s")? {
             Some(Ok(Message::Text(text))) if text.as_str() == "again" => {}
             other => return Err(format!("{other:?} in place of the echo")),
         }
-        tally.echoed.fetch_add(1, Ordering::Relaxed);
+        tally.echoed.send_modify(|echoed| *echoed += 1);
         drop(came.take());
-        tokio::time::sleep(PAUSE).await;
     }
     Ok(())
 }

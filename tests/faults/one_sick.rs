@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use crate::backend::{Answers, Behaviour, WELL};
 use crate::form::Form;
@@ -172,15 +172,13 @@ pub async fn back(
     patience: Duration,
     gone: fn(&Standing) -> bool,
 ) -> Option<Duration> {
+    let mut news = watch.news();
     loop {
         let changes = watch.changes(backend, Instant::now() - Duration::from_secs(3600));
         let out = changes.iter().rposition(|change| gone(&change.now))?;
         if let Some(back) = changes.get(out + 1) {
             return Some(back.at.saturating_duration_since(healed));
         }
-        if healed.elapsed() > patience {
-            return None;
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        timeout_at(healed + patience, news.changed()).await.ok()?.ok()?;
     }
 }

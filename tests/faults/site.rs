@@ -5,10 +5,11 @@ use std::collections::HashMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::process::{Command, Output};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, interval};
 
@@ -152,7 +153,7 @@ pub struct Change {
 
 /// Looks at the status until it is dropped.
 pub struct Watch {
-    seen: Arc<Mutex<Vec<Change>>>,
+    seen: watch::Receiver<Vec<Change>>,
     starvation: Starvation,
     looking: JoinHandle<()>,
 }
@@ -160,8 +161,8 @@ pub struct Watch {
 impl Watch {
     /// Begins to look.
     pub fn start(program: &Arc<Program>) -> Watch {
-        let seen = Arc::new(Mutex::new(Vec::new()));
-        let looking = tokio::spawn(look(Arc::clone(program), Arc::clone(&seen)));
+        let (shows, seen) = watch::channel(Vec::new());
+        let looking = tokio::spawn(look(Arc::clone(program), shows));
         Watch { seen, starvation: Starvation::of(program.id()), looking }
     }
 
@@ -172,8 +173,13 @@ impl Watch {
 
     /// Every change of this backend from then on.
     pub fn changes(&self, backend: SocketAddr, from: Instant) -> Vec<Change> {
-        let seen = self.seen.lock().unwrap();
+        let seen = self.seen.borrow();
         seen.iter().filter(|it| it.backend == backend && it.at >= from).cloned().collect()
+    }
+
+    /// Ends with each change that is seen from now on.
+    pub fn news(&self) -> watch::Receiver<Vec<Change>> {
+        self.seen.clone()
     }
 }
 
@@ -183,14 +189,15 @@ impl Drop for Watch {
     }
 }
 
-async fn look(program: Arc<Program>, seen: Arc<Mutex<Vec<Change>>>) {
+async fn look(program: Arc<Program>, shows: watch::Sender<Vec<Change>>) {
     let mut last = HashMap::new();
     let mut looks = interval(LOOK);
     loop {
         looks.tick().await;
         for (backend, now) in states(&program).await {
             if last.insert(backend, now.clone()).as_ref() != Some(&now) {
-                seen.lock().unwrap().push(Change { at: Instant::now(), backend, now });
+                let change = Change { at: Instant::now(), backend, now };
+                shows.send_modify(|seen| seen.push(change));
             }
         }
     }

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, timeout_at};
 
 use crate::backend::{Answers, Behaviour, WELL};
 use crate::blue_green::BlueGreen;
@@ -16,6 +16,7 @@ use crate::report::{Row, failures, millis};
 use crate::support::eventually;
 
 const RATE: u32 = 500;
+const WEBSOCKETS: usize = 30;
 const SECOND: Duration = Duration::from_secs(1);
 
 /// The rows.
@@ -79,7 +80,7 @@ impl Story {
 async fn back_and_forth(swaps: usize) -> Row {
     let site = BlueGreen::start("watch = \"200ms\"\ndrain_timeout = \"5s\"").await;
     let starvation = Starvation::of(site.program.id());
-    let mut crowd = Crowd::start(&site.targets, 64, 30);
+    let mut crowd = Crowd::start(&site.targets, 64, WEBSOCKETS);
     crowd.gets_under_way().await;
     let mut row = Row::default();
     let mut took = Vec::new();
@@ -95,7 +96,7 @@ async fn back_and_forth(swaps: usize) -> Row {
         }
     }
     // What the last swap breaks may show only now.
-    sleep(SECOND).await;
+    row.must(crowd.goes_on(10 * WEBSOCKETS as u64).await, "the echoes do not come back".to_owned());
     let tally = crowd.end().await;
     let failures = tally.failures();
     row.failed = failures.values().sum::<u64>() as usize;
@@ -103,7 +104,7 @@ async fn back_and_forth(swaps: usize) -> Row {
     row.busy = starvation.worst();
     row.must(failures.is_empty(), format!("failed: {failures:?}"));
     row.notes.push(format!(
-        "{} swaps of {} (median); {} echoes on 30 WebSockets",
+        "{} swaps of {} (median); {} echoes on {WEBSOCKETS} WebSockets",
         took.len(),
         millis(median(&mut took).unwrap_or_default()),
         tally.echoed()
@@ -148,7 +149,7 @@ async fn turns_bad(bad: Bad, form: &Form) -> Row {
     row
 }
 
-/// A swap to green, which turns bad a second after the switch. Gives the time to the rollback: from
+/// A swap to green, which turns bad some requests after the switch. Gives the time to the rollback: from
 /// the fault, or from the switch where slowness is judged.
 async fn one_rollback(site: &mut BlueGreen, bad: Bad) -> Result<(Duration, Vec<Sample>), String> {
     let load = Load::start(site.targets[0].clone(), RATE, 60 * SECOND);
@@ -160,7 +161,7 @@ async fn one_rollback(site: &mut BlueGreen, bad: Bad) -> Result<(Duration, Vec<S
     }
     let switched = Instant::now();
     // The fault's moment: the new version has served for a while.
-    sleep(SECOND).await;
+    load.goes_on(RATE).await;
     let from = if bad == Bad::Slower { switched } else { Instant::now() };
     match bad {
         Bad::FailsAll => site.green_behaves(failing(100)),
@@ -170,13 +171,10 @@ async fn one_rollback(site: &mut BlueGreen, bad: Bad) -> Result<(Duration, Vec<S
             site.green_behaves(Behaviour { healthy: true, answers: Answers::After(200) });
         }
     }
-    let mut time = None;
-    while time.is_none() && from.elapsed() < 20 * SECOND {
-        sleep(Duration::from_millis(10)).await;
-        time = (site.active().await == "blue").then(|| from.elapsed());
-    }
+    let back = timeout_at(from + 20 * SECOND, site.comes_to_serve("blue")).await;
+    let time = back.ok().map(|()| from.elapsed());
     // Requests behind the rollback belong to the load too.
-    sleep(SECOND / 2).await;
+    load.goes_on(RATE / 2).await;
     let samples = load.stop().await;
     let usual = if bad == Bad::Slower { Answers::After(40) } else { Answers::After(0) };
     match bad {
@@ -203,7 +201,7 @@ async fn refused(sick: Behaviour, swap: &str) -> Row {
     let output = site.swap("green", &["--timeout", "30s"]).await;
     let active = site.active().await;
     // Requests behind the refusal belong to the load too.
-    sleep(SECOND / 2).await;
+    load.goes_on(RATE / 2).await;
     let samples = load.stop().await;
     let seen: u64 = site.green.iter_mut().map(Replica::requests).sum();
     site.green_behaves(WELL);
