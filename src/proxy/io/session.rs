@@ -1,10 +1,10 @@
 //! A TLS session over a client's socket, from its first byte on.
 //!
 //! Our own, and not tokio-rustls', for two things. The **session ticket** of TLS 1.3 is ready as soon
-//! as the client's side of the handshake has come, and mostly the first request came with that or right
-//! behind it: so the ticket is held back and goes out with the first of what is written, in place of a
-//! write and a packet of its own. A server may send it at any time (RFC 8446 section 4.6.1); whoever
-//! has nothing to write for a while sends it by itself. And a **read** that has brought something does
+//! as the client's side of the handshake has come, and mostly the first request came with that: so the
+//! ticket is held back and goes out with the first of what is written, in place of a write and a packet
+//! of its own. A server may send it at any time (RFC 8446 section 4.6.1); whoever finds no request, or
+//! has nothing to write for a while, sends it by itself. And a **read** that has brought something does
 //! not ask again a socket that gave all it had.
 
 #[cfg(test)]

@@ -27,10 +27,14 @@ impl Link {
         self.stream.as_ref().is_some_and(ClientStream::puts_off)
     }
 
-    /// Does what was put off as soon as a request takes long to come. Should it fail, reading tells.
+    /// Does what was put off where there is no request to be answered. A client may wait for it: it holds
+    /// its request back (RFC 896) until the end of its handshake is acknowledged, which a ticket does at
+    /// once and the kernel by itself only much later. Should it fail, reading tells.
     pub(super) fn catch_up(&mut self, cx: &mut Context<'_>) {
-        if self.puts_off() {
-            let _ = self.poll_catch_up(cx);
+        if let Some(stream) = &mut self.stream
+            && stream.puts_off()
+        {
+            let _ = stream.catch_up(cx);
         }
     }
 

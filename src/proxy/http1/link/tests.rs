@@ -3,7 +3,7 @@
 use std::future::poll_fn;
 use std::time::Duration;
 
-use rustls::version::TLS12;
+use rustls::version::{TLS12, TLS13};
 use tokio::time::timeout;
 
 use super::*;
@@ -49,6 +49,19 @@ async fn a_word_that_had_to_wait_in_tls_goes_out_before_the_body_comes() {
     timeout(Duration::from_secs(10), heard).await.expect("the word goes out").unwrap();
     // A record with data (RFC 5246 section 6.2.1).
     assert_eq!(words[before], 23);
+}
+
+#[tokio::test]
+async fn the_ticket_waits_for_no_request() {
+    let (_client, session) = settled(&TLS13).await;
+    let state = IoState::among(&Rc::default());
+    state.hurry_until.set(Some(Instant::now() + Duration::from_secs(3600)));
+    let mut link = link_of(session, b"", &state);
+    assert!(link.puts_off());
+    let mut scratch = [0; READ_BYTES];
+    let mut idly = Context::from_waker(Waker::noop());
+    assert!(link.poll_head(&mut idly, &mut scratch).is_pending());
+    assert!(!link.puts_off(), "the client may need it to send its request");
 }
 
 /// Writes this much of an answer.
