@@ -21,6 +21,11 @@ const TICK: Duration = Duration::from_millis(TICK_MILLIS);
 const TICK_MILLIS: u64 = 10;
 /// Deadlines beyond the last slot are put there and looked at again when it comes by.
 const SLOTS: u64 = 1024;
+/// A deadline further away than this stands in the last slot before it whose tick is a multiple of
+/// `COARSE`, to be placed anew when that comes by. So a crowd that is idle has the worker woken up every
+/// 640 ms for many of them, and not every 10 ms for a few.
+const FAR: u64 = 2 * COARSE;
+const COARSE: u64 = 64;
 /// The largest slot whose allocation is kept when it has been emptied. Many idle connections wander
 /// through the slots together, and would leave one of their number's size behind in each. What had
 /// more than so many timers goes, too, when none is left.
@@ -232,6 +237,7 @@ impl Inner {
     /// which the wheel turned.
     fn enqueue(&mut self, key: usize, (deadline, tick): (Instant, u64), current: u64) {
         let tick = tick.clamp(current + 1, current + SLOTS - 1);
+        let tick = if tick - current > FAR { tick - tick % COARSE } else { tick };
         let entry = &mut self.entries[key];
         entry.next = tick;
         entry.placed = Some(deadline);

@@ -55,6 +55,45 @@ fn a_deadline_beyond_the_wheel_is_kept() {
 }
 
 #[test]
+fn wherever_a_deadline_lies_it_is_kept() {
+    turning(async |wheel| {
+        let start = Instant::now();
+        for length in (0..3000).step_by(7) {
+            let timer = wheel.timer();
+            let begin = Instant::now();
+            let deadline = begin + Duration::from_millis(length);
+            timer.arm(deadline);
+            expired(&timer).await;
+            let late = Instant::now() - deadline;
+            assert!(late <= TICK, "{late:?} late, {length} ms from {:?} on", begin - start);
+        }
+    });
+}
+
+#[test]
+fn who_is_idle_is_seldom_looked_at() {
+    turning(async |wheel| {
+        let mut crowd = Vec::new();
+        for _ in 0..1000 {
+            let timer = wheel.timer();
+            timer.arm(Instant::now() + Duration::from_secs(75));
+            crowd.push(timer);
+            // Something is always due meanwhile.
+            let other = wheel.timer();
+            other.arm(Instant::now() + TICK);
+            expired(&other).await;
+        }
+        let in_use = |inner: &Inner| inner.slots.iter().filter(|slot| !slot.is_empty()).count();
+        let most = (SLOTS / COARSE) as usize;
+        for _ in 0..30 {
+            tokio::time::sleep(Duration::from_millis(777)).await;
+            let count = in_use(&wheel.inner.borrow());
+            assert!(count <= most, "{count} slots are to be visited");
+        }
+    });
+}
+
+#[test]
 fn a_deadline_moved_away_expires_at_its_new_time() {
     turning(async |wheel| {
         let start = Instant::now();
