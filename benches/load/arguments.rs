@@ -17,7 +17,7 @@ pub struct Arguments {
     pub url: Option<String>,
     /// Requests a second, in an open loop: latency counts from the moment a request was due.
     /// Absent: a closed loop, each connection (or stream) asks again when it was answered
-    #[arg(long, value_parser = positive)]
+    #[arg(long, value_parser = rate)]
     rate: Option<f64>,
     /// Connections
     #[arg(short, long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..))]
@@ -90,6 +90,16 @@ fn positive(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(number) if number > 0.0 && number.is_finite() => Ok(number),
         _ => Err("a number above 0 is needed".to_owned()),
+    }
+}
+
+/// More requests a second than any client could send from one thread would only fill the memory with moments.
+const MOST_A_SECOND: f64 = 1e6;
+
+fn rate(text: &str) -> Result<f64, String> {
+    match positive(text)? {
+        rate if rate <= MOST_A_SECOND => Ok(rate),
+        _ => Err(format!("at most {MOST_A_SECOND} requests a second come from here")),
     }
 }
 

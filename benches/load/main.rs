@@ -72,6 +72,10 @@ fn main() -> ExitCode {
 
 /// Whether anything was answered at all.
 fn run(arguments: &Arguments) -> Result<bool, LoadError> {
+    if let Some(path) = &arguments.json {
+        // Now, and not when all is measured.
+        report::try_json(path)?;
+    }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

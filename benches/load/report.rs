@@ -50,6 +50,15 @@ pub fn table(rows: &[Row]) -> String {
     text
 }
 
+/// Looks whether the result can be written there.
+pub fn try_json(path: &Path) -> Result<(), LoadError> {
+    if path == Path::new("-") {
+        return Ok(());
+    }
+    let opened = std::fs::OpenOptions::new().append(true).create(true).open(path);
+    opened.map(drop).map_err(|source| LoadError::Json { path: path.display().to_string(), source })
+}
+
 /// Writes the rows as JSON to a file, or to stdout for `-`.
 pub fn write_json(path: &Path, arguments: &Arguments, rows: &[Row]) -> Result<(), LoadError> {
     let loads: Vec<Value> = rows.iter().map(load).collect();
