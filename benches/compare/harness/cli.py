@@ -10,10 +10,11 @@ from pathlib import Path
 from statistics import median
 
 from . import binary, held, idle, machine, reload, report, scale, single
-from .loads import LOADS, Balance, Rate, Wrong
+from .exchanges import Wrong
+from .loads import LOADS, Balance, Rate
 from .machine import Trouble
-from .proxies import Proxy, find_peers
-from .stage import Scene
+from .proxies import PEERS, Proxy, find_peers
+from .stage import PORTS, Scene
 
 GROUPS = {
     "loads": list(LOADS), "memory": list(idle.KINDS), "handshakes": ["full", "resumed12", "resumed13"],
@@ -42,7 +43,10 @@ def arguments():
                         help="processors for the proxy, and for load and backends (default: the first two)")
     parser.add_argument("--one-cipher", action="store_true",
                         help="nginx and HAProxy with the cipher that Tidegate chooses, in place of their own")
-    parser.add_argument("--port-base", type=int, default=22000, help="first of 200 ports (default: 22000)")
+    parser.add_argument("--patience", type=float, default=0, metavar="SECONDS",
+                        help="wait up to so long, before each load, for a moment in which nobody else has a part of the "
+                             "processors (default: 0)")
+    parser.add_argument("--port-base", type=int, default=22000, help=f"first of {PORTS} ports (default: 22000)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every single figure there")
     args = parser.parse_args()
     if args.quick:
@@ -52,9 +56,21 @@ def arguments():
         parser.error(f"no such row: {', '.join(unknown)}")
     args.rows = list(dict.fromkeys(rows))
     args.peers = [peer for peer in args.peers.split(",") if peer]
+    if unknown := [peer for peer in args.peers if peer not in PEERS]:
+        parser.error(f"no such peer: {', '.join(unknown)}; there are {', '.join(PEERS)}")
     args.also = [also.partition("=") for also in args.also]
-    if any(not path for _, _, path in args.also):
+    if any(not (name and path) for name, _, path in args.also):
         parser.error("--also takes NAME=PATH")
+    if args.rounds < 1 or args.seconds < 1:
+        parser.error("--rounds and --seconds are 1 at least")
+    if not 0 < args.port_base <= 65535 - PORTS:
+        parser.error(f"--port-base leaves no room for {PORTS} ports")
+    if args.json:
+        # Now, and not when all is measured.
+        try:
+            args.json.touch()
+        except OSError as error:
+            parser.error(f"--json {args.json}: {error.strerror}")
     return args
 
 
@@ -65,6 +81,8 @@ def choose_cores(wanted):
             proxy, load = (int(part) for part in wanted.split(","))
         except ValueError:
             raise Trouble("--cores takes two numbers, such as 0,1")
+        if proxy == load:
+            raise Trouble("--cores takes two different processors: one for the proxy, one for load and backends")
         if not {proxy, load} <= set(allowed):
             raise Trouble(f"--cores {wanted}: this process may use {allowed}")
         return proxy, load
@@ -82,14 +100,13 @@ class Comparison:
         binaries = {report.SUBJECT: binary.find(args.tidegate)}
         binaries |= {f"{report.SUBJECT} {name}": binary.find(Path(path)) for name, _, path in args.also}
         self.descriptions = {name: binary.describe(path) for name, path in binaries.items()}
-        self.stage = Scene(args.port_base, *cores, args.one_cipher)
+        self.stage = Scene(args.port_base, *cores, args.one_cipher, args.patience)
         # Copies, so that what is measured stays the same, whatever is built meanwhile.
         self.builds = [Proxy(name, self.stage, self.stage.keep(path, name), report.SUBJECT)
                        for name, path in binaries.items()]
         self.proxies = self.builds + find_peers(self.stage, args.peers)
         self.goals, self.refused, self.figures = [], [], {}
         self.capacity = {}
-        self.loop_ms = []
 
     @property
     def both_cores(self):
@@ -122,8 +139,7 @@ class Comparison:
             print(report.overview(self.figures), end="")
             if self.goals:
                 print(report.summary(self.goals), flush=True)
-            if self.loop_ms:
-                print(report.quiet(self.loop_ms), flush=True)
+            print(report.quiet(self.figures), end="", flush=True)
             if self.args.json:
                 self.write_json()
         return 1 if self.refused else 0
@@ -177,7 +193,6 @@ class Comparison:
     def round(self, number, proxies, measure, rounds, show, figures):
         turn = number % len(proxies)
         for proxy in proxies[turn:] + proxies[:turn]:
-            self.loop_ms.append(machine.loop_ms(self.stage.proxy_core))
             figure = measure(proxy)
             figures[proxy.name].append(figure)
             self.say(f"   {number + 1}/{rounds} {proxy.name:9} {show(figure)}")
@@ -333,7 +348,7 @@ class Comparison:
             "machine": machine.describe(), "versions": [proxy.version() for proxy in self.proxies],
             "builds": self.descriptions,
             "rounds": self.args.rounds, "seconds": self.args.seconds, "missing": self.stage.missing,
-            "refused": self.refused, "loop_ms": self.loop_ms, "rows": self.figures,
+            "refused": self.refused, "rows": self.figures,
             "goals": [dict(zip(("row", "goal", "measured", "verdict"), goal)) for goal in self.goals],
         }, indent=1, default=dataclasses.asdict) + "\n")
 

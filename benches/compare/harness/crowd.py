@@ -8,8 +8,8 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from .idle import BURST, Client
-from .loads import insecure
+from .exchanges import Client, insecure
+from .idle import BURST
 from .machine import raise_file_limit
 
 ECHOES = 1000

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from statistics import quantiles
 
 from . import machine
+from .exchanges import Wrong
 from .idle import SETTLE_SECONDS
-from .loads import Wrong
 from .proxies import Proxy
 from .stage import HERE
 

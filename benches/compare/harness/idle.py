@@ -4,132 +4,15 @@ They are opened in bursts of 50 that do their exchanges at the same time, as aft
 that a proxy also shows what a burst leaves behind.
 """
 
-import socket
-import struct
 import time
 from concurrent.futures import ThreadPoolExecutor
 
 from . import machine
-from .loads import Wrong, insecure
-from .stage import KILOBYTE
+from .exchanges import Client, Wrong, insecure
 
 CONNECTIONS, BURST = 2000, 50
 # Proxies give memory back after a while.
 SETTLE_SECONDS = 4
-
-
-def _read_until(connection, enough, got=b""):
-    while not enough(got):
-        part = connection.recv(65536)
-        if not part:
-            raise Wrong("the proxy closed a connection that was to stay open")
-        got += part
-    return got
-
-
-def exchange_http1(connection, request=b"GET /1k HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"):
-    """One request for 1 KiB and its whole answer."""
-    connection.sendall(request)
-
-    def enough(got):
-        head, end, body = got.partition(b"\r\n\r\n")
-        return end and (len(body) >= KILOBYTE if b"chunked" not in head.lower() else body.endswith(b"0\r\n\r\n"))
-
-    got = _read_until(connection, enough)
-    if not got.startswith(b"HTTP/1.1 200"):
-        raise Wrong(f"status {got[9:12]!r}")
-
-
-def exchange_websocket(connection, opening):
-    """One message, echoed. The opening handshake comes first if `opening`."""
-    if opening:
-        connection.sendall(b"GET /ws HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
-                           b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")
-        head = _read_until(connection, lambda got: b"\r\n\r\n" in got)
-        if not head.startswith(b"HTTP/1.1 101"):
-            raise Wrong(f"status {head[9:12]!r} to a WebSocket's opening")
-    connection.sendall(b"\x81\x85\0\0\0\0hello")
-    if _read_until(connection, lambda got: len(got) >= 7) != b"\x81\x05hello":
-        raise Wrong("another message came back than was sent")
-
-
-def _frame(kind, flags, stream, payload):
-    return struct.pack(">I", len(payload))[1:] + bytes([kind, flags]) + struct.pack(">I", stream) + payload
-
-
-class Http2:
-    """An HTTP/2 client that can send one request after another (RFC 9113), HPACK by hand."""
-
-    DATA, HEADERS, SETTINGS, PING, GOAWAY, WINDOW_UPDATE = 0, 1, 4, 6, 7, 8
-
-    def __init__(self, connection):
-        self.connection, self.stream, self.rest = connection, -1, b""
-        self.unacknowledged = 0
-
-    def exchange(self, streams=1):
-        """So many requests for 1 KiB at once, and their whole answers."""
-        opening = b"" if self.stream > 0 else b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + _frame(self.SETTINGS, 0, 0, b"")
-        # :method GET, :scheme https, :path /1k, :authority localhost (RFC 7541 appendix A)
-        block = b"\x82\x87\x04\x03/1k\x01\x09localhost"
-        asked = range(self.stream + 2, self.stream + 2 + 2 * streams, 2)
-        self.stream = asked[-1]
-        self.connection.sendall(opening + b"".join(_frame(self.HEADERS, 0x05, stream, block) for stream in asked))
-        body = dict.fromkeys(asked, 0)
-        while asked:
-            kind, flags, stream, payload = self._next_frame()
-            if kind == self.SETTINGS and not flags & 1:
-                self.connection.sendall(_frame(self.SETTINGS, 1, 0, b""))
-            elif kind == self.PING and not flags & 1:
-                self.connection.sendall(_frame(self.PING, 1, 0, payload))
-            elif kind == self.GOAWAY:
-                raise Wrong("the proxy says GOAWAY")
-            elif stream in body:
-                # A change of the table's size may stand before the status (RFC 7541 section 6.3).
-                if kind == self.HEADERS and payload.lstrip(bytes(range(0x20, 0x40)))[:1] != b"\x88":
-                    raise Wrong("status under HTTP/2 is not 200")
-                body[stream] += len(payload) if kind == self.DATA else 0
-                asked = asked if not flags & 1 else [other for other in asked if other != stream]
-                self.unacknowledged += len(payload) if kind == self.DATA else 0
-        if set(body.values()) != {KILOBYTE}:
-            raise Wrong(f"{body} bytes of body under HTTP/2")
-        # The window of the connection (RFC 9113 section 6.9), before it is used up.
-        if self.unacknowledged >= 16384:
-            self.connection.sendall(_frame(self.WINDOW_UPDATE, 0, 0, struct.pack(">I", self.unacknowledged)))
-            self.unacknowledged = 0
-
-    def _next_frame(self):
-        self.rest = _read_until(self.connection, lambda got: len(got) >= 9, self.rest)
-        length = int.from_bytes(self.rest[:3], "big")
-        self.rest = _read_until(self.connection, lambda got: len(got) >= 9 + length, self.rest)
-        head, payload, self.rest = self.rest[:9], self.rest[9:9 + length], self.rest[9 + length:]
-        return head[3], head[4], int.from_bytes(head[5:9], "big"), payload
-
-
-class Client:
-    """One connection of a kind."""
-
-    def __init__(self, kind, port, context):
-        self.kind, self.context = kind, context
-        self.connection = socket.create_connection(("127.0.0.1", port), 10)
-        self.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.connection.settimeout(10)
-        self.http2 = None
-        self.is_open = False
-
-    def exchange(self):
-        if not self.is_open and self.context:
-            self.connection = self.context.wrap_socket(self.connection, server_hostname="localhost")
-        if self.kind == "http2":
-            self.http2 = self.http2 or Http2(self.connection)
-            self.http2.exchange()
-        elif self.kind == "websocket":
-            exchange_websocket(self.connection, not self.is_open)
-        else:
-            exchange_http1(self.connection)
-        self.is_open = True
-
-    def close(self):
-        self.connection.close()
 
 
 KINDS = {

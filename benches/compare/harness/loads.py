@@ -1,26 +1,23 @@
 """Loads: each runs for a while against one proxy and says what came back and what it cost.
 
-Every answer is checked. wrk counts statuses and bytes, h2load the same, our own client looks at
-each response. A load that met a wrong one gives no figure but raises `Wrong`.
+Every answer is checked. wrk counts statuses and bytes, h2load the same, and one answer is looked at,
+byte by byte, before and after each of their loads; our own clients look at each response. A load that
+met a wrong one gives no figure but raises `Wrong`.
 """
 
 import json
 import re
 import socket
-import ssl
 import subprocess
 import sys
 from dataclasses import dataclass
 
 from . import machine
+from .exchanges import Client, Wrong, insecure, read_http1
 from .machine import Trouble
 from .stage import HERE, KILOBYTE, MEGABYTE
 
 WARM_UP_SECONDS = 0.4
-
-
-class Wrong(Exception):
-    """An answer that was not the one expected: the figure would be worth nothing."""
 
 
 @dataclass
@@ -33,10 +30,32 @@ class Sample:
     p50_us: float
     p99_us: float
     late_us: float = 0  # 99 % of the requests were sent no later than that, where they had their times
+    loop_ms: float = 0  # what a fixed loop took before and after it, the worst
 
     @property
     def rate(self):
         return self.requests / self.seconds
+
+
+class Meter:
+    """Takes, around a load, what that costs a proxy and how quiet the machine is."""
+
+    def __init__(self, proxy):
+        self.proxy = proxy
+
+    def __enter__(self):
+        self.loop_ms = self.proxy.stage.wait_for_calm()
+        self._before = self.proxy.cpu_seconds()
+        return self
+
+    def __exit__(self, failure, *_):
+        if failure is None:
+            self._cpu_seconds = self.proxy.cpu_seconds() - self._before
+            self.loop_ms = max(self.loop_ms, self.proxy.stage.loop_ms())
+
+    def cpu_us(self, requests):
+        """Of each request."""
+        return self._cpu_seconds * 1e6 / requests
 
 
 def run(command, seconds):
@@ -49,6 +68,14 @@ def run(command, seconds):
     if done.returncode:
         raise Wrong(f"{command[0]} failed: {(done.stderr or done.stdout).strip()[-300:]}")
     return done.stdout
+
+
+def looked_at(proxy, exchange):
+    """What an exchange gives; if it is wrong it is told whose."""
+    try:
+        return exchange()
+    except (Wrong, OSError) as trouble:
+        raise Wrong(f"{proxy.name}: {trouble}")
 
 
 class Wrk:
@@ -65,24 +92,13 @@ class Wrk:
         return True
 
     def exchange_length(self, proxy):
-        """Bytes of one whole response, read by hand and checked."""
-        raw = socket.create_connection(("127.0.0.1", proxy.https if self.tls else proxy.http), 5)
+        """Bytes of one whole response, which is looked at."""
+        connection = socket.create_connection(("127.0.0.1", proxy.https if self.tls else proxy.http), 5)
         if self.tls:
-            raw = insecure().wrap_socket(raw)
-        with raw:
-            raw.sendall(f"GET {self.path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
-            got = b""
-            while b"\r\n\r\n" not in got or len(got.partition(b"\r\n\r\n")[2]) < self.length:
-                part = raw.recv(65536)
-                if not part:
-                    break
-                got += part
-        head, _, body = got.partition(b"\r\n\r\n")
-        if not head.startswith(b"HTTP/1.1 200"):
-            raise Wrong(f"{proxy.name} answers {head[:40]!r}")
-        if b"chunked" not in head.lower() and len(body) != self.length:
-            raise Wrong(f"{proxy.name} sends {len(body)} bytes of body, not {self.length}")
-        return len(got)
+            connection = insecure().wrap_socket(connection)
+        with connection:
+            connection.sendall(f"GET {self.path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
+            return looked_at(proxy, lambda: read_http1(connection, self.length))
 
     @staticmethod
     def _run(command, seconds):
@@ -95,7 +111,9 @@ class Wrk:
     def measure(self, proxy, seconds):
         length = self.exchange_length(proxy)
         run(self._command(proxy, 1), seconds)
-        return self.once(proxy, seconds, length)
+        sample = self.once(proxy, seconds, length)
+        self.exchange_length(proxy)
+        return sample
 
     def _command(self, proxy, seconds):
         scheme, port = ("https", proxy.https) if self.tls else ("http", proxy.http)
@@ -105,9 +123,8 @@ class Wrk:
     def once(self, proxy, seconds, length):
         """Without a warm-up; each response has so many bytes."""
         for _ in range(2):
-            before = proxy.cpu_seconds()
-            r = self._run(self._command(proxy, seconds), seconds)
-            cpu = proxy.cpu_seconds() - before
+            with Meter(proxy) as meter:
+                r = self._run(self._command(proxy, seconds), seconds)
             if r["requests"] or r["bytes"]:
                 break
             # Rare, on a busy machine, and seen with more than one proxy. Twice in a row would be
@@ -121,7 +138,8 @@ class Wrk:
         least, most = r["requests"] * (length - 8), (r["requests"] + self.connections) * (length + 8)
         if not r["requests"] or not least <= r["bytes"] <= most:
             raise Wrong(f"{proxy.name}: {r['requests']} responses of {length} bytes came as {r['bytes']} bytes")
-        return Sample(r["requests"], r["seconds"], cpu * 1e6 / r["requests"], r["p50"], r["p99"])
+        return Sample(r["requests"], r["seconds"], meter.cpu_us(r["requests"]), r["p50"], r["p99"],
+                      loop_ms=meter.loop_ms)
 
 
 class Balance:
@@ -176,18 +194,27 @@ class H2load:
         seconds = float(done.group(1)) * {"us": 1e-6, "ms": 1e-3, "s": 1}[done.group(2)]
         return seconds, took
 
+    @staticmethod
+    def _look_at_one(proxy):
+        client = Client("http2", proxy.https, insecure(["h2"]))
+        try:
+            looked_at(proxy, client.exchange)
+        finally:
+            client.close()
+
     def measure(self, proxy, seconds):
         if proxy.name not in self._rate:
             took, _ = self._run(proxy, 4000, 60)
             self._rate[proxy.name] = 4000 / took
         requests = max(2000, int(self._rate[proxy.name] * seconds))
+        self._look_at_one(proxy)
         self._run(proxy, max(1000, requests // 8), 60)
-        before = proxy.cpu_seconds()
-        took, latencies = self._run(proxy, requests, seconds * 4)
-        cpu = proxy.cpu_seconds() - before
+        with Meter(proxy) as meter:
+            took, latencies = self._run(proxy, requests, seconds * 4)
         self._rate[proxy.name] = requests / took
-        return Sample(requests, took, cpu * 1e6 / requests, latencies[len(latencies) // 2],
-                      latencies[len(latencies) * 99 // 100])
+        self._look_at_one(proxy)
+        return Sample(requests, took, meter.cpu_us(requests), latencies[len(latencies) // 2],
+                      latencies[len(latencies) * 99 // 100], loop_ms=meter.loop_ms)
 
 
 class Fresh:
@@ -205,9 +232,8 @@ class Fresh:
         port = proxy.http if self.kind == "plain" else proxy.https
         tail = [self.connections, self.kind, self.version]
         run([tool, port, "/1k", KILOBYTE, WARM_UP_SECONDS, *tail], seconds)
-        before = proxy.cpu_seconds()
-        r = json.loads(run([tool, port, "/1k", KILOBYTE, seconds, *tail], seconds))
-        cpu = proxy.cpu_seconds() - before
+        with Meter(proxy) as meter:
+            r = json.loads(run([tool, port, "/1k", KILOBYTE, seconds, *tail], seconds))
         if r["wrong"] or not r["requests"]:
             raise Wrong(f"{proxy.name}: {r['wrong']} of {r['requests'] + r['wrong']} requests: {r['first_wrong']}")
         # The first handshake of each connection is a full one.
@@ -215,7 +241,8 @@ class Fresh:
             raise Wrong(f"{proxy.name} resumed {r['resumed']} of {r['requests']} handshakes under TLS {self.version}")
         if self.kind == "full" and r["resumed"]:
             raise Wrong(f"{proxy.name} resumed {r['resumed']} handshakes that should be full")
-        return Sample(r["requests"], r["seconds"], cpu * 1e6 / r["requests"], r["p50"], r["p99"])
+        return Sample(r["requests"], r["seconds"], meter.cpu_us(r["requests"]), r["p50"], r["p99"],
+                      loop_ms=meter.loop_ms)
 
 
 class Rate:
@@ -237,26 +264,16 @@ class Rate:
     @staticmethod
     def check(proxy, result):
         """Raises `Wrong` unless every request that was due was answered rightly."""
-        wrong = {kind: result[kind] for kind in ("closed", "status", "length", "unfinished") if result[kind]}
+        wrong = {kind: result[kind] for kind in ("closed", "status", "length", "content", "unfinished") if result[kind]}
         if wrong or result["done"] != result["due"]:
             raise Wrong(f"{proxy.name}: {wrong} of {result['due']} requests")
         return result
 
     def measure(self, proxy, seconds, rate):
         run(self.command(proxy, rate, 1), 1)
-        before = proxy.cpu_seconds()
-        r = self.check(proxy, json.loads(run(self.command(proxy, rate, seconds), seconds)))
-        cpu = proxy.cpu_seconds() - before
-        return Sample(r["done"], seconds, cpu * 1e6 / r["done"], r["p50"], r["p99"], r["late_p99"])
-
-
-def insecure(protocols=("http/1.1",)):
-    """A client's TLS context that believes anyone: the certificate is our own."""
-    context = ssl.create_default_context()
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    context.set_alpn_protocols(list(protocols))
-    return context
+        with Meter(proxy) as meter:
+            r = self.check(proxy, json.loads(run(self.command(proxy, rate, seconds), seconds)))
+        return Sample(r["done"], seconds, meter.cpu_us(r["done"]), r["p50"], r["p99"], r["late_p99"], meter.loop_ms)
 
 
 LOADS = {

@@ -50,6 +50,10 @@ def raise_file_limit():
     return hard
 
 
+# Where a fixed piece of work takes more than so many times its least, others have a part of the processor.
+CALM = 1.2
+
+
 def loop_ms(core):
     """What a fixed piece of work takes on a processor: more of it when others, unseen, share that."""
     own = os.sched_getaffinity(0)

@@ -8,7 +8,8 @@ import time
 from dataclasses import dataclass
 from statistics import median
 
-from .loads import Rate, Wrong
+from .exchanges import Wrong
+from .loads import Rate
 
 POOLS, BACKENDS_PER_POOL = 1000, 10
 SECONDS, RELOAD_AT = 14, 8

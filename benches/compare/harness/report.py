@@ -2,6 +2,8 @@
 
 from statistics import median
 
+from . import machine
+
 TITLES = {
     "h1": "HTTP/1.1 keep-alive, 1 KiB",
     "tls": "HTTP/1.1 keep-alive over TLS, 1 KiB",
@@ -233,9 +235,33 @@ def summary(goals):
     return "### Goals\n\n" + table(["load", "goal", "measured", ""], rows) + "\n"
 
 
-def quiet(loop_ms):
-    """How quiet the machine was: what a fixed loop took before each measurement."""
+def quiet(figures):
+    """How quiet the machine was, and what the loads cost whenever it was: {row: {proxy: [Sample]}, and other rows}."""
+    loads = {row: by_proxy for row, by_proxy in figures.items() if row in LOAD_ROWS}
+    loop_ms = [sample.loop_ms for by_proxy in loads.values() for list_ in by_proxy.values() for sample in list_]
+    if not loop_ms:
+        return ""
     least = min(loop_ms)
     times = spread([one / least for one in loop_ms])
-    return (f"Before each measurement of a round a fixed loop on the proxy's processor took {times} times its least, "
-            f"{least:.1f} ms. On a quiet machine that is close to 1 throughout; elsewhere figures lie as far apart.\n")
+    text = (f"Before and after each load a fixed loop on both processors took {times} times its least, {least:.1f} ms. On a "
+            "quiet machine that is close to 1 throughout; elsewhere figures lie as far apart.\n")
+    calm = {row: {name: [sample.cpu_us for sample in list_ if sample.loop_ms <= machine.CALM * least] for name, list_ in by_proxy.items()}
+            for row, by_proxy in loads.items()}
+    if not any(values for by_proxy in calm.values() for values in by_proxy.values()):
+        return text
+    names = list(dict.fromkeys(name for by_proxy in calm.values() for name in by_proxy))
+    cell = lambda values: f"{median(values):.1f} ({len(values)})" if values else "-"
+    rows = [[TITLES[row], *(cell(by_proxy.get(name)) for name in names), *(calm_goals(row, by_proxy, build) for build in builds(names))]
+            for row, by_proxy in calm.items()]
+    return (f"{text}\n### CPU µs per request where the loop took no more than {machine.CALM} times its least\n\nMedians, how many "
+            "they are of, and ratios of such medians.\n\n"
+            + table(["", *names, *(f"{build}, goals" for build in builds(names))], rows) + "\n")
+
+
+def calm_goals(row, by_proxy, build):
+    """The ratios that the goals of a row are about."""
+    ratio = lambda of: f"{median(by_proxy[build]) / median(by_proxy[of]):.2f} of {of}"
+    # The best of all peers only if all are there to be compared.
+    peers = {name: values for name, values in by_proxy.items() if name not in builds(by_proxy)}
+    wanted = [(best_peer(by_proxy) if all(peers.values()) else None) if of == "best" else of for _, of in GOALS[row]]
+    return ", ".join(ratio(of) for of in wanted if by_proxy.get(build) and by_proxy.get(of)) or "-"

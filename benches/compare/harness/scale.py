@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 
 from . import machine, reload
-from .loads import Wrong
+from .exchanges import Wrong
 
 ROUTES_PER_POOL = 10
 REQUESTS_PER_POOL = 30

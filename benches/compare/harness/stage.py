@@ -5,12 +5,14 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 from . import machine
 from .machine import Trouble
 
 HERE = Path(__file__).resolve().parent.parent
+PORTS = 200
 KILOBYTE, MEGABYTE = 1024, 1024 * 1024
 
 
@@ -22,7 +24,7 @@ class Stage:
         self.dir = Path(self._folder.name)
         # nginx's workers are another user when this runs as root.
         self.dir.chmod(0o755)
-        self._next_port, self._last_port = port_base, port_base + 200
+        self._next_port, self._last_port = port_base, port_base + PORTS
         self.missing = []
         self._certificate()
 
@@ -58,9 +60,10 @@ class Stage:
 class Scene(Stage):
     """The scenery of a comparison: backends, configurations, small C programs."""
 
-    def __init__(self, port_base, proxy_core, load_core, one_cipher=False):
+    def __init__(self, port_base, proxy_core, load_core, one_cipher=False, patience=0):
         super().__init__(port_base)
         self.proxy_core, self.load_core = proxy_core, load_core
+        self.patience, self._least_loop_ms = patience, float("inf")
         # Everybody has the cipher that Tidegate chooses.
         self.one_cipher = one_cipher
         self.files = machine.raise_file_limit()
@@ -68,6 +71,19 @@ class Scene(Stage):
         self.echo = self.port()
         os.sched_setaffinity(0, {load_core})
         self._start_backends()
+
+    def loop_ms(self):
+        """What a fixed loop takes now on the busier of the two processors."""
+        took = max(machine.loop_ms(core) for core in (self.proxy_core, self.load_core))
+        self._least_loop_ms = min(self._least_loop_ms, took)
+        return took
+
+    def wait_for_calm(self):
+        """Waits until nobody else has a part of the processors, no longer than `patience`; gives what the loop took."""
+        deadline = time.monotonic() + self.patience
+        while (took := self.loop_ms()) > machine.CALM * self._least_loop_ms and time.monotonic() < deadline:
+            time.sleep(0.05)
+        return took
 
     def render(self, name, values, target=None):
         """Fills in a file of configs/ and gives the path of the result."""

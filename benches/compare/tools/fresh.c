@@ -98,6 +98,8 @@ static void judge(struct slot *slot) {
         note_wrong("status is not 200");
     else if ((long)(slot->length - (end + 4 - slot->buffer)) != body_length)
         note_wrong("body has another length");
+    else if ((long)strspn(end + 4, "x") != body_length)
+        note_wrong("body has another content");
     else {
         done++;
         if (slot->ssl) resumed += SSL_session_reused(slot->ssl);

@@ -39,7 +39,8 @@ static int port, epoll_fd;
 static long body_length;
 static char request[512];
 static size_t request_length;
-static long errors_closed, errors_status, errors_length, errors_unfinished;
+static char expected[65536];
+static long errors_closed, errors_status, errors_length, errors_content, errors_unfinished;
 
 static uint64_t now(void) {
     struct timespec t;
@@ -62,6 +63,11 @@ static void open_connection(struct connection *c) {
     c->request = NONE;
 }
 
+// -1 if there is something else in a part of a body than what the backends answer.
+static int judge_body(const char *body, size_t length) {
+    return memcmp(body, expected, length) ? errors_content++, -1 : 1;
+}
+
 // Whether the head is whole; then it is judged, and what follows it is counted as body.
 static int judge_head(struct connection *c) {
     c->buffer[c->head] = 0;
@@ -70,8 +76,9 @@ static int judge_head(struct connection *c) {
     if (strncmp(c->buffer, "HTTP/1.1 200", 12)) return errors_status++, -1;
     char *length = strcasestr(c->buffer, "\r\ncontent-length:");
     if (!length || length > end || atol(length + 17) != body_length) return errors_length++, -1;
-    c->left = body_length - (long long)(c->head - (end + 4 - c->buffer));
-    return 1;
+    size_t body = c->head - (end + 4 - c->buffer);
+    c->left = body_length - (long long)body;
+    return judge_body(end + 4, body);
 }
 
 static int by_size(const void *a, const void *b) {
@@ -92,6 +99,7 @@ int main(int argc, char **argv) {
     }
     port = atoi(argv[1]);
     body_length = atol(argv[3]);
+    memset(expected, 'x', sizeof expected);
     double rate = atof(argv[4]);
     int seconds = atoi(argv[5]), connections = atoi(argv[6]);
     request_length = snprintf(request, sizeof request, "GET %s HTTP/1.1\r\nHost: 127.0.0.1:%d\r\n\r\n", argv[2], port);
@@ -140,7 +148,7 @@ int main(int argc, char **argv) {
                 (void)!read(timer, &ticks, sizeof ticks);
                 continue;
             }
-            static char body[65536];
+            static char body[sizeof expected];
             ssize_t got = c->request != NONE && c->left < 0
                 ? recv(c->fd, c->buffer + c->head, HEAD - c->head, MSG_DONTWAIT)
                 : recv(c->fd, body, sizeof body, MSG_DONTWAIT);
@@ -157,6 +165,7 @@ int main(int argc, char **argv) {
                 verdict = judge_head(c);
             } else {
                 c->left -= got;
+                verdict = judge_body(body, got);
             }
             if (verdict > 0 && c->left < 0) errors_length++, verdict = -1;
             if (verdict < 0) {
@@ -179,8 +188,8 @@ int main(int argc, char **argv) {
     }
     errors_unfinished = total - done - failed;
 
-    printf("{\"due\": %ld, \"done\": %ld, \"closed\": %ld, \"status\": %ld, \"length\": %ld, \"unfinished\": %ld, \"seconds\": [",
-           total, done, errors_closed, errors_status, errors_length, errors_unfinished);
+    printf("{\"due\": %ld, \"done\": %ld, \"closed\": %ld, \"status\": %ld, \"length\": %ld, \"content\": %ld, \"unfinished\": %ld, \"seconds\": [",
+           total, done, errors_closed, errors_status, errors_length, errors_content, errors_unfinished);
     for (int s = 0; s < seconds; s++) {
         long from = (long)(s * rate), to = (long)((s + 1) * rate), count = 0;
         if (to > total) to = total;

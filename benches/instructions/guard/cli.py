@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 
 from harness import machine
+from harness.exchanges import Wrong
 from harness.machine import Trouble
 from harness.stage import Stage
-from harness.loads import Wrong
 
 from .callgrind import Dump
 from .loads import LOADS
@@ -59,7 +59,7 @@ def arguments():
         description="Counts instructions and allocations per request under callgrind and compares them with "
                     "benches/instructions/recorded.json. Repeatable, unlike times.",
         epilog=f"Exit code: 0, 1 if a load takes over {MARGIN:.0%} more instructions than recorded ({MARGIN_OF_OTHERS:.0%} with another "
-               f"compiler), or over {MORE_ALLOCATIONS} allocations more, 2 if nothing could be counted.")
+               f"compiler), or over {MORE_ALLOCATIONS} allocations more, or was not recorded, 2 if nothing could be counted.")
     parser.add_argument("--binary", type=Path, metavar="PATH", help=f"count this one, instead of building with `--profile {PROFILE}`")
     parser.add_argument("--loads", default=",".join(LOADS), help=f"some of {','.join(LOADS)} (default: all)")
     parser.add_argument("--runs", type=int, default=1, help="count so often, and show the spread (default: 1)")
@@ -71,6 +71,8 @@ def arguments():
     args.loads = args.loads.split(",")
     if unknown := [load for load in args.loads if load not in LOADS]:
         parser.error(f"no such load: {', '.join(unknown)}")
+    if args.runs < 1:
+        parser.error("--runs is 1 at least")
     return args
 
 
@@ -142,7 +144,7 @@ def judge(name, instructions, allocations, recorded, margin):
     """(text, whether it is too much)"""
     before = recorded.get("loads", {}).get(name)
     if before is None:
-        return "not recorded", False
+        return "NOT RECORDED", True
     change = instructions / before["instructions"] - 1
     text = f"{change:+.1%} of {before['instructions']}"
     if allocations > before["allocations"] + MORE_ALLOCATIONS:
@@ -152,6 +154,16 @@ def judge(name, instructions, allocations, recorded, margin):
     if change < -margin:
         return f"{text}: less; record it anew, so that it stays so", False
     return text, False
+
+
+def read_recorded():
+    """What was recorded; nothing, if there is no such file."""
+    try:
+        return json.loads(RECORDED.read_text())
+    except FileNotFoundError:
+        return {}
+    except ValueError as error:
+        raise Trouble(f"{RECORDED} is no JSON ({error}): take it from the repository, or delete it and use `--record`")
 
 
 def tools():
@@ -171,7 +183,7 @@ def run(args):
     process = machine.spawn([sys.executable, Path(__file__).with_name("backend.py"), backend], os.sched_getaffinity(0), log)
     machine.wait_for(backend, process, "the backend", log)
 
-    recorded = json.loads(RECORDED.read_text()) if RECORDED.exists() else {}
+    recorded = read_recorded()
     margin = MARGIN
     others = [f"{recorded.get(name)}, and this is {tool}" for name, tool in tools().items() if recorded.get(name) != tool]
     if recorded and not args.record and others:
@@ -192,7 +204,7 @@ def run(args):
     while len(runs) < (max(args.runs, RUNS) if args.record else args.runs):
         count()
     # Nobody is told off for a run that was disturbed.
-    while len(runs) < RUNS and any(judge(name, *least(name), recorded, margin)[1] for name in args.loads):
+    while len(runs) < RUNS and any(name in recorded.get("loads", {}) and judge(name, *least(name), recorded, margin)[1] for name in args.loads):
         count()
 
     figures, too_much = {}, False
@@ -212,7 +224,8 @@ def run(args):
         RECORDED.write_text(json.dumps({"about": "per request; written by `benches/instructions/run --record`", **tools(), "loads": loads}, indent=2) + "\n")
         print(f"recorded in {RECORDED.relative_to(REPOSITORY)}")
     elif too_much:
-        print("A request takes more than it did. If it has to: `benches/instructions/run --record`, and say why in the commit.", file=sys.stderr)
+        print("A request takes more than it did, or nobody knows what it did. If it has to: `benches/instructions/run --record`, "
+              "and say why in the commit.", file=sys.stderr)
         for tool, version in tools().items():
             if recorded.get(tool) != version:
                 print(f"(Recorded with {recorded.get(tool)}; this is {version}.)", file=sys.stderr)
