@@ -44,6 +44,8 @@ GOALS = {
     "p99": [(1.15, "best")],
 }
 SUBJECT = "tidegate"
+# Of fewer samples in quiet moments no median is told.
+CALM_SAMPLES = 3
 LOAD_ROWS = {"h1", "tls", "h2", "connect", "full", "resumed12", "resumed13", "large", "large-tls"}
 
 
@@ -245,8 +247,7 @@ def quiet(figures):
     times = spread([one / least for one in loop_ms])
     text = (f"Before and after each load a fixed loop on both processors took {times} times its least, {least:.1f} ms. On a "
             "quiet machine that is close to 1 throughout; elsewhere figures lie as far apart.\n")
-    calm = {row: {name: [sample.cpu_us for sample in list_ if sample.loop_ms <= machine.CALM * least] for name, list_ in by_proxy.items()}
-            for row, by_proxy in loads.items()}
+    calm = {row: {name: calm_us(list_, machine.CALM * least) for name, list_ in by_proxy.items()} for row, by_proxy in loads.items()}
     if not any(values for by_proxy in calm.values() for values in by_proxy.values()):
         return text
     names = list(dict.fromkeys(name for by_proxy in calm.values() for name in by_proxy))
@@ -256,6 +257,12 @@ def quiet(figures):
     return (f"{text}\n### CPU µs per request where the loop took no more than {machine.CALM} times its least\n\nMedians, how many "
             "they are of, and ratios of such medians.\n\n"
             + table(["", *names, *(f"{build}, goals" for build in builds(names))], rows) + "\n")
+
+
+def calm_us(samples, most_ms):
+    """Processor time of those samples around which the loop took no more; nothing, if they are too few for a median."""
+    found = [sample.cpu_us for sample in samples if sample.loop_ms <= most_ms]
+    return found if len(found) >= CALM_SAMPLES else []
 
 
 def calm_goals(row, by_proxy, build):
