@@ -21,6 +21,8 @@ RECORDED = HERE / "recorded.json"
 PROFILE = "guard"
 # Above the spread of several runs, below what is worth a look.
 MARGIN = 0.03
+# New connections hang on what else the machine does: the order in which ends and beginnings come.
+MARGINS = {"connect": 0.06}
 # Another compiler may well need so many more for the same code, or less.
 MARGIN_OF_OTHERS = 0.10
 # Allocations hardly differ between runs, and compilers do not add any.
@@ -143,6 +145,7 @@ def count_all(args, binary, stage, backend):
 def judge(name, instructions, allocations, recorded, margin):
     """(text, whether it is too much)"""
     before = recorded.get("loads", {}).get(name)
+    margin = max(margin, MARGINS.get(name, 0))
     if before is None:
         return "NOT RECORDED", True
     change = instructions / before["instructions"] - 1
