@@ -47,6 +47,8 @@ struct Inner {
     /// by.
     spare: Vec<usize>,
     slots: Vec<Vec<usize>>,
+    /// A bit for each slot that is not empty.
+    occupied: [u64; (SLOTS / 64) as usize],
     /// Ticks up to and including this one have been handled.
     handled: u64,
     /// Entries that stand in slots.
@@ -84,6 +86,7 @@ impl Wheel {
                 entries: Slab::new(),
                 spare: Vec::new(),
                 slots: vec![Vec::new(); SLOTS as usize],
+                occupied: [0; (SLOTS / 64) as usize],
                 handled: 0,
                 queued: 0,
                 sleeping_for: u64::MAX,
@@ -155,7 +158,7 @@ impl Wheel {
             // Once round is enough: after a long sleep every slot is due.
             let first = (inner.handled + 1).max(current.saturating_sub(SLOTS - 1));
             for tick in first..=current {
-                let mut due = std::mem::take(&mut inner.slots[(tick % SLOTS) as usize]);
+                let mut due = inner.take_slot(tick);
                 for key in due.drain(..) {
                     inner.visit(key, tick, now, |deadline| self.tick_after(deadline), &mut wakers);
                 }
@@ -173,14 +176,26 @@ impl Wheel {
 
 impl Inner {
     fn next_due(&mut self) -> Option<u64> {
-        let next = if self.queued == 0 {
-            None
-        } else {
-            let ahead = self.handled + 1..=self.handled + SLOTS;
-            ahead.into_iter().find(|tick| !self.slots[(tick % SLOTS) as usize].is_empty())
-        };
+        let next = self.first_occupied(self.handled + 1);
         self.sleeping_for = next.unwrap_or(u64::MAX);
         next
+    }
+
+    /// The first tick from `from` on, once round, whose slot is not empty.
+    fn first_occupied(&self, from: u64) -> Option<u64> {
+        let words = from / 64..=from / 64 + SLOTS / 64;
+        words.into_iter().find_map(|word| {
+            let bits = self.occupied[(word % (SLOTS / 64)) as usize];
+            // Those before `from` belong to the end of the round.
+            let bits = if word == from / 64 { bits & (u64::MAX << (from % 64)) } else { bits };
+            (bits != 0).then(|| word * 64 + u64::from(bits.trailing_zeros()))
+        })
+    }
+
+    fn take_slot(&mut self, tick: u64) -> Vec<usize> {
+        let slot = tick % SLOTS;
+        self.occupied[(slot / 64) as usize] &= !(1 << (slot % 64));
+        std::mem::take(&mut self.slots[slot as usize])
     }
 
     fn visit(
@@ -243,7 +258,9 @@ impl Inner {
         entry.placed = Some(deadline);
         entry.queued += 1;
         self.queued += 1;
-        self.slots[(tick % SLOTS) as usize].push(key);
+        let slot = tick % SLOTS;
+        self.occupied[(slot / 64) as usize] |= 1 << (slot % 64);
+        self.slots[slot as usize].push(key);
     }
 }
 

@@ -71,6 +71,23 @@ fn wherever_a_deadline_lies_it_is_kept() {
 }
 
 #[test]
+fn the_next_slot_is_found_wherever_it_is() {
+    let wheel = Wheel::new();
+    let mut inner = wheel.inner.borrow_mut();
+    let slots: Vec<u64> = (1..SLOTS).step_by(31).collect();
+    for handled in [0, 1, 62, 63, 64, SLOTS - 1, SLOTS, 7 * SLOTS + 500] {
+        inner.handled = handled;
+        for ahead in &slots {
+            let tick = handled + ahead;
+            inner.occupied[(tick % SLOTS / 64) as usize] |= 1 << (tick % 64);
+            assert_eq!(inner.next_due(), Some(tick), "{ahead} ahead of {handled}");
+            inner.take_slot(tick);
+            assert_eq!(inner.next_due(), None);
+        }
+    }
+}
+
+#[test]
 fn who_is_idle_is_seldom_looked_at() {
     turning(async |wheel| {
         let mut crowd = Vec::new();
