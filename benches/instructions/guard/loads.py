@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import ssl
+from pathlib import Path
 
 from harness.exchanges import Http2, exchange_http1, insecure, read_http1
 from harness.stage import KILOBYTE
@@ -70,6 +71,8 @@ class Fresh:
                     raise ConnectionError("more came than one answer")
 
     def _connect_and_ask(self):
+        while not self._is_asleep():
+            pass
         os.kill(self.pid, signal.SIGSTOP)
         try:
             os.waitpid(self.pid, os.WUNTRACED)
@@ -78,6 +81,11 @@ class Fresh:
             return connection
         finally:
             os.kill(self.pid, signal.SIGCONT)
+
+    def _is_asleep(self):
+        """Whether it has done all that it had to do. Under valgrind one thread runs at a time, and the others sleep."""
+        states = (stat.read_text().rpartition(") ")[2][0] for stat in Path(f"/proc/{self.pid}/task").glob("*/stat"))
+        return set(states) == {"S"}
 
 
 LOADS = {
