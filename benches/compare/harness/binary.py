@@ -16,8 +16,8 @@ def find(path):
     if path is None:
         build_release()
         path = REPOSITORY / "target" / "release" / "tidegate"
-    elif not path.exists():
-        raise Trouble(f"{path} is not there")
+    elif not os.access(path, os.X_OK) or path.is_dir():
+        raise Trouble(f"{path} is no program")
     elif newer := newer_source(path):
         print(f"warning: {newer} is newer than {path}, so what is measured may not be these sources", file=sys.stderr)
     return path.resolve()

@@ -4,6 +4,7 @@ import argparse
 import dataclasses
 import json
 import os
+import re
 import signal
 import sys
 from pathlib import Path
@@ -61,14 +62,21 @@ def arguments():
     args.also = [also.partition("=") for also in args.also]
     if any(not (name and path) for name, _, path in args.also):
         parser.error("--also takes NAME=PATH")
+    if unfit := [name for name, _, _ in args.also if not re.fullmatch(r"[\w .-]+", name)]:
+        parser.error(f"--also: a name has letters, digits, - and . only: {', '.join(unfit)}")
+    if len({name for name, _, _ in args.also}) < len(args.also):
+        parser.error("--also: each needs a name of its own")
     if args.rounds < 1 or args.seconds < 1:
         parser.error("--rounds and --seconds are 1 at least")
-    if not 0 < args.port_base <= 65535 - PORTS:
-        parser.error(f"--port-base leaves no room for {PORTS} ports")
+    if not 0 <= args.patience < float("inf"):
+        parser.error("--patience is 0 at least")
+    if not 0 < args.port_base <= machine.first_outgoing_port() - PORTS:
+        parser.error(f"--port-base: {PORTS} ports are needed below {machine.first_outgoing_port()}, from where on they are "
+                     "those of outgoing connections")
     if args.json:
         # Now, and not when all is measured.
         try:
-            args.json.touch()
+            args.json.open("a").close()
         except OSError as error:
             parser.error(f"--json {args.json}: {error.strerror}")
     return args

@@ -38,7 +38,6 @@ def _read_until(connection, enough, got=b""):
 def exchange_http1(connection, request=b"GET /1k HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"):
     """One request for 1 KiB and its whole answer."""
     connection.sendall(request)
-
     read_http1(connection, KILOBYTE)
 
 

@@ -153,6 +153,11 @@ def memory_kib(pid):
 # Ports ------------------------------------------------------------------------------------------
 
 
+def first_outgoing_port():
+    """The first of those that the system gives to connections."""
+    return int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+
+
 def listens(port):
     """Whether somebody accepts connections there."""
     with socket.socket() as probe:
