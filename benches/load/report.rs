@@ -44,7 +44,12 @@ pub fn table(rows: &[Row]) -> String {
         }
         let errors: Vec<String> =
             measured.failures.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
-        let errors = if errors.is_empty() { "none".to_owned() } else { errors.join(", ") };
+        let errors = match (errors.is_empty(), measured.answered()) {
+            (false, _) => errors.join(", "),
+            // All were under way since the warm-up, or the rate is too low for the time.
+            (true, 0) => "none, since no request was due: a longer -d helps".to_owned(),
+            (true, _) => "none".to_owned(),
+        };
         let _ = writeln!(text, " {errors}");
     }
     text
