@@ -45,7 +45,7 @@ pub struct Arguments {
     #[arg(short, long)]
     pub protocol: Option<Protocol>,
     /// With our own Tidegate: over TLS only
-    #[arg(long)]
+    #[arg(long, conflicts_with = "url")]
     pub tls: bool,
     /// Bytes of a response of our own replicas, or of a WebSocket message
     #[arg(long, default_value_t = 1024)]
@@ -54,7 +54,7 @@ pub struct Arguments {
     #[arg(long, default_value_t = 0)]
     pub upload: usize,
     /// Our own replicas do not say how long a response is, but send it in chunks
-    #[arg(long)]
+    #[arg(long, conflicts_with = "url")]
     pub chunked: bool,
     /// A header field to send, such as 'Authorization: Bearer x'; may be repeated
     #[arg(short = 'H', long = "header", value_name = "FIELD")]
@@ -63,10 +63,10 @@ pub struct Arguments {
     #[arg(short = 'k', long)]
     pub insecure: bool,
     /// The program to load, if no URL is given [default: the one built with this bench]
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, value_name = "PATH", conflicts_with = "url")]
     pub tidegate: Option<PathBuf>,
     /// Workers of that program
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, conflicts_with = "url")]
     pub workers: u32,
     /// Write the result there as JSON; - is stdout, in place of the table
     #[arg(long, value_name = "FILE")]
@@ -125,9 +125,11 @@ pub struct Plan {
 }
 
 impl Arguments {
-    /// `cargo bench NAME` hands NAME to every bench; it is a URL only if it looks like one.
-    pub fn is_meant_for_another_bench(&self) -> bool {
-        self.bench && self.url.as_ref().is_some_and(|url| !url.contains("://"))
+    /// `cargo bench NAME` hands NAME to every bench. A URL has more than letters in it.
+    pub fn name_of_another_bench(&self) -> Option<&str> {
+        let plain =
+            |name: &&str| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+        self.url.as_deref().filter(|_| self.bench).filter(plain)
     }
 
     /// Whether a connection serves more than one request.

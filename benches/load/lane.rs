@@ -1,5 +1,6 @@
 //! One request after another: over a connection of one's own, or beside others on one of HTTP/2.
 
+use std::error::Error as _;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -81,7 +82,8 @@ async fn ask_http1(
     slot: &mut Option<http1::SendRequest<Full<Bytes>>>,
     target: &Target,
 ) -> Result<u64, Failure> {
-    // The other side may close a connection between two requests; that is no failure.
+    // The other side may close a connection between two requests; that is no failure where we see
+    // it before we ask.
     if let Some(sender) = slot
         && sender.ready().await.is_err()
     {
@@ -91,7 +93,7 @@ async fn ask_http1(
         Some(sender) => sender,
         None => slot.insert(target.http1().await?),
     };
-    let response = sender.send_request(target.request()).await.map_err(|_| Failure::Closed)?;
+    let response = sender.send_request(target.request()).await.map_err(kind)?;
     read(response).await
 }
 
@@ -104,8 +106,19 @@ async fn ask_http2(shared: &Shared, target: &Target) -> Result<u64, Failure> {
         }
     };
     sender.ready().await.map_err(|_| Failure::Closed)?;
-    let response = sender.send_request(target.request()).await.map_err(|_| Failure::Closed)?;
+    let response = sender.send_request(target.request()).await.map_err(kind)?;
     read(response).await
+}
+
+/// What an answer that did not come has failed with.
+fn kind(error: hyper::Error) -> Failure {
+    let http2 = error.source().and_then(|source| source.downcast_ref::<h2::Error>());
+    // Under HTTP/2 it is our side that complains of what it cannot read.
+    if error.is_parse() || http2.is_some_and(|error| error.is_go_away() && error.is_library()) {
+        Failure::Malformed
+    } else {
+        Failure::Closed
+    }
 }
 
 async fn read(response: Response<Incoming>) -> Result<u64, Failure> {
@@ -113,7 +126,7 @@ async fn read(response: Response<Incoming>) -> Result<u64, Failure> {
     let mut body = response.into_body();
     let mut bytes = 0;
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|_| Failure::Closed)?;
+        let frame = frame.map_err(kind)?;
         bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
     }
     if status.is_client_error() || status.is_server_error() {

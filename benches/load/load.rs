@@ -3,6 +3,8 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use tokio::sync::watch;
+
 use crate::LoadError;
 use crate::arguments::Plan;
 use crate::lane::Lane;
@@ -21,16 +23,23 @@ struct Shared {
     target: Target,
     plan: Plan,
     pace: Pace,
-    /// What was due before that is warm-up.
+    /// What has ended before that is warm-up. What has not is waited for in the time that is
+    /// measured, whenever it was due.
     counts_from: Instant,
+    /// The end of that time.
+    until: Instant,
     measured: Mutex<Measured>,
 }
 
-/// Loads the target, and gives what came out.
+/// Loads the target, and gives what came out; what has come out so far where it is interrupted.
 ///
 /// # Errors
 /// If it cannot even begin.
-pub async fn run(plan: Plan, target: Target) -> Result<Measured, LoadError> {
+pub async fn run(
+    plan: Plan,
+    target: Target,
+    mut interrupted: watch::Receiver<bool>,
+) -> Result<Measured, LoadError> {
     let measured =
         Measured::new().map_err(|error| LoadError::Setup("no histogram", error.to_string()))?;
     let start = Instant::now();
@@ -38,7 +47,7 @@ pub async fn run(plan: Plan, target: Target) -> Result<Measured, LoadError> {
     let until = counts_from + plan.duration;
     let pace = Pace::new(plan.rate, start, until, plan.timeout);
     let shared =
-        Arc::new(Shared { target, plan, pace, counts_from, measured: Mutex::new(measured) });
+        Arc::new(Shared { target, plan, pace, counts_from, until, measured: Mutex::new(measured) });
 
     let mut lanes = tokio::task::JoinSet::new();
     for _ in 0..shared.plan.connections {
@@ -47,19 +56,24 @@ pub async fn run(plan: Plan, target: Target) -> Result<Measured, LoadError> {
         }
     }
     let telling = shared.plan.progress.then(|| tokio::spawn(tell(Arc::clone(&shared))));
-    lanes.join_all().await;
+    let all = async { while lanes.join_next().await.is_some() {} };
+    let until = tokio::select! {
+        () = all => until,
+        _ = interrupted.wait_for(|now| *now) => until.min(Instant::now()),
+    };
+    lanes.shutdown().await;
     if let Some(telling) = telling {
         telling.abort();
         let _ = telling.await;
     }
 
-    let left = shared.pace.left(counts_from).await;
+    let left = shared.pace.left().await;
     let Ok(shared) = Arc::try_unwrap(shared).map_err(|_| ()) else {
         return Err(LoadError::Setup("no result", "something still uses it".to_owned()));
     };
     let mut measured = shared.measured.into_inner().unwrap_or_else(PoisonError::into_inner);
     measured.fail(Failure::NotSent, left);
-    measured.elapsed = Instant::now().max(until).duration_since(counts_from);
+    measured.span = until.saturating_duration_since(counts_from);
     Ok(measured)
 }
 
@@ -74,14 +88,15 @@ async fn drive(mut lane: Lane, shared: Arc<Shared>) {
                 Err(Failure::Timeout)
             }
         };
-        if due >= shared.counts_from {
+        let now = Instant::now();
+        if now >= shared.counts_from {
             let mut measured = shared.measured.lock().unwrap_or_else(PoisonError::into_inner);
             match answer {
-                Ok(bytes) => measured.record(due.elapsed(), bytes),
+                Ok(bytes) => measured.record(now - due, bytes, now <= shared.until),
                 Err(failure) => measured.fail(failure, 1),
             }
         }
-        if let Err(Failure::Connect | Failure::Handshake) = answer {
+        if let Err(Failure::Connect | Failure::OpenFiles | Failure::Handshake) = answer {
             tokio::time::sleep(PAUSE).await;
         }
         if !shared.plan.keepalive {

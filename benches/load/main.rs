@@ -22,6 +22,8 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser as _;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 
 use arguments::Arguments;
 use builtin::BuiltIn;
@@ -57,7 +59,8 @@ pub enum LoadError {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    if arguments.is_meant_for_another_bench() {
+    if let Some(name) = arguments.name_of_another_bench() {
+        eprintln!("load: {name} is no URL, such as http://{name}/, so nothing is loaded");
         return ExitCode::SUCCESS;
     }
     match run(&arguments) {
@@ -70,7 +73,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Whether anything was answered at all.
+/// Whether each load was answered at all.
 fn run(arguments: &Arguments) -> Result<bool, LoadError> {
     if let Some(path) = &arguments.json {
         // Now, and not when all is measured.
@@ -80,6 +83,10 @@ fn run(arguments: &Arguments) -> Result<bool, LoadError> {
         .enable_all()
         .build()
         .map_err(|error| LoadError::Setup("no runtime", error.to_string()))?;
+    let interrupted = {
+        let _context = runtime.enter();
+        interrupted().map_err(|error| LoadError::Setup("no signals", error.to_string()))?
+    };
     let built_in = match arguments.url {
         Some(_) => None,
         None => Some(BuiltIn::start(arguments)?),
@@ -91,10 +98,15 @@ fn run(arguments: &Arguments) -> Result<bool, LoadError> {
     };
     let mut rows = Vec::new();
     for target in targets {
-        let name = target.name();
-        eprintln!("{name}: {}", arguments.plan(target.protocol));
-        let measured = runtime.block_on(load::run(arguments.plan(target.protocol), target))?;
-        rows.push(Row { name, measured });
+        let (name, plan) = (target.name(), arguments.plan(target.protocol));
+        eprintln!("{name}: {plan}");
+        let streams = plan.streams;
+        let measured = runtime.block_on(load::run(plan, target, interrupted.clone()))?;
+        rows.push(Row { name, streams, measured });
+        if *interrupted.borrow() {
+            eprintln!("interrupted: this is what came until then");
+            break;
+        }
     }
     match &arguments.json {
         Some(path) if path == Path::new("-") => report::write_json(path, arguments, &rows)?,
@@ -105,4 +117,21 @@ fn run(arguments: &Arguments) -> Result<bool, LoadError> {
         None => print!("{}", report::table(&rows)),
     }
     Ok(rows.iter().all(|row| row.measured.answered() > 0))
+}
+
+/// Turns true at the first signal that asks us to end, so that what was started is ended and what
+/// was measured is told; the second ends us at once.
+fn interrupted() -> std::io::Result<watch::Receiver<bool>> {
+    let (sender, receiver) = watch::channel(false);
+    for kind in [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()] {
+        let (mut signals, sender) = (signal(kind)?, sender.clone());
+        tokio::spawn(async move {
+            while signals.recv().await.is_some() {
+                if sender.send_replace(true) {
+                    std::process::exit(128 + kind.as_raw_value());
+                }
+            }
+        });
+    }
+    Ok(receiver)
 }

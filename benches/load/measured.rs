@@ -14,10 +14,14 @@ const LONGEST_MICROS: u64 = 3_600_000_000;
 pub enum Failure {
     /// No TCP connection.
     Connect,
+    /// No file for one: this process may open no more.
+    OpenFiles,
     /// No TLS, HTTP/2 or WebSocket on it.
     Handshake,
     /// Closed or reset before the answer was complete.
     Closed,
+    /// The answer is none of HTTP.
+    Malformed,
     /// No answer in time.
     Timeout,
     /// A status from 400 on.
@@ -39,8 +43,10 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Connect => f.write_str("connect"),
+            Self::OpenFiles => f.write_str("too many open files (see ulimit -n)"),
             Self::Handshake => f.write_str("handshake"),
             Self::Closed => f.write_str("closed"),
+            Self::Malformed => f.write_str("malformed"),
             Self::Timeout => f.write_str("timeout"),
             Self::Status(status) => write!(f, "status {status}"),
             Self::Wrong => f.write_str("wrong message"),
@@ -58,10 +64,20 @@ pub struct Measured {
     pub bytes: u64,
     /// How often what went wrong.
     pub failures: BTreeMap<Failure, u64>,
-    /// From the first request that counts to the last answer.
-    pub elapsed: Duration,
-    /// The same since it was last asked for.
+    /// What came within the time that is measured. Stragglers come later, and would make the rate
+    /// one of the time that is waited for them.
+    in_time: Came,
+    /// The time that is measured.
+    pub span: Duration,
+    /// The same as `latency`, since it was last asked for.
     recent: Histogram<u64>,
+}
+
+/// Good answers, and the bytes of their bodies or messages.
+#[derive(Debug, Default)]
+struct Came {
+    answers: u64,
+    bytes: u64,
 }
 
 impl Measured {
@@ -73,15 +89,20 @@ impl Measured {
         let latency = Histogram::new_with_bounds(1, LONGEST_MICROS, 3)?;
         let recent = latency.clone();
         let failures = BTreeMap::new();
-        Ok(Self { latency, bytes: 0, failures, elapsed: Duration::ZERO, recent })
+        let (in_time, span) = (Came::default(), Duration::ZERO);
+        Ok(Self { latency, bytes: 0, failures, in_time, span, recent })
     }
 
-    /// A good answer.
-    pub fn record(&mut self, latency: Duration, bytes: u64) {
+    /// A good answer, within the time that is measured or after it.
+    pub fn record(&mut self, latency: Duration, bytes: u64, in_time: bool) {
         let micros = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX).max(1);
         self.latency.saturating_record(micros);
         self.recent.saturating_record(micros);
         self.bytes += bytes;
+        if in_time {
+            self.in_time.answers += 1;
+            self.in_time.bytes += bytes;
+        }
     }
 
     /// Some requests that failed.
@@ -103,7 +124,12 @@ impl Measured {
 
     /// Good answers a second.
     pub fn rate(&self) -> f64 {
-        self.answered() as f64 / self.elapsed.as_secs_f64().max(1e-9)
+        self.in_time.answers as f64 / self.span.as_secs_f64().max(1e-9)
+    }
+
+    /// Bytes of good answers a second.
+    pub fn bytes_a_second(&self) -> f64 {
+        self.in_time.bytes as f64 / self.span.as_secs_f64().max(1e-9)
     }
 
     /// A line on the time since the last one.

@@ -15,6 +15,8 @@ use crate::target::Protocol;
 pub struct Row {
     /// What was loaded.
     pub name: String,
+    /// Requests at a time on one connection.
+    pub streams: u32,
     /// What came out.
     pub measured: Measured,
 }
@@ -29,8 +31,8 @@ pub fn table(rows: &[Row]) -> String {
         let _ = write!(text, " {:>10}", format!("{name} ms"));
     }
     text.push_str(" errors\n");
-    for Row { name, measured } in rows {
-        let mib = measured.bytes as f64 / 1_048_576.0 / measured.elapsed.as_secs_f64().max(1e-9);
+    for Row { name, measured, .. } in rows {
+        let mib = measured.bytes_a_second() / 1_048_576.0;
         let _ = write!(
             text,
             "{name:22} {:>10} {:>11.0} {mib:>9.1}",
@@ -46,8 +48,8 @@ pub fn table(rows: &[Row]) -> String {
             measured.failures.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
         let errors = match (errors.is_empty(), measured.answered()) {
             (false, _) => errors.join(", "),
-            // All were under way since the warm-up, or the rate is too low for the time.
-            (true, 0) => "none, since no request was due: a longer -d helps".to_owned(),
+            // The rate is too low for the time.
+            (true, 0) => "none, but no request was due either: a longer -d helps".to_owned(),
             (true, _) => "none".to_owned(),
         };
         let _ = writeln!(text, " {errors}");
@@ -74,7 +76,9 @@ pub fn write_json(path: &Path, arguments: &Arguments, rows: &[Row]) -> Result<()
         "rate": plan.rate,
         "connections": plan.connections,
         "keepalive": plan.keepalive,
+        "warm_up_seconds": plan.warm_up.as_secs_f64(),
         "seconds": plan.duration.as_secs_f64(),
+        "timeout_seconds": plan.timeout.as_secs_f64(),
         "loads": loads,
     });
     let failed = |source| LoadError::Json { path: path.display().to_string(), source };
@@ -90,7 +94,7 @@ fn latency_us(measured: &Measured, quantile: f64) -> Option<u64> {
     (!measured.latency.is_empty()).then(|| measured.latency.value_at_quantile(quantile))
 }
 
-fn load(Row { name, measured }: &Row) -> Value {
+fn load(Row { name, streams, measured }: &Row) -> Value {
     let latency: serde_json::Map<String, Value> = QUANTILES
         .iter()
         .map(|&(name, quantile)| (name.to_owned(), json!(latency_us(measured, quantile))))
@@ -99,6 +103,8 @@ fn load(Row { name, measured }: &Row) -> Value {
         measured.failures.iter().map(|(kind, count)| (kind.to_string(), json!(count))).collect();
     json!({
         "name": name,
+        "streams": streams,
+        "measured_seconds": measured.span.as_secs_f64(),
         "answers": measured.answered(),
         "requests_per_second": measured.rate(),
         "bytes": measured.bytes,

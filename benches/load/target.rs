@@ -91,6 +91,12 @@ impl Target {
             _ => return Err(refuse(url, &"give http://, https://, ws:// or wss://")),
         };
         let Some(authority) = uri.authority() else { return Err(refuse(url, &"give a host")) };
+        if authority.as_str().contains('@') {
+            return Err(refuse(url, &"give a password as -H 'Authorization: Basic ...'"));
+        }
+        if authority.port_u16().is_none() && !authority.as_str().ends_with(authority.host()) {
+            return Err(refuse(url, &"give a port from 1 to 65535"));
+        }
         let host = authority.host().trim_matches(['[', ']']);
         let port = authority.port_u16().unwrap_or(if secure { 443 } else { 80 });
         let addresses: Vec<SocketAddr> = std::net::ToSocketAddrs::to_socket_addrs(&(host, port))
@@ -109,7 +115,11 @@ impl Target {
         } else {
             None
         };
-        let mut headers = headers(&uri, protocol, &arguments.headers)?;
+        let mut headers = headers(&uri, &arguments.headers)?;
+        let uri = match protocol {
+            Protocol::Http2 => with_authority(uri, headers.remove(HOST))?,
+            Protocol::Http1 | Protocol::Websocket => uri,
+        };
         if protocol == Protocol::Http1 && !arguments.keepalive() {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
@@ -138,7 +148,7 @@ impl Target {
     }
 
     async fn connect(&self) -> Result<Box<dyn Stream>, Failure> {
-        let tcp = TcpStream::connect(self.address).await.map_err(|_| Failure::Connect)?;
+        let tcp = TcpStream::connect(self.address).await.map_err(|error| no_connection(&error))?;
         let _ = tcp.set_nodelay(true);
         let Some((connector, name)) = &self.tls else { return Ok(Box::new(tcp)) };
         let tls = connector.connect(name.clone(), tcp).await.map_err(|_| Failure::Handshake)?;
@@ -185,20 +195,41 @@ impl Target {
 }
 
 /// The fields of every request.
-fn headers(uri: &Uri, protocol: Protocol, more: &[String]) -> Result<HeaderMap, LoadError> {
+fn headers(uri: &Uri, given: &[String]) -> Result<HeaderMap, LoadError> {
     let mut headers = HeaderMap::new();
-    if let (Protocol::Http1, Some(authority)) = (protocol, uri.authority()) {
+    if let Some(authority) = uri.authority() {
         let host = HeaderValue::from_str(authority.as_str());
         headers.insert(HOST, host.map_err(|error| refuse(authority.as_str(), &error))?);
     }
-    for field in more {
+    for field in given {
         let (name, value) =
             field.split_once(':').ok_or_else(|| refuse(field, &"write it as 'Name: value'"))?;
         let name: HeaderName = name.trim().parse().map_err(|error| refuse(field, &error))?;
         let value: HeaderValue = value.trim().parse().map_err(|error| refuse(field, &error))?;
-        headers.append(name, value);
+        if name == HOST {
+            headers.insert(name, value);
+        } else {
+            headers.append(name, value);
+        }
     }
     Ok(headers)
+}
+
+/// HTTP/2 has the host in the request line, so to say (RFC 9113 section 8.3.1).
+fn with_authority(uri: Uri, host: Option<HeaderValue>) -> Result<Uri, LoadError> {
+    let Some(host) = host else { return Ok(uri) };
+    let refused = |error: &dyn fmt::Display| refuse(&format!("Host: {host:?}"), error);
+    let mut parts = uri.into_parts();
+    parts.authority = Some(host.as_bytes().try_into().map_err(|error| refused(&error))?);
+    Uri::from_parts(parts).map_err(|error| refused(&error))
+}
+
+fn no_connection(error: &std::io::Error) -> Failure {
+    let files = [rustix::io::Errno::MFILE, rustix::io::Errno::NFILE];
+    match rustix::io::Errno::from_io_error(error) {
+        Some(errno) if files.contains(&errno) => Failure::OpenFiles,
+        _ => Failure::Connect,
+    }
 }
 
 fn refuse(what: &str, reason: &dyn fmt::Display) -> LoadError {
