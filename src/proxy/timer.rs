@@ -222,7 +222,9 @@ impl Inner {
                 entry.expired = true;
                 wakers.extend(entry.waker.take());
             }
-            Some(deadline) => self.enqueue(key, (deadline, tick_after(deadline)), tick),
+            Some(deadline) => {
+                self.enqueue(key, (deadline, tick_after(deadline)), tick);
+            }
         }
     }
 
@@ -249,8 +251,8 @@ impl Inner {
     }
 
     /// Puts an entry where its tick will find it, if that is not too far; `current` is the tick up to
-    /// which the wheel turned.
-    fn enqueue(&mut self, key: usize, (deadline, tick): (Instant, u64), current: u64) {
+    /// which the wheel turned. Gives the tick at which it is looked at.
+    fn enqueue(&mut self, key: usize, (deadline, tick): (Instant, u64), current: u64) -> u64 {
         let tick = tick.clamp(current + 1, current + SLOTS - 1);
         let tick = if tick - current > FAR { tick - tick % COARSE } else { tick };
         let entry = &mut self.entries[key];
@@ -261,6 +263,7 @@ impl Inner {
         let slot = tick % SLOTS;
         self.occupied[(slot / 64) as usize] |= 1 << (slot % 64);
         self.slots[slot as usize].push(key);
+        tick
     }
 }
 
@@ -287,8 +290,8 @@ impl Timer {
                 inner.handled = inner.handled.max(now);
             }
             let handled = inner.handled;
-            inner.enqueue(key, (deadline, tick), handled);
-            if tick.max(handled + 1) < inner.sleeping_for {
+            let slot = inner.enqueue(key, (deadline, tick), handled);
+            if slot < inner.sleeping_for {
                 self.wheel.earlier.notify_one();
             }
         }

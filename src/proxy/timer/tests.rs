@@ -71,6 +71,70 @@ fn wherever_a_deadline_lies_it_is_kept() {
 }
 
 #[test]
+fn a_deadline_moved_nearer_behind_one_far_away_is_kept() {
+    turning(async |wheel| {
+        let at = |millis| wheel.origin + Duration::from_millis(millis);
+        let (first, far, timer) = (wheel.timer(), wheel.timer(), wheel.timer());
+        first.arm(at(620));
+        expired(&first).await;
+        // Neither is far away from the other, but the later of them is looked at before.
+        far.arm(at(1900));
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        timer.arm(at(1910));
+        timer.arm(at(1290));
+        expired(&timer).await;
+        let late = Instant::now() - at(1290);
+        assert!(late <= TICK, "{late:?} late");
+    });
+}
+
+/// A time up to the length of the whole wheel and beyond, each kind of place as likely as another.
+fn some_time(random: &mut fastrand::Rng) -> Duration {
+    let most_millis = [20, 700, 2_000, 2_000, 11_000, 100_000][random.usize(0..6)];
+    Duration::from_micros(random.u64(0..most_millis * 1000))
+}
+
+/// Arms timers, moves them to and fro, drops them, and waits for each that is left.
+async fn wait_and_move(wheel: Rc<Wheel>, mut random: fastrand::Rng) {
+    let mut timer = wheel.timer();
+    for _ in 0..60 {
+        if random.bool() {
+            timer = wheel.timer();
+        }
+        let mut deadline = Instant::now() + some_time(&mut random);
+        timer.arm(deadline);
+        for _ in 0..random.u8(0..3) {
+            if random.bool() {
+                tokio::time::sleep((deadline - Instant::now()).mul_f64(random.f64() / 2.0)).await;
+            }
+            if random.bool() {
+                timer.disarm();
+            }
+            deadline = Instant::now() + some_time(&mut random);
+            timer.arm(deadline);
+        }
+        expired(&timer).await;
+        let late = Instant::now().checked_duration_since(deadline);
+        assert!(late.is_some_and(|late| late <= TICK), "{late:?} late");
+        tokio::time::sleep(some_time(&mut random)).await;
+    }
+}
+
+#[test]
+fn whoever_moves_beside_them_deadlines_are_kept() {
+    for seed in 0..100 {
+        turning(async |wheel| {
+            let mut crowd = tokio::task::JoinSet::new();
+            for number in 0..3 {
+                let random = fastrand::Rng::with_seed(seed * 100 + number);
+                crowd.spawn_local(wait_and_move(Rc::clone(&wheel), random));
+            }
+            crowd.join_all().await;
+        });
+    }
+}
+
+#[test]
 fn the_next_slot_is_found_wherever_it_is() {
     let wheel = Wheel::new();
     let mut inner = wheel.inner.borrow_mut();
