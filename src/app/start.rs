@@ -14,7 +14,7 @@ use crate::balance::affinity::Key;
 use crate::config::model::{BindAddress, Server};
 use crate::control::governor::{Setting, read_config};
 use crate::control::state_dir::random_key;
-use crate::control::{Governor, StateDir, Store, notify};
+use crate::control::{Governor, StateDir, Store, notify, ticket_keys};
 use crate::proxy::worker::{self, Settings};
 use crate::state::{Shared, Snapshot, WorkerId};
 use crate::telemetry::AccessLog;
@@ -54,6 +54,7 @@ pub fn start(options: Options) -> Result<Running, StartError> {
     let handle = governor.handle();
     governor.begin(parsed)?;
     tokio::spawn(notify::run(Arc::clone(&shared), handle.clone()));
+    tokio::spawn(ticket_keys::run(Arc::clone(&shared)));
     let governor = runtime.spawn(governor.run());
     let state = AdminState {
         control: handle.clone(),

@@ -27,6 +27,7 @@ pub mod state_dir;
 pub mod status;
 pub mod store;
 pub mod swaps;
+pub mod ticket_keys;
 mod transition;
 mod trial;
 

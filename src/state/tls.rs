@@ -67,7 +67,8 @@ pub enum TlsError {
 }
 
 /// A new ticketer: it encrypts what a client needs to resume its session, with keys that it makes
-/// itself and replaces every six hours; a ticket is good for twelve at most.
+/// itself and replaces every six hours, whenever it next makes or takes a ticket then; a ticket is
+/// good for twelve at most.
 ///
 /// There is one per TLS policy, shared by the workers and carried across reloads, so that clients
 /// can resume on whichever worker and after whichever reload. Never share it between listeners
