@@ -6,6 +6,7 @@ import sys
 import time
 from pathlib import Path
 
+from . import machine
 from .machine import Trouble
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -26,6 +27,8 @@ def find(path):
 def build_release(cores=None):
     """Builds target/release/tidegate if it is not up to date, on these processors if any are named."""
     command = ["cargo", "build", "--release", "--locked", "--quiet", "--target-dir", str(REPOSITORY / "target")]
+    if machine.find("cargo") is None:
+        raise Trouble("cargo, which builds Tidegate, is not there: name a binary with --tidegate PATH")
     pin = (lambda: os.sched_setaffinity(0, cores)) if cores else None
     if subprocess.run(command, cwd=REPOSITORY, preexec_fn=pin).returncode:
         raise Trouble("cargo build --release failed; another binary can be named with --tidegate PATH")

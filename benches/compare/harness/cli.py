@@ -5,8 +5,8 @@ import dataclasses
 import json
 import os
 import re
-import signal
 import sys
+import traceback
 from pathlib import Path
 from statistics import median
 
@@ -52,9 +52,11 @@ def arguments():
     args = parser.parse_args()
     if args.quick:
         args.rounds, args.seconds = 2, 1
-    rows = [row for part in args.rows.split(",") for row in GROUPS.get(part, [part])]
+    rows = [row for part in args.rows.split(",") if part for row in GROUPS.get(part, [part])]
     if unknown := [row for row in rows if row not in GROUPS["all"]]:
         parser.error(f"no such row: {', '.join(unknown)}")
+    if not rows:
+        parser.error("--rows names none")
     args.rows = list(dict.fromkeys(rows))
     args.peers = [peer for peer in args.peers.split(",") if peer]
     if unknown := [peer for peer in args.peers if peer not in PEERS]:
@@ -62,8 +64,8 @@ def arguments():
     args.also = [also.partition("=") for also in args.also]
     if any(not (name and path) for name, _, path in args.also):
         parser.error("--also takes NAME=PATH")
-    if unfit := [name for name, _, _ in args.also if not re.fullmatch(r"[\w .-]+", name)]:
-        parser.error(f"--also: a name has letters, digits, - and . only: {', '.join(unfit)}")
+    if unfit := [name for name, _, _ in args.also if not re.fullmatch(r"[\w.-]+", name)]:
+        parser.error(f"--also: a name has letters, digits, _, . and - only: {', '.join(unfit)}")
     if len({name for name, _, _ in args.also}) < len(args.also):
         parser.error("--also: each needs a name of its own")
     if args.rounds < 1 or args.seconds < 1:
@@ -150,7 +152,9 @@ class Comparison:
             print(report.quiet(self.figures), end="", flush=True)
             if self.args.json:
                 self.write_json()
-        return 1 if self.refused else 0
+        if self.refused:
+            return 1
+        return 0 if self.figures else 2
 
     def row_or_refusal(self, row):
         """The text and the goals of a row; if it fails, why, and the other rows go on."""
@@ -160,6 +164,10 @@ class Comparison:
             why = f"Refused, because an answer was wrong: {wrong}"
         except (Trouble, OSError) as trouble:
             why = f"Not measured: {trouble}"
+        except Exception as mistake:
+            # Ours, or an answer that nobody thought of.
+            traceback.print_exc()
+            why = f"Not measured: {type(mistake).__name__}: {mistake}"
         self.refused.append(row)
         self.say(why)
         return f"### {report.TITLES[row]}\n\n{why}\n", []
@@ -245,7 +253,8 @@ class Comparison:
         load = Rate()
         if not load.needs(self.stage):
             return "", []
-        rate = 0.6 * self.capacity_of("nginx" if any(p.name == "nginx" for p in self.proxies) else "tidegate")
+        measure_of = "nginx" if any(proxy.name == "nginx" for proxy in self.proxies) else report.SUBJECT
+        rate = 0.6 * self.capacity_of(measure_of)
         # Whatever else happens on the machine makes the 99th percentile of a short round.
         rounds, seconds = (max(self.args.rounds, 7), max(self.args.seconds, 10)) if not self.args.quick else (2, 2)
         samples = self.with_running(self.proxies, lambda: self.rounds(
@@ -253,7 +262,7 @@ class Comparison:
         self.keep("p99", samples)
         text, goals = report.load_section("p99", samples)
         late = report.spread([sample.late_us for list_ in samples.values() for sample in list_], 0)
-        of = f"{rate:.0f} requests a second for each, 60 % of what nginx can, {rounds} rounds of {seconds} s. " \
+        of = f"{rate:.0f} requests a second for each, 60 % of what {measure_of} can, {rounds} rounds of {seconds} s. " \
              f"99 % of them were sent no later than {late} µs after they were due and a connection was free."
         return text.replace("\n\n", f"\n\n{of}\n\n", 1), goals
 
@@ -363,7 +372,7 @@ class Comparison:
 
 def main():
     # So that whatever runs is stopped on the way out.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    machine.end_by_signals()
     args = arguments()
     try:
         return Comparison(args).run()

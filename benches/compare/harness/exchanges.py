@@ -63,7 +63,10 @@ def _without_chunks(body):
     content = b""
     while body:
         size, _, rest = body.partition(b"\r\n")
-        length = int(size.partition(b";")[0], 16)
+        try:
+            length = int(size.partition(b";")[0], 16)
+        except ValueError:
+            raise Wrong(f"{size[:20]!r} is no length of a chunk")
         content, body = content + rest[:length], rest[length + 2:]
     return content
 

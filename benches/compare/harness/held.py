@@ -74,9 +74,9 @@ def measure(kind):
         _all(sides, "open")
         time.sleep(SETTLE_SECONDS)
         held = _memory(sides)
-        cpu = _cpu(sides)
+        idle_since = [side.proxy.cpu_time() for side in sides]
         time.sleep(IDLE_SECONDS)
-        cpu = _cpu(sides) - cpu
+        cpu = sum(side.proxy.cpu_time().since(before) for side, before in zip(sides, idle_since))
         echoes = _all(sides[:1], "echo")[0]
         _all(sides, "use")
         _all(sides, "close")
@@ -97,7 +97,3 @@ def _all(sides, what):
 
 def _memory(sides):
     return sum(machine.memory_kib(side.proxy.process.pid) for side in sides) / 1024
-
-
-def _cpu(sides):
-    return sum(side.proxy.cpu_seconds() for side in sides)

@@ -49,12 +49,12 @@ class Meter:
 
     def __enter__(self):
         self.loop_ms = self.proxy.stage.wait_for_calm()
-        self._before = self.proxy.cpu_seconds()
+        self._before = self.proxy.cpu_time()
         return self
 
     def __exit__(self, failure, *_):
         if failure is None:
-            self._cpu_seconds = self.proxy.cpu_seconds() - self._before
+            self._cpu_seconds = self.proxy.cpu_time().since(self._before)
             self.loop_ms = max(self.loop_ms, self.proxy.stage.loop_ms())
 
     def cpu_us(self, requests):
@@ -62,15 +62,15 @@ class Meter:
         return self._cpu_seconds * 1e6 / requests
 
 
-def run(command, seconds):
-    """Runs a load generator on the core that we are pinned to."""
+def run(proxy, command, seconds):
+    """Runs a load generator against a proxy, on the core that we are pinned to."""
     command = [str(part) for part in command]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 60)
     except subprocess.TimeoutExpired:
-        raise Wrong(f"{command[0]} did not end")
+        raise Wrong(f"{proxy.name}: {command[0]} did not end")
     if done.returncode:
-        raise Wrong(f"{command[0]} failed: {(done.stderr or done.stdout).strip()[-300:]}")
+        raise Wrong(f"{proxy.name}: {command[0]} failed: {(done.stderr or done.stdout).strip()[-300:]}")
     return done.stdout
 
 
@@ -106,7 +106,7 @@ class Wrk:
 
     @staticmethod
     def _run(proxy, command, seconds):
-        said = run(command, seconds)
+        said = run(proxy, command, seconds)
         found = re.search(r"^JSON (.*)$", said, re.M)
         if not found:
             raise Trouble(f"wrk says something unknown:\n{said}")
@@ -117,11 +117,16 @@ class Wrk:
         return result
 
     def measure(self, proxy, seconds):
-        length = self.exchange_length(proxy)
-        self._run(proxy, [*self._command(proxy, 1), "--", self.length], seconds)
+        length = self.warm_up(proxy)
         sample = self.once(proxy, seconds, length)
         self.exchange_length(proxy)
         return sample
+
+    def warm_up(self, proxy):
+        """A second of the load, in which wrk looks at every response. Gives the bytes of one."""
+        length = self.exchange_length(proxy)
+        self._run(proxy, [*self._command(proxy, 1), "--", self.length], 1)
+        return length
 
     def _command(self, proxy, seconds):
         scheme, port = ("https", proxy.https) if self.tls else ("http", proxy.http)
@@ -159,7 +164,7 @@ class Balance:
     def measure(self, proxy, seconds):
         """The share of the less busy worker in what both used, and the sample. The other threads of a proxy do
         next to nothing."""
-        length = self.load.exchange_length(proxy)
+        length = self.load.warm_up(proxy)
         before = proxy.thread_seconds()
         sample = self.load.once(proxy, seconds, length)
         after = proxy.thread_seconds()
@@ -184,7 +189,7 @@ class H2load:
     def _run(self, proxy, requests, seconds):
         log = proxy.stage.dir / "h2load.log"
         log.unlink(missing_ok=True)
-        said = run([machine.find("h2load"), "-n", requests, "-c", self.connections, "-m", self.streams, "-t", "1",
+        said = run(proxy, [machine.find("h2load"), "-n", requests, "-c", self.connections, "-m", self.streams, "-t", "1",
                     "--npn-list=h2", f"--log-file={log}", f"https://127.0.0.1:{proxy.https}{self.path}"], seconds)
         done = re.search(r"finished in ([\d.]+)(us|ms|s), ", said)
         statuses = re.search(r"status codes: (\d+) 2xx, (\d+) 3xx, (\d+) 4xx, (\d+) 5xx", said)
@@ -237,9 +242,9 @@ class Fresh:
         tool = proxy.stage.compile("fresh", "-lssl", "-lcrypto")
         port = proxy.http if self.kind == "plain" else proxy.https
         tail = [self.connections, self.kind, self.version]
-        run([tool, port, "/1k", KILOBYTE, WARM_UP_SECONDS, *tail], seconds)
+        run(proxy, [tool, port, "/1k", KILOBYTE, WARM_UP_SECONDS, *tail], seconds)
         with Meter(proxy) as meter:
-            r = json.loads(run([tool, port, "/1k", KILOBYTE, seconds, *tail], seconds))
+            r = json.loads(run(proxy, [tool, port, "/1k", KILOBYTE, seconds, *tail], seconds))
         if r["wrong"] or not r["requests"]:
             raise Wrong(f"{proxy.name}: {r['wrong']} of {r['requests'] + r['wrong']} requests: {r['first_wrong']}")
         # The first handshake of each connection is a full one.
@@ -276,9 +281,9 @@ class Rate:
         return result
 
     def measure(self, proxy, seconds, rate):
-        run(self.command(proxy, rate, 1), 1)
+        run(proxy, self.command(proxy, rate, 1), 1)
         with Meter(proxy) as meter:
-            r = self.check(proxy, json.loads(run(self.command(proxy, rate, seconds), seconds)))
+            r = self.check(proxy, json.loads(run(proxy, self.command(proxy, rate, seconds), seconds)))
         return Sample(r["done"], seconds, meter.cpu_us(r["done"]), r["p50"], r["p99"], r["late_p99"], meter.loop_ms)
 
 

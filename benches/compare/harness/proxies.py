@@ -40,16 +40,20 @@ class Proxy:
             machine.stop(self.process)
             self.process = None
 
-    def cpu_seconds(self):
-        """Time that it has had on a processor, with all its threads and descendants."""
-        return sum(self.thread_seconds().values())
+    def cpu_time(self):
+        """See `machine.CpuTime`."""
+        self._must_run()
+        return machine.CpuTime(self.process.pid)
 
     def thread_seconds(self):
         """See `machine.thread_seconds`."""
+        self._must_run()
+        return machine.thread_seconds(self.process.pid)
+
+    def _must_run(self):
         if self.process.poll() is not None:
             log = (self.stage.dir / f"{self.name}.log").read_text(errors="replace")[-800:]
             raise Trouble(f"{self.name} has ended by itself; it says:\n{log}")
-        return machine.thread_seconds(self.process.pid)
 
 
 def _tidegate(proxy, values, config):

@@ -71,10 +71,10 @@ def measure(proxy, rate, cores=None):
                                 stdout=subprocess.PIPE, text=True)
         time.sleep(RELOAD_AT + 0.3)
         os.replace(new_config, config)
-        cpu, began = proxy.cpu_seconds(), time.monotonic()
+        before, began = proxy.cpu_time(), time.monotonic()
         status, answer = ask_for_reload(proxy)
         took = time.monotonic() - began
-        cpu = proxy.cpu_seconds() - cpu
+        cpu = proxy.cpu_time().since(before)
         over = time.monotonic() - load_began
         said = json.loads(load.communicate(timeout=60)[0])
     finally:

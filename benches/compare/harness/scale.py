@@ -80,9 +80,9 @@ def _probe(proxy):
     try:
         time.sleep(5)  # the start, and the first verdicts
         first, first_at = _probes_so_far(proxy), time.monotonic()
-        before, began = proxy.cpu_seconds(), time.monotonic()
+        before, began = proxy.cpu_time(), time.monotonic()
         time.sleep(PROBING_SECONDS)
-        cost = (proxy.cpu_seconds() - before) / (time.monotonic() - began)
+        cost = proxy.cpu_time().since(before) / (time.monotonic() - began)
         last = _probes_so_far(proxy)
         return (last - first) / (time.monotonic() - first_at), cost
     finally:

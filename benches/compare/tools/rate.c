@@ -108,7 +108,6 @@ int main(int argc, char **argv) {
     uint64_t spacing = (uint64_t)(SECOND / rate);
     uint32_t *latency = calloc(total, sizeof *latency);  // microseconds; 0: it failed
     uint32_t *late = calloc(total, sizeof *late);
-    long *failed_in = calloc(seconds + 1, sizeof *failed_in);
     struct connection *all = calloc(connections, sizeof *all);
     struct connection **idle = calloc(connections, sizeof *idle);
     int idle_count = 0;
@@ -171,7 +170,6 @@ int main(int argc, char **argv) {
             if (verdict < 0) {
                 if (c->request != NONE) {
                     failed++;
-                    failed_in[(int)(c->request / rate)]++;
                     idle[idle_count++] = c;
                 }
                 close(c->fd);

@@ -10,7 +10,7 @@ from pathlib import Path
 from harness import machine
 from harness.exchanges import Wrong
 from harness.machine import Trouble
-from harness.stage import Stage
+from harness.stage import PORTS, Stage
 
 from .callgrind import Dump
 from .loads import LOADS
@@ -69,17 +69,22 @@ def arguments():
     parser.add_argument("--keep", type=Path, metavar="DIR", help="keep callgrind's files there, for KCachegrind")
     parser.add_argument("--port-base", type=int, default=22300, help="first of the ports to use (default: 22300)")
     args = parser.parse_args()
-    args.loads = args.loads.split(",")
+    args.loads = [load for load in args.loads.split(",") if load]
     if unknown := [load for load in args.loads if load not in LOADS]:
         parser.error(f"no such load: {', '.join(unknown)}")
     if args.runs < 1:
         parser.error("--runs is 1 at least")
+    if not 0 < args.port_base <= machine.first_outgoing_port() - PORTS:
+        parser.error(f"--port-base: {PORTS} ports are needed below {machine.first_outgoing_port()}, from where on they are "
+                     "those of outgoing connections")
     return args
 
 
 def build():
     """The profile is release without link-time optimization, which would take CI many minutes."""
     command = ["cargo", "build", "--locked", "--profile", PROFILE, "--bin", "tidegate"]
+    if machine.find("cargo") is None:
+        raise Trouble("cargo, which builds Tidegate, is not there: name a binary with --binary PATH")
     if subprocess.run(command, cwd=REPOSITORY).returncode:
         raise Trouble(f"`{' '.join(command)}` failed")
     return REPOSITORY / "target" / PROFILE / "tidegate"
@@ -171,11 +176,16 @@ def judge(name, instructions, allocations, recorded, margin):
 def read_recorded():
     """What was recorded; nothing, if there is no such file."""
     try:
-        return json.loads(RECORDED.read_text())
+        recorded = json.loads(RECORDED.read_text())
+        for load in recorded.get("loads", {}).values():
+            if not (load["instructions"] > 0 and load["allocations"] >= 0):
+                raise ValueError("a figure is none")
     except FileNotFoundError:
         return {}
-    except ValueError as error:
-        raise Trouble(f"{RECORDED} is no JSON ({error}): take it from the repository, or delete it and use `--record`")
+    except (ValueError, LookupError, AttributeError, TypeError) as error:
+        raise Trouble(f"{RECORDED} is not what `--record` writes ({error!r}): take it from the repository, or delete it "
+                      "and use `--record`")
+    return recorded
 
 
 def tools():
@@ -245,9 +255,12 @@ def run(args):
 
 
 def main():
+    machine.end_by_signals()
     args = arguments()
     try:
         return run(args)
+    except KeyboardInterrupt:
+        return 130
     except (Trouble, Wrong, OSError) as trouble:
         print(f"error: {trouble}", file=sys.stderr)
         return 2
