@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use super::*;
 use crate::control::Readiness;
+use crate::state::Mail;
 
 /// A backend that answers every connection once, with its own port.
 fn backend() -> u16 {
@@ -135,9 +136,21 @@ fn workers_that_panic_while_they_drain_have_drained() {
     }
     // It waits for the rest of the head, for longer than this test has.
     running.drain(Duration::from_secs(60));
-    running.shared().broadcast(|| crate::state::Mail::Panic);
+    running.shared().broadcast(|| Mail::Panic);
     while !running.has_drained() {
         in_time("the workers end");
+    }
+}
+
+/// Waits until each worker was started once more.
+fn all_come_back(running: &Running) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let restarted = |worker: &crate::state::shared::WorkerPort| {
+        worker.restarts.load(std::sync::atomic::Ordering::Relaxed) == 1
+    };
+    while !running.shared().workers.iter().all(restarted) {
+        assert!(Instant::now() < deadline, "a worker does not come back");
+        std::thread::yield_now();
     }
 }
 
@@ -146,21 +159,24 @@ fn workers_that_panic_come_back_with_their_sockets() {
     let directory = tempfile::tempdir().unwrap();
     let running = start_at(config(directory.path(), backend()));
     let address = running.listener_address("http").unwrap();
-    let shared = running.shared();
-    shared.broadcast(|| crate::state::Mail::Panic);
+    running.shared().broadcast(|| Mail::Panic);
     // Asked while they are down: the kernel keeps the connections on the sockets.
     for _ in 0..8 {
         let answer = get(address);
         assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
     }
-    let deadline = Instant::now() + Duration::from_secs(20);
-    let restarted = |worker: &crate::state::shared::WorkerPort| {
-        worker.restarts.load(std::sync::atomic::Ordering::Relaxed) == 1
-    };
-    while !shared.workers.iter().all(restarted) {
-        assert!(Instant::now() < deadline, "a worker does not come back");
-        std::thread::yield_now();
-    }
+    all_come_back(&running);
+    running.shutdown_blocking();
+}
+
+#[test]
+fn workers_come_back_when_a_task_panics_that_they_need() {
+    let directory = tempfile::tempdir().unwrap();
+    let running = start_at(config(directory.path(), backend()));
+    running.shared().broadcast(|| Mail::PanicOnDuty);
+    all_come_back(&running);
+    let answer = get(running.listener_address("http").unwrap());
+    assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
     running.shutdown_blocking();
 }
 

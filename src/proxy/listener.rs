@@ -86,7 +86,7 @@ impl Acceptor {
             listener: RefCell::new(listener),
             hopeless_until: Cell::new(None),
         });
-        tokio::task::spawn_local(accept(Rc::clone(worker), id, socket, Rc::clone(&state)));
+        worker.on_duty(accept(Rc::clone(worker), id, socket, Rc::clone(&state)));
         Ok(Acceptor(state))
     }
 

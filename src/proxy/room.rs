@@ -125,11 +125,11 @@ pub fn look_ahead(worker: &Worker, listener: &Listener) {
 /// Asks this worker's share of connections to leave, if there is hardly any room, in a moment: what
 /// the kernel has for them is read first. It may be the very request that one was waited for.
 pub fn make(worker: &Rc<Worker>) {
-    let worker = Rc::clone(worker);
-    tokio::task::spawn_local(async move {
+    let this = Rc::clone(worker);
+    worker.on_duty(async move {
         behind_what_has_come().await;
-        worker.shared.workers[worker.id.index()].room_is_made();
-        search(&worker);
+        this.shared.workers[this.id.index()].room_is_made();
+        search(&this);
     });
 }
 

@@ -8,6 +8,7 @@ mod registered;
 mod thread;
 
 use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -17,6 +18,7 @@ use arc_swap::{ArcSwap, Cache};
 use http::HeaderValue;
 use slab::Slab;
 use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 pub use self::registered::Registered;
@@ -87,6 +89,8 @@ pub struct Worker {
     pub(super) connections: RefCell<Slab<Rc<ConnectionState>>>,
     pub(super) in_vain: room::InVain,
     acceptors: RefCell<Vec<(SocketId, Acceptor)>>,
+    /// Tasks that it cannot do without.
+    duties: RefCell<JoinSet<()>>,
     deadline: Cell<Option<Instant>>,
     drained: tokio::sync::Notify,
 }
@@ -149,6 +153,7 @@ impl Worker {
             connections: RefCell::default(),
             in_vain: room::InVain::default(),
             acceptors: RefCell::default(),
+            duties: RefCell::default(),
             deadline: Cell::new(None),
             drained: tokio::sync::Notify::new(),
             shared,
@@ -188,6 +193,7 @@ impl Worker {
                     warmth::look_after(self, now.into_std());
                 }
                 _ = tidy.tick() => memory::give_back(),
+                () = self.watch_duties() => {}
                 () = self.drained.notified() => {}
                 () = cut => {
                     let left = self.shared.workers[self.id.index()].connections.load(Ordering::Relaxed);
@@ -203,6 +209,21 @@ impl Worker {
                 let Ok(mail) = mail.try_recv() else { return };
                 self.handle(mail, sockets);
             }
+        }
+    }
+
+    /// Runs a task that the worker cannot do without: should it panic, so does the worker.
+    pub(super) fn on_duty(&self, task: impl Future<Output = ()> + 'static) {
+        self.duties.borrow_mut().spawn_local(task);
+    }
+
+    /// Panics as soon as a task on duty has; ready where one is done.
+    async fn watch_duties(&self) {
+        let next = poll_fn(|cx| self.duties.borrow_mut().poll_join_next(cx));
+        if let Some(Err(ended)) = next.await
+            && let Ok(panic) = ended.try_into_panic()
+        {
+            std::panic::resume_unwind(panic);
         }
     }
 
@@ -240,6 +261,8 @@ impl Worker {
             }
             #[cfg(test)]
             Mail::Panic => panic!("a test asked for it"),
+            #[cfg(test)]
+            Mail::PanicOnDuty => self.on_duty(async { panic!("a test asked for it") }),
             Mail::BackendDown(backend) => self.upstreams.close_idle(backend),
             Mail::Rescue(backend) => self.waiting.rescue(self, backend),
             Mail::CutRequests(backend) => {

@@ -140,6 +140,9 @@ pub enum Mail {
     /// Panic, so that a test can see what becomes of the worker.
     #[cfg(test)]
     Panic,
+    /// Panic in a task that the worker cannot do without.
+    #[cfg(test)]
+    PanicOnDuty,
 }
 
 /// What a worker tells the control plane.

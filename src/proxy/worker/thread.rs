@@ -1,7 +1,7 @@
 //! The thread of a worker, and its runtime.
 //!
 //! A panic in the task of one connection ends that connection; should the worker's own loop panic,
-//! the thread lives on, with a new worker on the sockets that the old one had.
+//! or who accepts, the thread lives on, with a new worker on the sockets that the old one had.
 
 use std::io;
 use std::panic::AssertUnwindSafe;
@@ -106,8 +106,8 @@ fn live(
     let again = again.collect::<io::Result<Sockets>>()?;
     runtime.block_on(async {
         let worker = Worker::new(id, Arc::clone(shared), settings.clone());
-        tokio::task::spawn_local(Rc::clone(&worker.wheel).run());
-        tokio::task::spawn_local(waiting::watch(Rc::clone(&worker)));
+        worker.on_duty(Rc::clone(&worker.wheel).run());
+        worker.on_duty(waiting::watch(Rc::clone(&worker)));
         for (id, socket) in again {
             if let Some(listener) = worker.snapshot().listener_at(id) {
                 worker.listen(id, Arc::clone(listener), socket);
