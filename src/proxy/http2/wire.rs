@@ -6,7 +6,6 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::Instant;
 
 use super::out::Out;
 use crate::proxy::io::{ClientStream, IoState};
@@ -104,13 +103,13 @@ fn take(
         ClientStream::Tls(tls) => tls,
     };
     // Sealed only: what a turn has to say goes out in one write.
-    let taken = tls.seal(pieces, Instant::now)?;
+    let taken = tls.seal(pieces)?;
     if taken > 0 {
         return Poll::Ready(Ok(taken));
     }
     let flushed = tls.session_mut().poll_send(cx)?;
     // Part of it may have gone.
-    match tls.seal(pieces, Instant::now)? {
+    match tls.seal(pieces)? {
         0 if flushed.is_pending() => Poll::Pending,
         taken => Poll::Ready(Ok(taken)),
     }

@@ -3,9 +3,9 @@
 //! A client can read nothing of a record before all of it has come. The largest records (16 KiB)
 //! are the cheapest, but one of them is more than a network takes at once from a connection that
 //! has been idle, and so the first byte of an answer would wait for another round trip. So what
-//! follows upon something that the client said begins with short records. They are sealed one by
-//! one and written together: a short answer is one record as ever, and a long one costs the sealing
-//! of three more.
+//! follows upon something that the client said, or upon a pause, begins with short records. They are
+//! sealed one by one and written together: a short answer is one record as ever, and a long one
+//! costs the sealing of three more.
 //!
 //! The TLS library takes what is to be sealed by copying it. It is handed over in pieces that a
 //! processor copies well: the C library copies long ones with one instruction (`rep movsb`), which
@@ -41,8 +41,9 @@ pub struct Secured {
     short_left: usize,
     /// Streams share it.
     is_shared: bool,
-    /// When something long was last sealed by [`Secured::seal`].
+    /// When something long was last sealed.
     flowed: Option<Instant>,
+    clock: fn() -> Instant,
     /// What may wait, sealed.
     limit: usize,
     /// The end follows at once upon what is written.
@@ -69,6 +70,7 @@ impl Secured {
             short_left: BEGINNING_BYTES,
             is_shared: false,
             flowed: None,
+            clock: Instant::now,
             limit: 0,
             ending: false,
             said: false,
@@ -120,19 +122,16 @@ impl Secured {
     }
 
     /// Seals as much as may wait, and says how much that is: what goes out when flushed, of streams
-    /// that share the connection. Short records come after a pause.
+    /// that share the connection.
     ///
     /// # Errors
     /// What ended the session before.
-    pub fn seal(&mut self, slices: &[IoSlice<'_>], clock: fn() -> Instant) -> io::Result<usize> {
+    pub fn seal(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         let length = slices.iter().map(|slice| slice.len()).sum::<usize>();
         if length <= SHORT_BYTES + REST_BYTES {
             return self.session.seal(slices);
         }
-        let now = clock();
-        if self.flowed.is_none_or(|before| now - before >= PAUSE) {
-            self.short_left = BEGINNING_BYTES;
-        }
+        let now = self.look_for_pause();
         let short = self.seal_short(slices, length)?;
         let long = self.session.seal(&part(slices, short, MOST_BYTES))?;
         self.short_left = self.short_left.saturating_sub(long);
@@ -140,6 +139,15 @@ impl Secured {
             self.flowed = Some(now);
         }
         Ok(short + long)
+    }
+
+    /// Short records come after a pause. Gives the time.
+    fn look_for_pause(&mut self) -> Instant {
+        let now = (self.clock)();
+        if self.flowed.is_none_or(|before| now - before >= PAUSE) {
+            self.short_left = BEGINNING_BYTES;
+        }
+        now
     }
 
     /// Seals what goes out in short records, and says how much that is.
@@ -184,8 +192,16 @@ impl Secured {
         slices: &[IoSlice<'_>],
         length: usize,
     ) -> Poll<io::Result<usize>> {
+        if length <= SHORT_BYTES + REST_BYTES {
+            return self.poll_write_rest(cx, slices, 0);
+        }
+        let now = self.look_for_pause();
         let sealed = self.seal_short(slices, length)?;
-        self.poll_write_rest(cx, slices, sealed)
+        let written = self.poll_write_rest(cx, slices, sealed);
+        if let Poll::Ready(Ok(1..)) = written {
+            self.flowed = Some(now);
+        }
+        written
     }
 
     /// Writes what is behind so many bytes that are sealed already, and counts those as written.
@@ -329,8 +345,13 @@ mod tests {
         client.write_all(b"?").await.unwrap();
         secured.read_exact(&mut [0]).await.unwrap();
         let text = vec![0; length];
-        assert_eq!(secured.seal(&[IoSlice::new(&text)], || NOW.get()).unwrap(), length);
+        assert_eq!(secured.seal(&[IoSlice::new(&text)]).unwrap(), length);
         poll_fn(|cx| secured.session_mut().poll_send(cx)).await.unwrap();
+        records(client, length).await
+    }
+
+    /// How long the records are that this much comes in.
+    async fn records(client: &mut TlsStream<TcpStream>, length: usize) -> Vec<usize> {
         let (tcp, mut records, mut left) = (client.get_mut().0, Vec::new(), length);
         while left > 0 {
             let mut head = [0; 5];
@@ -349,6 +370,7 @@ mod tests {
         let (mut client, session) = settled(&TLS12).await;
         let mut secured = Secured::new(session);
         secured.share();
+        secured.clock = || NOW.get();
         let later = |by| NOW.set(NOW.get() + by);
         let mut sealed = async |length| sealed(&mut secured, &mut client, length).await;
         // What is short is no sign that a network could take much.
@@ -365,5 +387,23 @@ mod tests {
         assert_eq!(sealed(100).await, [100]);
         later(PAUSE / 2);
         assert_eq!(sealed(32 * 1024).await, grown);
+    }
+
+    #[tokio::test]
+    async fn records_of_one_answer_begin_short_after_a_pause() {
+        let (mut client, session) = settled(&TLS12).await;
+        let mut secured = Secured::new(session);
+        secured.clock = || NOW.get();
+        let mut written = async |length| {
+            secured.write_all(&vec![0; length]).await.unwrap();
+            secured.flush().await.unwrap();
+            records(&mut client, length).await
+        };
+        let grown = [SHORT_BYTES, SHORT_BYTES, SHORT_BYTES, SHORT_BYTES, 16 * 1024];
+        assert_eq!(written(32 * 1024).await, grown);
+        NOW.set(NOW.get() + PAUSE / 2);
+        assert_eq!(written(32 * 1024).await, [16 * 1024; 2]);
+        NOW.set(NOW.get() + PAUSE);
+        assert_eq!(written(32 * 1024).await, grown);
     }
 }
