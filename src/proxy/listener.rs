@@ -27,6 +27,7 @@ use super::io::{self as streams, RawStream};
 use super::permit::Permit;
 use super::room;
 use super::worker::Worker;
+use crate::state::shared::WorkerPort;
 use crate::state::{ClientFile, Handover, Listener, ListeningSocket, Mail, Place, SocketId};
 
 /// After an error of the process, and while a connection limit is reached.
@@ -266,17 +267,40 @@ fn start(worker: &Rc<Worker>, accepted: Accepted) {
     }
 }
 
-/// The least busy worker, if this one has so many more connections that it should serve the next.
+/// The least busy worker, if this one is so much busier that the next connection should not be its.
 ///
 /// The kernel spreads connections by a hash, which is fair only over many: of ten long ones, one
 /// worker may get nine.
 fn less_busy(worker: &Worker) -> Option<usize> {
-    let ports = &worker.shared.workers;
-    let load = |index: usize| ports[index].connections.load(Ordering::Relaxed);
-    let own = load(worker.id.index());
-    let least = (0..ports.len()).min_by_key(|index| load(*index))?;
-    let much_busier = own > load(least) + load(least) / 4 + 1;
-    (much_busier && least != worker.id.index() && !worker.is_draining()).then_some(least)
+    let loads = || worker.shared.workers.iter().map(Load::of).enumerate();
+    let (least, load) = loads().min_by_key(|(_, load)| *load)?;
+    let own = Load::of(&worker.shared.workers[worker.id.index()]);
+    let is_another = least != worker.id.index();
+    (is_another && own.is_much_above(load) && !worker.is_draining()).then_some(least)
+}
+
+/// How busy a worker is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Load {
+    /// Connections that are not parked: they have a request, or had one a moment ago.
+    at_work: usize,
+    /// All connections. Where few are at work, most of those that will be are to be expected where
+    /// most connections are.
+    all: usize,
+}
+
+impl Load {
+    fn of(port: &WorkerPort) -> Self {
+        let all = port.connections.load(Ordering::Relaxed);
+        let parked = usize::try_from(port.parked()).unwrap_or(usize::MAX);
+        Load { at_work: all.saturating_sub(parked), all }
+    }
+
+    fn is_much_above(self, other: Self) -> bool {
+        let much_above = |own, other| own > other + other / 4 + 1;
+        much_above(self.at_work, other.at_work)
+            || self.at_work >= other.at_work && much_above(self.all, other.all)
+    }
 }
 
 fn hand_over(worker: &Rc<Worker>, other: usize, accepted: Accepted) {
@@ -354,5 +378,22 @@ fn complain(worker: &Worker, error: &dyn std::fmt::Display) {
             "accepting pauses until connections end; if files ran out, raise LimitNOFILE or lower \
              server.max_connections; otherwise raise that, or lower keepalive_timeout"
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_at_work_tell_who_is_busy_before_all_connections_do() {
+        let load = |at_work, all| Load { at_work, all };
+        assert!(load(3, 3).is_much_above(load(1, 1)));
+        assert!(!load(2, 2).is_much_above(load(1, 1)), "one more is not much");
+        assert!(load(9, 159).is_much_above(load(1, 151)), "beside many that are idle");
+        assert!(load(0, 9).is_much_above(load(0, 1)), "nothing has been asked yet");
+        assert!(!load(1, 900).is_much_above(load(4, 100)), "the other has more to do");
+        assert!(load(1, 900) < load(4, 100));
+        assert!(load(1, 100) < load(1, 900));
     }
 }

@@ -78,6 +78,12 @@ impl WorkerPort {
         self.mail.send(mail).map_err(|refused| refused.0)
     }
 
+    /// Client connections of the worker that are parked.
+    pub fn parked(&self) -> u64 {
+        let unparked = self.cells.unparked.get();
+        self.cells.parked.get().saturating_sub(unparked)
+    }
+
     /// The worker takes [`Mail::MakeRoom`] up now: who wants room from now on sends another.
     pub fn room_is_made(&self) {
         // In one order with who wants it: either that one sends, or what it has counted is seen.

@@ -22,10 +22,7 @@ pub(super) fn write(shared: &Shared, snapshot: &Snapshot, text: &mut Text<'_>) {
         }
     };
     each(&metric::WORKER_CONNECTIONS, &|port| port.connections.load(Ordering::Relaxed) as u64);
-    each(&metric::WORKER_PARKED, &|port| {
-        let unparked = port.cells.unparked.get();
-        port.cells.parked.get().saturating_sub(unparked)
-    });
+    each(&metric::WORKER_PARKED, &WorkerPort::parked);
     each(&metric::WORKER_RESTARTS, &|port| u64::from(port.restarts.load(Ordering::Relaxed)));
     each(&metric::WORKER_PANICS, &|port| port.cells.panics.get());
     each(&metric::WORKER_ACCEPT_ERRORS, &|port| port.cells.accept_errors.get());
