@@ -125,11 +125,9 @@ pub struct Plan {
 }
 
 impl Arguments {
-    /// `cargo bench NAME` hands NAME to every bench. A URL has more than letters in it.
+    /// `cargo bench NAME` hands NAME to every bench. What looks like an address is none.
     pub fn name_of_another_bench(&self) -> Option<&str> {
-        let plain =
-            |name: &&str| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-        self.url.as_deref().filter(|_| self.bench).filter(plain)
+        self.url.as_deref().filter(|name| self.bench && !name.contains(['.', ':']))
     }
 
     /// Whether a connection serves more than one request.
