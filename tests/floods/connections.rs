@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::flood::{Flood, Target};
+use crate::flood::{Flood, Target, every};
 
 /// Two turns of this make a second.
 const DRIP: Duration = Duration::from_millis(500);
@@ -19,8 +19,9 @@ async fn slow_heads() {
             let Ok(mut stream) = TcpStream::connect(target.http).await else { return };
             target.count();
             let _ = stream.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\nX-Slow: ").await;
+            let mut beat = every(DRIP);
             while stream.write_all(b"x").await.is_ok() {
-                tokio::time::sleep(DRIP).await;
+                beat.tick().await;
             }
         })
         .await;
@@ -38,8 +39,9 @@ async fn slow_long_heads() {
                 let Ok(mut stream) = TcpStream::connect(target.http).await else { return };
                 target.count();
                 let _ = stream.write_all(head.as_bytes()).await;
+                let mut beat = every(DRIP);
                 while stream.write_all(b"x").await.is_ok() {
-                    tokio::time::sleep(DRIP).await;
+                    beat.tick().await;
                 }
             }
         })
@@ -60,7 +62,10 @@ async fn silent_connections() {
 
 /// Opens a connection, asks once or not at all, and is gone.
 async fn come_and_go(target: Target, number: usize) {
+    // Thousands a second, and not as many as the machine can make.
+    let mut beat = every(Duration::from_millis(10));
     while target.goes_on() {
+        beat.tick().await;
         let Ok(mut stream) = TcpStream::connect(target.http).await else { continue };
         target.count();
         if number.is_multiple_of(2) {
@@ -68,8 +73,6 @@ async fn come_and_go(target: Target, number: usize) {
             let _ = stream.write_all(request).await;
             let _ = stream.read_to_end(&mut Vec::new()).await;
         }
-        // Thousands a second, and not as many as the machine can make.
-        tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
 
@@ -84,12 +87,13 @@ async fn one_address_at_its_limit() {
         .limits("max_connections_per_address = 20")
         .good_from(Ipv4Addr::new(127, 0, 0, 2))
         .run(100, |target, _| async move {
+            let mut beat = every(Duration::from_millis(20));
             while target.goes_on() {
+                beat.tick().await;
                 let Ok(mut stream) = TcpStream::connect(target.http).await else { continue };
                 target.count();
+                // Where that ends it is not in, and tries again soon.
                 let _ = stream.read_u8().await;
-                // Not in: it tries again soon.
-                tokio::time::sleep(Duration::from_millis(20)).await;
             }
         })
         .await;

@@ -9,18 +9,24 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::sync::watch::{Sender, channel};
 use tokio::sync::{Mutex, MutexGuard};
 use tokio::task::JoinSet;
+use tokio::time::{Interval, MissedTickBehavior, interval, timeout};
 
 use crate::backend;
 use crate::good::{Comes, Good, Outcome};
 use crate::program::Program;
 use crate::support::{eventually, proxy, tls};
 
-/// How long a flood lasts.
-const LENGTH: Duration = Duration::from_secs(2);
-/// How long it gets to come to its full strength before the well-behaved client begins.
-const RISE: Duration = Duration::from_secs(1);
+/// How long a flood lasts at its full strength.
+const LENGTH: Duration = Duration::from_millis(2500);
+/// The same of those of which there are many.
+const SHORT_LENGTH: Duration = Duration::from_millis(1500);
+/// A flood has come to its full strength when the proxy's memory grows no more for so long.
+const CALM: Duration = Duration::from_millis(500);
+/// What counts as growth.
+const STEP_BYTES: u64 = 1024 * 1024;
 
 const MEMORY_BYTES: u64 = 64 * 1024 * 1024;
 
@@ -61,6 +67,13 @@ impl Target {
     pub fn count(&self) {
         self.done.fetch_add(1, Ordering::Relaxed);
     }
+}
+
+/// The beat of an attacker, which waits no shorter when it was held up.
+pub fn every(time: Duration) -> Interval {
+    let mut beat = interval(time);
+    beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    beat
 }
 
 /// Says something, and reads past what is answered, until there is no more of either.
@@ -107,7 +120,7 @@ impl Flood {
     /// The plain listener speaks HTTP/2 too. There are many such floods, so each is shorter.
     pub fn over_http2(mut self) -> Flood {
         self.h2c = true;
-        self.length = LENGTH / 2;
+        self.length = SHORT_LENGTH;
         self
     }
 
@@ -167,15 +180,18 @@ impl Flood {
         for number in 0..tasks {
             flood.spawn(task(site.target.clone(), number));
         }
-        let watch = tokio::spawn(watch(Arc::clone(&site.program), site.target.clone()));
-        tokio::time::sleep(RISE).await;
+        let (grown, mut growing) = channel(before);
+        let watch = tokio::spawn(watch(Arc::clone(&site.program), site.target.clone(), grown));
+        let done = || site.target.done.load(Ordering::Relaxed);
+        eventually("all of the flood is there", async || done() >= tasks).await;
+        while matches!(timeout(CALM, growing.changed()).await, Ok(Ok(()))) {}
         let outcome = good.ask_for(self.length, &kept).await;
         site.target.over.store(true, Ordering::Relaxed);
         flood.shutdown().await;
         let highest = watch.await.unwrap();
         drop(kept);
 
-        let done = site.target.done.load(Ordering::Relaxed);
+        let done = done();
         let memory = highest.saturating_sub(before);
         self.report(&outcome, memory, done);
         let each = memory / tasks as u64;
@@ -244,18 +260,24 @@ impl Site {
     }
 }
 
-/// Looks at the memory and asks as an operator would, as long as the flood goes on.
-async fn watch(program: Arc<Program>, target: Target) -> u64 {
+/// Looks at the memory, of which it tells when it has grown, and asks as an operator would, as long as
+/// the flood goes on.
+async fn watch(program: Arc<Program>, target: Target, grown: Sender<u64>) -> u64 {
     let mut highest = 0;
-    let second = Duration::from_secs(1);
+    let (second, mut looks) = (Duration::from_secs(1), every(Duration::from_millis(100)));
     while target.goes_on() {
+        looks.tick().await;
         highest = highest.max(program.memory());
+        grown.send_if_modified(|told| {
+            let has_grown = highest >= *told + STEP_BYTES;
+            *told = if has_grown { highest } else { *told };
+            has_grown
+        });
         for path in ["/livez", "/metrics"] {
-            let answer = tokio::time::timeout(second, program.admin(path)).await;
+            let answer = timeout(second, program.admin(path)).await;
             let answer = answer.unwrap_or_else(|_| panic!("{path} takes longer than {second:?}"));
             assert_eq!(answer.map(|answer| answer.status()), Some(200), "{path} in the flood");
         }
-        tokio::time::sleep(Duration::from_millis(100)).await;
     }
     highest
 }

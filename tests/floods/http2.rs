@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
 
-use crate::flood::{Flood, Target, while_heard};
+use crate::flood::{Flood, Target, every, while_heard};
 use crate::support::h2_wire::{
     CONTINUATION, DATA, END_HEADERS, END_STREAM, H2Wire, HEADERS, PING, PREFACE, PRIORITY,
     RST_STREAM, SETTINGS, WHOLE, WINDOW_UPDATE, block, frame, request,
@@ -56,13 +56,14 @@ impl Attack {
             let _ = tokio::time::timeout(PAUSE * 10, window).await;
             let (mut from, mut to) = tokio::io::split(wire.into_stream());
             let saying = async {
-                let mut bytes = self.first.clone();
+                let (mut bytes, mut beat) = (self.first.clone(), every(PAUSE));
+                beat.tick().await;
                 for number in 0.. {
                     if to.write_all(&bytes).await.is_err() {
                         return;
                     }
                     target.count();
-                    tokio::time::sleep(PAUSE).await;
+                    beat.tick().await;
                     bytes = (self.round)(number);
                     if bytes.is_empty() {
                         std::future::pending::<()>().await;

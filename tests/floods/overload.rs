@@ -5,21 +5,25 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::flood::{Flood, Target, while_heard};
+use crate::flood::{Flood, Target, every, while_heard};
 
 const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
 
 /// Connects, says something, and holds the connection for as long as it lasts, with a word now and
 /// then if it has one. Whoever was sent away comes again soon.
 async fn hold(target: Target, first: &'static [u8], then: &'static [u8]) {
+    let mut coming = every(Duration::from_millis(20));
     while target.goes_on() {
+        coming.tick().await;
         let Ok(stream) = TcpStream::connect(target.http).await else { continue };
         target.count();
         let (mut from, mut to) = stream.into_split();
         let saying = async {
             let mut said = to.write_all(first).await;
+            let mut beat = every(Duration::from_millis(500));
+            beat.tick().await;
             while said.is_ok() && !then.is_empty() {
-                tokio::time::sleep(Duration::from_millis(500)).await;
+                beat.tick().await;
                 said = to.write_all(then).await;
             }
             if said.is_ok() {
@@ -27,7 +31,6 @@ async fn hold(target: Target, first: &'static [u8], then: &'static [u8]) {
             }
         };
         while_heard(&mut from, saying).await;
-        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 
@@ -92,10 +95,11 @@ async fn at_max_requests() {
         .run(200, |target, _| async move {
             let Ok(mut stream) = TcpStream::connect(target.http).await else { return };
             let request = b"GET /slow HTTP/1.1\r\nHost: localhost\r\n\r\n";
+            let mut beat = every(Duration::from_millis(50));
             while target.goes_on() && stream.write_all(request).await.is_ok() {
                 target.count();
                 let _ = stream.read(&mut [0; 4096]).await;
-                tokio::time::sleep(Duration::from_millis(50)).await;
+                beat.tick().await;
             }
         })
         .await;

@@ -5,8 +5,11 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 
-use crate::flood::Flood;
+use crate::flood::{Flood, every};
 use crate::support::h2_client::{H2Client, get};
+
+/// Between two bytes.
+const DRIP: Duration = Duration::from_millis(500);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn slow_bodies() {
@@ -17,8 +20,9 @@ async fn slow_bodies() {
             target.count();
             let head = b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n\r\n";
             let _ = stream.write_all(head).await;
+            let mut beat = every(DRIP);
             while stream.write_all(b"x").await.is_ok() {
-                tokio::time::sleep(Duration::from_millis(500)).await;
+                beat.tick().await;
             }
         })
         .await;
@@ -34,8 +38,9 @@ async fn slow_readers() {
             let Ok(mut stream) = socket.connect(target.http).await else { return };
             target.count();
             let _ = stream.write_all(b"GET /large HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
+            let mut beat = every(DRIP);
             while stream.read_u8().await.is_ok() {
-                tokio::time::sleep(Duration::from_millis(500)).await;
+                beat.tick().await;
             }
         })
         .await;
