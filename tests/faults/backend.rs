@@ -161,7 +161,11 @@ impl Backend {
         let mut status = 200;
         match behaviour.answers {
             Answers::After(0) | Answers::Never | Answers::Deaf => {}
-            Answers::After(millis) => thread::sleep(Duration::from_millis(millis)),
+            Answers::After(millis) => {
+                if !is_waited_for(stream, Duration::from_millis(millis))? {
+                    return Ok(false);
+                }
+            }
             Answers::Status(failure, percent) if fastrand::u8(..100) < percent => status = failure,
             Answers::Status(..) => {}
             Answers::Half => {
@@ -246,6 +250,19 @@ fn filter(socket: SockRef<'_>, deaf: bool) {
     } else {
         // There may be none.
         let _ = socket.detach_filter();
+    }
+}
+
+/// Whether the proxy is still there when so much time has passed: it says nothing meanwhile, and what
+/// can come is its end.
+fn is_waited_for(stream: &TcpStream, time: Duration) -> io::Result<bool> {
+    stream.set_read_timeout(Some(time))?;
+    let heard = stream.peek(&mut [0]);
+    stream.set_read_timeout(None)?;
+    match heard {
+        Ok(_) => Ok(false),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(true),
+        Err(error) => Err(error),
     }
 }
 
