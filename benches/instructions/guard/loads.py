@@ -5,9 +5,11 @@ import os
 import signal
 import socket
 import ssl
+import time
 from pathlib import Path
 
 from harness.exchanges import Http2, exchange_http1, insecure, read_http1
+from harness.machine import Trouble
 from harness.stage import KILOBYTE
 
 # What a browser sends, in size and in number of fields.
@@ -71,8 +73,10 @@ class Fresh:
                     raise ConnectionError("more came than one answer")
 
     def _connect_and_ask(self):
+        patience = time.monotonic() + 60
         while not self._is_asleep():
-            pass
+            if time.monotonic() > patience:
+                raise Trouble("tidegate under valgrind has ended, or does not come to rest")
         os.kill(self.pid, signal.SIGSTOP)
         try:
             os.waitpid(self.pid, os.WUNTRACED)
