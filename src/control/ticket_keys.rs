@@ -1,8 +1,8 @@
 //! The keys of session tickets are replaced in their time.
 //!
 //! The TLS library looks at the clock only when a ticket is made or taken, so where nobody comes the
-//! old keys would stay, and with them who gets hold of the memory could read what was said by those
-//! who resumed with tickets of theirs (RFC 8446 appendix F.1, on forward secrecy).
+//! old keys would stay. Whoever gets hold of them can read what was said under TLS 1.2 with tickets of
+//! theirs (RFC 9325 section 3.4), and tickets would be good for as long.
 
 use std::sync::Arc;
 use std::time::Duration;

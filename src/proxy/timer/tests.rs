@@ -77,7 +77,7 @@ fn a_deadline_moved_nearer_behind_one_far_away_is_kept() {
         let (first, far, timer) = (wheel.timer(), wheel.timer(), wheel.timer());
         first.arm(at(620));
         expired(&first).await;
-        // Neither is far away from the other, but the later of them is looked at before.
+        // Just within what is far, so its slot is its own. The next one's is a coarse one before it.
         far.arm(at(1900));
         tokio::time::sleep(Duration::from_millis(1)).await;
         timer.arm(at(1910));
@@ -88,7 +88,8 @@ fn a_deadline_moved_nearer_behind_one_far_away_is_kept() {
     });
 }
 
-/// A time up to the length of the whole wheel and beyond, each kind of place as likely as another.
+/// A time up to the length of the whole wheel and beyond, most often about where the wheel becomes
+/// coarse.
 fn some_time(random: &mut fastrand::Rng) -> Duration {
     let most_millis = [20, 700, 2_000, 2_000, 11_000, 100_000][random.usize(0..6)];
     Duration::from_micros(random.u64(0..most_millis * 1000))

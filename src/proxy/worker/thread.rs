@@ -1,7 +1,8 @@
 //! The thread of a worker, and its runtime.
 //!
 //! A panic in the task of one connection ends that connection; should the worker's own loop panic,
-//! or who accepts, the thread lives on, with a new worker on the sockets that the old one had.
+//! or a task that it cannot do without, the thread lives on, with a new worker on the sockets that
+//! the old one had.
 
 use std::io;
 use std::panic::AssertUnwindSafe;
