@@ -15,7 +15,7 @@ from .exchanges import Wrong
 from .loads import LOADS, Balance, Rate
 from .machine import Trouble
 from .proxies import PEERS, Proxy, find_peers
-from .stage import PORTS, Scene
+from .stage import PORTS, Scene, check_port_base
 
 GROUPS = {
     "loads": list(LOADS), "memory": list(idle.KINDS), "handshakes": ["full", "resumed12", "resumed13"],
@@ -72,9 +72,7 @@ def arguments():
         parser.error("--rounds and --seconds are 1 at least")
     if not 0 <= args.patience < float("inf"):
         parser.error("--patience is 0 at least")
-    if not 0 < args.port_base <= machine.first_outgoing_port() - PORTS:
-        parser.error(f"--port-base: {PORTS} ports are needed below {machine.first_outgoing_port()}, from where on they are "
-                     "those of outgoing connections")
+    check_port_base(parser, args.port_base)
     if args.json:
         # Now, and not when all is measured.
         try:

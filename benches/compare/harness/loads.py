@@ -18,7 +18,8 @@ from .machine import Trouble
 from .stage import HERE, KILOBYTE, MEGABYTE
 
 WARM_UP_SECONDS = 0.4
-# By so much a head of theirs may be longer or shorter than another one: Envoy tells how many milliseconds the backend took.
+# By so much a head of theirs may be longer or shorter than another one: Envoy tells how many milliseconds the backend
+# took.
 VARYING_BYTES = {"envoy": 3}
 # So many times a few responses over HTTP/2 are looked at, before and after a load.
 LOOKS = 50

@@ -16,6 +16,13 @@ PORTS = 200
 KILOBYTE, MEGABYTE = 1024, 1024 * 1024
 
 
+def check_port_base(parser, first):
+    """Refuses, as a parser of arguments does, a first port behind which there is no room."""
+    end = machine.first_outgoing_port()
+    if not 0 < first <= end - PORTS:
+        parser.error(f"--port-base: {PORTS} ports are needed below {end}, from where on they are those of outgoing connections")
+
+
 class Stage:
     """A folder that goes away, ports and a certificate."""
 

@@ -1,5 +1,5 @@
--- Prints what was measured as one line of JSON, for the script to read. With a length as argument it looks at the content
--- of every response, which takes wrk so long that it is done in the warm-up only.
+-- Prints what was measured as one line of JSON, for the script to read. With a length as argument it looks at the
+-- content of every response, which takes wrk so long that it is done in the warm-up only.
 wrong = 0
 local threads = {}
 

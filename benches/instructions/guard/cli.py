@@ -10,7 +10,7 @@ from pathlib import Path
 from harness import machine
 from harness.exchanges import Wrong
 from harness.machine import Trouble
-from harness.stage import PORTS, Stage
+from harness.stage import Stage, check_port_base
 
 from .callgrind import Dump
 from .loads import LOADS
@@ -74,9 +74,7 @@ def arguments():
         parser.error(f"no such load: {', '.join(unknown)}")
     if args.runs < 1:
         parser.error("--runs is 1 at least")
-    if not 0 < args.port_base <= machine.first_outgoing_port() - PORTS:
-        parser.error(f"--port-base: {PORTS} ports are needed below {machine.first_outgoing_port()}, from where on they are "
-                     "those of outgoing connections")
+    check_port_base(parser, args.port_base)
     return args
 
 
