@@ -342,7 +342,7 @@ class Comparison:
         """Requests a second under the first load; measured now if that row was not asked for."""
         if name not in self.capacity:
             if not LOADS["h1"].needs(self.stage):
-                raise Trouble("wrk finds the capacity that p99 and reload are measured at: apt-get install wrk")
+                raise Trouble(f"p99 and reload are measured at a part of the capacity, which cannot be found: {self.stage.missing[-1]}")
             proxy = next(proxy for proxy in self.proxies if proxy.name == name)
             sample = self.with_running([proxy], lambda: LOADS["h1"].measure(proxy, self.args.seconds))
             self.capacity[name] = sample.rate

@@ -14,6 +14,8 @@ from .machine import Trouble
 HERE = Path(__file__).resolve().parent.parent
 PORTS = 200
 KILOBYTE, MEGABYTE = 1024, 1024 * 1024
+# What the programs in tools/ include that not every machine with a compiler has.
+HEADERS = {"openssl/ssl.h": "libssl-dev", "nghttp2/nghttp2.h": "libnghttp2-dev"}
 
 
 def check_port_base(parser, first):
@@ -123,9 +125,10 @@ class Scene(Stage):
         done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
         if done.returncode == 0:
             return target
-        if "openssl/ssl.h" in done.stderr:
-            self.note_missing("OpenSSL's headers: apt-get install libssl-dev")
-            return None
+        for header, package in HEADERS.items():
+            if header in done.stderr:
+                self.note_missing(f"{header}: apt-get install {package}")
+                return None
         raise Trouble(f"tools/{name}.c does not compile:\n{done.stderr}")
 
     def _start_backends(self):

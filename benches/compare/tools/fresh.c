@@ -6,7 +6,7 @@
 // newest session that its predecessor was given. Source addresses take turns in 127.0.0.0/8, since
 // one of them has too few ports for all the connections that wait to be forgotten.
 // Prints one JSON object; percentiles in microseconds, from connect to the last byte.
-#define _GNU_SOURCE
+#include "client.h"
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -15,16 +15,11 @@
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <signal.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
-enum { BUFFER = 32768, EVENTS = 256 };
+enum { EVENTS = 256 };
 
 struct slot {
     int fd;
@@ -32,22 +27,15 @@ struct slot {
     SSL_SESSION *session;
     uint64_t began;
     int asked;
-    size_t length;
-    char buffer[BUFFER + 1];
+    enum verdict verdict;  // on what has come of the response
+    struct response response;
 };
 
 static SSL_CTX *context;
 static int port, epoll_fd, plain, resume;
-static long body_length, done, resumed, wrong;
+static long body_length, resumed, wrong;
 static char request[512], first_wrong[256];
-static uint32_t *latency;
-static long latencies, latency_room;
-
-static uint64_t now(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000000000ull + t.tv_nsec;
-}
+static struct latencies latencies;
 
 static void die(const char *what) {
     perror(what);
@@ -63,7 +51,8 @@ static void open_slot(struct slot *slot) {
     int one = 1;
     slot->began = now();
     slot->asked = 0;
-    slot->length = 0;
+    slot->verdict = MORE;
+    begin(&slot->response);
     slot->fd = socket(AF_INET, SOCK_STREAM, 0);
     if (slot->fd < 0) die("socket");
     setsockopt(slot->fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof one);
@@ -89,26 +78,10 @@ static void note_wrong(const char *what) {
     }
 }
 
-static void judge(struct slot *slot) {
-    slot->buffer[slot->length] = 0;
-    char *end = strstr(slot->buffer, "\r\n\r\n");
-    if (!end)
-        note_wrong("no answer");
-    else if (strncmp(slot->buffer, "HTTP/1.1 200", 12))
-        note_wrong("status is not 200");
-    else if ((long)(slot->length - (end + 4 - slot->buffer)) != body_length)
-        note_wrong("body has another length");
-    else if ((long)strspn(end + 4, "x") != body_length)
-        note_wrong("body has another content");
-    else {
-        done++;
-        if (slot->ssl) resumed += SSL_session_reused(slot->ssl);
-        if (latencies == latency_room) {
-            latency_room = latency_room ? latency_room * 2 : 65536;
-            latency = realloc(latency, latency_room * sizeof *latency);
-        }
-        latency[latencies++] = (now() - slot->began) / 1000;
-    }
+static void note_end(struct slot *slot) {
+    if (slot->verdict != WHOLE) return note_wrong(words_for(slot->verdict));
+    note_latency(&latencies, slot->began);
+    if (slot->ssl) resumed += SSL_session_reused(slot->ssl);
 }
 
 // One step of TLS; 1: done, 0: the socket has no more for now, -1: failed.
@@ -129,15 +102,12 @@ static int ask(struct slot *slot) {
 // Reads what there is; whether there is more to wait for.
 static int read_more(struct slot *slot) {
     for (;;) {
-        size_t room = BUFFER - slot->length;
-        ssize_t got = slot->ssl ? SSL_read(slot->ssl, slot->buffer + slot->length, room)
-                                : recv(slot->fd, slot->buffer + slot->length, room, 0);
-        if (got > 0) {
-            slot->length += got;
-            if (slot->length == BUFFER) return 0;
-        } else {
-            return slot->ssl ? SSL_get_error(slot->ssl, got) == SSL_ERROR_WANT_READ : got < 0 && errno == EAGAIN;
-        }
+        size_t size;
+        char *into = room(&slot->response, &size);
+        ssize_t got = slot->ssl ? SSL_read(slot->ssl, into, size) : recv(slot->fd, into, size, 0);
+        if (got <= 0) return slot->ssl ? SSL_get_error(slot->ssl, got) == SSL_ERROR_WANT_READ : got < 0 && errno == EAGAIN;
+        slot->verdict = judge(&slot->response, got, body_length);
+        if (slot->verdict > WHOLE) return 0;
     }
 }
 
@@ -151,12 +121,7 @@ static int advance(struct slot *slot) {
         if (!ask(slot)) return note_wrong("cannot write"), 1;
     }
     if (read_more(slot)) return 0;
-    return judge(slot), 1;
-}
-
-static int by_size(const void *a, const void *b) {
-    uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
-    return x < y ? -1 : x > y;
+    return note_end(slot), 1;
 }
 
 int main(int argc, char **argv) {
@@ -183,7 +148,7 @@ int main(int argc, char **argv) {
 #endif
     epoll_fd = epoll_create1(0);
     struct slot *all = calloc(slots, sizeof *all);
-    uint64_t start = now(), end = start + (uint64_t)(seconds * 1e9);
+    uint64_t start = now(), end = start + (uint64_t)(seconds * SECOND);
     for (int i = 0; i < slots; i++) {
         open_slot(&all[i]);
         advance(&all[i]);
@@ -191,7 +156,7 @@ int main(int argc, char **argv) {
 
     struct epoll_event events[EVENTS];
     int open = slots;
-    while (open > 0 && now() < end + 5000000000ull) {
+    while (open > 0 && now() < end + 5 * SECOND) {
         int ready = epoll_wait(epoll_fd, events, EVENTS, 100);
         for (int i = 0; i < ready; i++) {
             struct slot *slot = events[i].data.ptr;
@@ -215,11 +180,11 @@ int main(int argc, char **argv) {
             }
         }
     }
-    double took = (now() - start) / 1e9;
+    double took = (double)(now() - start) / SECOND;
     if (open > 0) note_wrong("requests that never end");
-    qsort(latency, latencies, sizeof *latency, by_size);
+    sort_latencies(&latencies);
     printf("{\"requests\": %ld, \"seconds\": %.6f, \"resumed\": %ld, \"wrong\": %ld, \"first_wrong\": \"%s\", \"p50\": %u, \"p99\": %u}\n",
-           done, took, resumed, wrong, first_wrong, latencies ? latency[latencies / 2] : 0,
-           latencies ? latency[latencies * 99 / 100] : 0);
+           latencies.count, took, resumed, wrong, first_wrong, percentile(latencies.all, latencies.count, 0.5),
+           percentile(latencies.all, latencies.count, 0.99));
     return 0;
 }

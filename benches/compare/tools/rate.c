@@ -9,44 +9,29 @@
 //   rate PORT PATH BODY_LENGTH RATE SECONDS CONNECTIONS
 //
 // Prints one JSON object: totals, percentiles in microseconds, and the same for every second.
-#define _GNU_SOURCE
+#include "client.h"
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/timerfd.h>
-#include <time.h>
 #include <unistd.h>
 
-enum { HEAD = 16384, EVENTS = 256, NONE = -1 };
-static const uint64_t SECOND = 1000000000ull;
+enum { EVENTS = 256, NONE = -1 };
 
 struct connection {
     int fd;
-    long request;      // which one is under way; NONE: idle
-    size_t head;       // bytes of it so far
-    long long left;    // bytes of the body to come; -1 while the head is not complete
-    char buffer[HEAD + 1];
+    long request;  // which one is under way; NONE: idle
+    struct response response;
 };
 
 static int port, epoll_fd;
 static long body_length;
 static char request[512];
 static size_t request_length;
-static char expected[65536];
 static long errors_closed, errors_status, errors_length, errors_content, errors_unfinished;
-
-static uint64_t now(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * SECOND + t.tv_nsec;
-}
 
 static void open_connection(struct connection *c) {
     struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(port)};
@@ -63,35 +48,6 @@ static void open_connection(struct connection *c) {
     c->request = NONE;
 }
 
-// -1 if there is something else in a part of a body than what the backends answer.
-static int judge_body(const char *body, size_t length) {
-    return memcmp(body, expected, length) ? errors_content++, -1 : 1;
-}
-
-// Whether the head is whole; then it is judged, and what follows it is counted as body.
-static int judge_head(struct connection *c) {
-    c->buffer[c->head] = 0;
-    char *end = strstr(c->buffer, "\r\n\r\n");
-    if (!end) return c->head < HEAD ? 0 : -1;
-    if (strncmp(c->buffer, "HTTP/1.1 200", 12)) return errors_status++, -1;
-    char *length = strcasestr(c->buffer, "\r\ncontent-length:");
-    if (!length || length > end || atol(length + 17) != body_length) return errors_length++, -1;
-    size_t body = c->head - (end + 4 - c->buffer);
-    c->left = body_length - (long long)body;
-    return judge_body(end + 4, body);
-}
-
-static int by_size(const void *a, const void *b) {
-    uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
-    return x < y ? -1 : x > y;
-}
-
-static uint32_t percentile(const uint32_t *sorted, long count, double share) {
-    if (count == 0) return 0;
-    long at = (long)(share * count);
-    return sorted[at < count ? at : count - 1];
-}
-
 int main(int argc, char **argv) {
     if (argc != 7) {
         fprintf(stderr, "usage: rate PORT PATH BODY_LENGTH RATE SECONDS CONNECTIONS\n");
@@ -99,7 +55,6 @@ int main(int argc, char **argv) {
     }
     port = atoi(argv[1]);
     body_length = atol(argv[3]);
-    memset(expected, 'x', sizeof expected);
     double rate = atof(argv[4]);
     int seconds = atoi(argv[5]), connections = atoi(argv[6]);
     request_length = snprintf(request, sizeof request, "GET %s HTTP/1.1\r\nHost: 127.0.0.1:%d\r\n\r\n", argv[2], port);
@@ -129,8 +84,7 @@ int main(int argc, char **argv) {
             c->request = next++;
             uint64_t due = start + c->request * spacing;
             late[c->request] = (now() - (due > idle_since ? due : idle_since)) / 1000;
-            c->head = 0;
-            c->left = -1;
+            begin(&c->response);
             // A closed connection shows when it is read.
             (void)!send(c->fd, request, request_length, MSG_NOSIGNAL);
         }
@@ -147,34 +101,25 @@ int main(int argc, char **argv) {
                 (void)!read(timer, &ticks, sizeof ticks);
                 continue;
             }
-            static char body[sizeof expected];
-            ssize_t got = c->request != NONE && c->left < 0
-                ? recv(c->fd, c->buffer + c->head, HEAD - c->head, MSG_DONTWAIT)
-                : recv(c->fd, body, sizeof body, MSG_DONTWAIT);
+            size_t size;
+            char *into = room(&c->response, &size);
+            ssize_t got = recv(c->fd, into, size, MSG_DONTWAIT);
             if (got < 0 && errno == EAGAIN) continue;
-            int verdict = 1;
-            if (got <= 0) {
-                verdict = -1;
-                if (c->request != NONE) errors_closed++;
-            } else if (c->request == NONE) {
-                verdict = -1;  // bytes that nobody asked for
-                errors_length++;
-            } else if (c->left < 0) {
-                c->head += got;
-                verdict = judge_head(c);
-            } else {
-                c->left -= got;
-                verdict = judge_body(body, got);
-            }
-            if (verdict > 0 && c->left < 0) errors_length++, verdict = -1;
-            if (verdict < 0) {
+            enum verdict verdict = MORE;
+            if (c->request != NONE && got > 0) verdict = judge(&c->response, got, body_length);
+            errors_closed += got <= 0 && c->request != NONE;
+            errors_status += verdict == BAD_STATUS;
+            errors_content += verdict == BAD_CONTENT;
+            // Also bytes that nobody asked for.
+            errors_length += verdict == BAD_LENGTH || (got > 0 && c->request == NONE);
+            if (got <= 0 || c->request == NONE || verdict > WHOLE) {
                 if (c->request != NONE) {
                     failed++;
                     idle[idle_count++] = c;
                 }
                 close(c->fd);
                 open_connection(c);
-            } else if (verdict > 0 && c->left == 0) {
+            } else if (verdict == WHOLE) {
                 uint64_t took = (now() - (start + c->request * spacing)) / 1000;
                 latency[c->request] = took ? took : 1;
                 c->request = NONE;

@@ -1,0 +1,109 @@
+// What the load generators share: the clock, latencies, and a response over HTTP/1.1 that is judged as it comes.
+#define _GNU_SOURCE
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+static const uint64_t SECOND = 1000000000ull;
+
+static inline uint64_t now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * SECOND + t.tv_nsec;
+}
+
+static inline int by_size(const void *a, const void *b) {
+    uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+    return x < y ? -1 : x > y;
+}
+
+// The share is between 0 and 1; 0 of none.
+static inline uint32_t percentile(const uint32_t *sorted, long count, double share) {
+    if (count == 0) return 0;
+    long at = (long)(share * count);
+    return sorted[at < count ? at : count - 1];
+}
+
+// As many as come, in microseconds.
+struct latencies {
+    uint32_t *all;
+    long count, room;
+};
+
+static inline void note_latency(struct latencies *l, uint64_t since) {
+    if (l->count == l->room) {
+        l->room = l->room ? l->room * 2 : 65536;
+        l->all = realloc(l->all, l->room * sizeof *l->all);
+        if (!l->all) abort();
+    }
+    l->all[l->count++] = (now() - since) / 1000;
+}
+
+static inline void sort_latencies(struct latencies *l) {
+    if (l->count) qsort(l->all, l->count, sizeof *l->all, by_size);
+}
+
+enum verdict { MORE, WHOLE, BAD_STATUS, BAD_LENGTH, BAD_CONTENT };
+
+static inline const char *words_for(enum verdict verdict) {
+    return verdict == BAD_STATUS   ? "status is not 200"
+         : verdict == BAD_LENGTH   ? "body has another length"
+         : verdict == BAD_CONTENT  ? "body has another content"
+                                   : "response breaks off";
+}
+
+// Whether a part of a body is what the backends answer: nothing but x.
+static inline int is_content(const char *part, size_t length) {
+    static char expected[65536];
+    if (!expected[0]) memset(expected, 'x', sizeof expected);
+    for (size_t step; length > 0; part += step, length -= step) {
+        step = length < sizeof expected ? length : sizeof expected;
+        if (memcmp(part, expected, step)) return 0;
+    }
+    return 1;
+}
+
+enum { HEAD = 16384, PART = 65536 };
+
+struct response {
+    size_t head;         // bytes of the head so far, with what follows it while it is not complete
+    int is_headed;       // whether the head is complete
+    long long left;      // bytes of the body to come
+    char buffer[HEAD + 1];
+};
+
+static char part_of_body[PART];
+
+static inline void begin(struct response *r) {
+    r->head = 0;
+    r->is_headed = 0;
+}
+
+// Where the next bytes of it go, and how many.
+static inline char *room(struct response *r, size_t *size) {
+    *size = r->is_headed ? PART : HEAD - r->head;
+    return r->is_headed ? part_of_body : r->buffer + r->head;
+}
+
+static inline enum verdict judge_body(struct response *r, const char *part, size_t length) {
+    if ((long long)length > r->left) return BAD_LENGTH;
+    r->left -= length;
+    return !is_content(part, length) ? BAD_CONTENT : r->left > 0 ? MORE : WHOLE;
+}
+
+// Judges what has come into the room. The body must have so many bytes, and the head must say so.
+static inline enum verdict judge(struct response *r, size_t got, long body_length) {
+    if (r->is_headed) return judge_body(r, part_of_body, got);
+    r->head += got;
+    r->buffer[r->head] = 0;
+    char *end = strstr(r->buffer, "\r\n\r\n");
+    if (!end) return r->head < HEAD ? MORE : BAD_LENGTH;
+    if (strncmp(r->buffer, "HTTP/1.1 200 ", 13)) return BAD_STATUS;
+    char *length = strcasestr(r->buffer, "\r\ncontent-length:");
+    if (!length || length > end || atol(length + 17) != body_length) return BAD_LENGTH;
+    r->is_headed = 1;
+    r->left = body_length;
+    return judge_body(r, end + 4, r->head - (end + 4 - r->buffer));
+}
