@@ -287,7 +287,7 @@ impl ConnectionState {
             if self.shortened.take() {
                 self.keep_up_with(&self.worker.snapshot());
             }
-            let now = Instant::now();
+            let now = self.worker.time_of_turn();
             self.idle_since.set(now);
             self.park_at.set(Some(now + self.worker.park_after));
             self.arm();

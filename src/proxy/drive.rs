@@ -45,6 +45,7 @@ pub async fn drive<T>(
     let mut told = false;
     state.arm();
     poll_fn(|cx| {
+        let _turn = state.worker.turn();
         loop {
             // What has already arrived is read before a close is asked for, so that a request
             // which crossed our wish on its way is served.

@@ -248,7 +248,6 @@ pub(super) fn relay(
         timer: worker.wheel.timer(),
         pause,
         deadline: outgoing.deadline,
-        waited: false,
         stream,
         blocked: record.connection.io.last_blocked.get(),
         hold: Some(hold),

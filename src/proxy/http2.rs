@@ -242,8 +242,7 @@ impl<'a> Connection<'a> {
             };
             let sender = Sender::new(&self.core, key);
             let serving = answer::serve(Rc::clone(self.state), sender, request.map(|()| body));
-            // Boxed, since a task is moved several times on its way to where it runs and away.
-            tokio::task::spawn_local(Box::pin(serving));
+            tokio::task::spawn_local(serving);
         }
         self.core.borrow_mut().accepted = accepted;
     }

@@ -5,6 +5,7 @@
 
 pub mod body;
 pub mod breaker;
+pub mod clock;
 pub mod connection;
 pub mod date;
 pub mod drive;

@@ -290,7 +290,7 @@ impl RequestRecord {
             status: status.as_u16(),
             bytes_sent: self.sent,
             bytes_received: self.upload.as_ref().map_or(0, |upload| upload.received()),
-            duration: self.began.elapsed(),
+            duration: self.connection.worker.time_of_turn().saturating_duration_since(self.began),
             head: self.head_at.map(|at| at.saturating_duration_since(self.began)),
             queued: self.queued,
             request_id: &text(&self.request_id),

@@ -23,6 +23,7 @@ use tokio::time::Instant;
 
 pub use self::registered::Registered;
 pub use self::thread::spawn;
+use super::clock::{Clock, InTurn};
 use super::connection::ConnectionState;
 use super::date::Date;
 use super::headers::identity::RequestIds;
@@ -83,7 +84,7 @@ pub struct Worker {
     request_ids: RefCell<RequestIds>,
     received: RefCell<Option<Box<Received>>>,
     date: RefCell<Date>,
-    clock: Cell<Instant>,
+    clock: Clock,
     in_force: RefCell<Cache<InForce, Arc<Snapshot>>>,
     snapshot: RefCell<Rc<HeldSnapshot>>,
     pub(super) connections: RefCell<Slab<Rc<ConnectionState>>>,
@@ -147,7 +148,7 @@ impl Worker {
             request_ids: RefCell::default(),
             received: RefCell::default(),
             date: RefCell::default(),
-            clock: Cell::new(Instant::now()),
+            clock: Clock::new(Instant::now()),
             in_force: RefCell::new(Cache::new(InForce(Arc::clone(&shared)))),
             snapshot: RefCell::new(Rc::new(HeldSnapshot(snapshot))),
             connections: RefCell::default(),
@@ -325,16 +326,24 @@ impl Worker {
         &self.shared.workers[self.id.index()].cells
     }
 
-    /// Looks at the clock, for what happens now and what follows at once.
+    /// See [`Clock::tick`].
     pub fn tick(&self) -> Instant {
-        let now = Instant::now();
-        self.clock.set(now);
-        now
+        self.clock.tick()
     }
 
-    /// The time at the latest [`Self::tick`]: good for what has not awaited anything since.
+    /// See [`Clock::latest`].
     pub fn now(&self) -> Instant {
-        self.clock.get()
+        self.clock.latest()
+    }
+
+    /// See [`Clock::of_turn`].
+    pub fn time_of_turn(&self) -> Instant {
+        self.clock.of_turn()
+    }
+
+    /// See [`Clock::turn`].
+    pub fn turn(&self) -> InTurn<'_> {
+        self.clock.turn()
     }
 
     /// The same moment as the time since the process started.

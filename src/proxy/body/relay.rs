@@ -34,8 +34,6 @@ pub struct Relay {
     pub pause: Option<Duration>,
     /// When the route's total time is over.
     pub deadline: Option<Instant>,
-    /// The backend had to be waited for since its head came.
-    pub waited: bool,
     /// When the client had last to be waited for.
     pub blocked: Option<Instant>,
     /// What makes a tunnel of it, if it is a stream of events.
@@ -92,7 +90,6 @@ impl Relay {
         }
         let frame = match Pin::new(&mut self.incoming).poll_frame(cx) {
             Poll::Pending => {
-                self.waited = true;
                 return Poll::Ready(match ready!(self.poll_late(cx)) {
                     BrokenOff::TunnelIdle if self.is_grpc() => {
                         self.close(End::TunnelIdle, "nothing came for too long")
@@ -221,8 +218,7 @@ impl Relay {
         // With its slot: what is in flight and no tunnel is a request.
         self.stream = None;
         if let Some(hold) = self.hold.take() {
-            let worker = &hold.worker;
-            let now = if self.waited { worker.tick() } else { worker.now() };
+            let now = hold.worker.time_of_turn();
             hold.complete(self.upload.as_ref(), now, true);
         }
     }

@@ -30,10 +30,22 @@ use crate::state::H2Abuse;
 use crate::upstream::ResponseHead;
 
 /// Serves a stream to its end.
-pub(super) async fn serve(state: Rc<ConnectionState>, sender: Sender, request: Request<Incoming>) {
-    if let Some(reply) = answer(&state, &sender, request).await {
-        send(&state, &sender, reply).await;
-    }
+pub(super) fn serve(
+    state: Rc<ConnectionState>,
+    sender: Sender,
+    request: Request<Incoming>,
+) -> impl Future<Output = ()> {
+    let worker = Rc::clone(&state.worker);
+    // Boxed, since a task is moved several times on its way to where it runs and away.
+    let mut serving = Box::pin(async move {
+        if let Some(reply) = answer(&state, &sender, request).await {
+            send(&state, &sender, reply).await;
+        }
+    });
+    poll_fn(move |cx| {
+        let _turn = worker.turn();
+        serving.as_mut().poll(cx)
+    })
 }
 
 /// The answer to a request, if the client waits for it.
