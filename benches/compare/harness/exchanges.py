@@ -78,6 +78,9 @@ def exchange_websocket(connection, opening):
         head = _read_until(connection, lambda got: b"\r\n\r\n" in got)
         if not head.startswith(b"HTTP/1.1 101"):
             raise Wrong(f"status {head[9:12]!r} to a WebSocket's opening")
+        # RFC 6455 section 1.3, for this key.
+        if b": s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n" not in head:
+            raise Wrong("a WebSocket's opening is accepted with another key")
     connection.sendall(b"\x81\x85\0\0\0\0hello")
     if _read_until(connection, lambda got: len(got) >= 7) != b"\x81\x05hello":
         raise Wrong("another message came back than was sent")

@@ -73,6 +73,7 @@ def run(proxy, command, seconds, meter=None):
             # Whatever ends us, it does not go on.
             generator.kill()
     if generator.returncode:
+        proxy.must_run()
         raise Wrong(f"{proxy.name}: {command[0]} failed: {(errors or said).strip()[-300:]}")
     return said
 
@@ -133,11 +134,10 @@ class Fresh:
         tool = proxy.stage.compile("fresh", "-lssl", "-lcrypto")
         port = proxy.http if self.kind == "plain" else proxy.https
         tail = [self.connections, self.kind, self.version]
-        run(proxy, [tool, port, "/1k", KILOBYTE, WARM_UP_SECONDS, *tail], seconds)
+        once = lambda seconds: self.check(proxy, json.loads(run(proxy, [tool, port, "/1k", KILOBYTE, seconds, *tail], seconds)))
+        once(WARM_UP_SECONDS)
         with Meter(proxy) as meter:
-            r = json.loads(run(proxy, [tool, port, "/1k", KILOBYTE, seconds, *tail], seconds))
-        if r["wrong"] or not r["requests"]:
-            raise Wrong(f"{proxy.name}: {r['wrong']} of {r['requests'] + r['wrong']} requests: {r['first_wrong']}")
+            r = once(seconds)
         # The first handshake of each connection is a full one.
         if self.kind == "resumed" and r["resumed"] < r["requests"] - 2 * self.connections:
             raise Wrong(f"{proxy.name} resumed {r['resumed']} of {r['requests']} handshakes under TLS {self.version}")
@@ -145,6 +145,14 @@ class Fresh:
             raise Wrong(f"{proxy.name} resumed {r['resumed']} handshakes that should be full")
         return Sample(r["requests"], r["seconds"], meter.cpu_us(r["requests"]), r["p50"], r["p99"],
                       loop_ms=meter.loop_ms)
+
+
+    @staticmethod
+    def check(proxy, result):
+        """Raises `Wrong` unless every request was answered rightly."""
+        if result["wrong"] or not result["requests"]:
+            raise Wrong(f"{proxy.name}: {result['wrong']} of {result['requests'] + result['wrong']} requests: {result['first_wrong']}")
+        return result
 
 
 class Rate:
@@ -172,9 +180,10 @@ class Rate:
         return result
 
     def measure(self, proxy, seconds, rate):
-        run(proxy, self.command(proxy, rate, 1), 1)
+        once = lambda seconds: self.check(proxy, json.loads(run(proxy, self.command(proxy, rate, seconds), seconds)))
+        once(1)
         with Meter(proxy) as meter:
-            r = self.check(proxy, json.loads(run(proxy, self.command(proxy, rate, seconds), seconds)))
+            r = once(seconds)
         return Sample(r["done"], seconds, meter.cpu_us(r["done"]), r["p50"], r["p99"], r["late_p99"], meter.loop_ms)
 
 

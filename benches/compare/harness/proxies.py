@@ -42,15 +42,16 @@ class Proxy:
 
     def cpu_time(self):
         """See `machine.CpuTime`."""
-        self._must_run()
+        self.must_run()
         return machine.CpuTime(self.process.pid)
 
     def thread_seconds(self):
         """See `machine.thread_seconds`."""
-        self._must_run()
+        self.must_run()
         return machine.thread_seconds(self.process.pid)
 
-    def _must_run(self):
+    def must_run(self):
+        """Raises `Trouble`, with its last words, if it has ended."""
         if self.process.poll() is not None:
             log = (self.stage.dir / f"{self.name}.log").read_text(errors="replace")[-800:]
             raise Trouble(f"{self.name} has ended by itself; it says:\n{log}")

@@ -64,6 +64,7 @@ def measure(proxy, rate, cores=None):
     # Now, and not under the load: to write it keeps the processor of the load generator busy for long.
     new_config = write_config(proxy, 2, name="reload-new.toml")
     proxy.start(config=config, cores=cores)
+    load = None
     try:
         time.sleep(5)  # first verdicts of 10,000 backends
         load_began = time.monotonic()
@@ -78,9 +79,14 @@ def measure(proxy, rate, cores=None):
         over = time.monotonic() - load_began
         said = json.loads(load.communicate(timeout=60)[0])
     finally:
+        if load:
+            load.kill()
         proxy.stop()
     if status != 200:
         raise Wrong(f"the reload failed: {answer[-300:]}")
+    # Failed requests are what the row tells; a response that seems good and is not is another matter.
+    if said["length"] or said["content"]:
+        raise Wrong(f"{said['length']} responses of another length, {said['content']} of another content")
     # What it leaves behind counts too: the second after it, and the rest of the one in which that ends.
     end = int(over) + 2
     if end > SECONDS:

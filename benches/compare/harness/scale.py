@@ -7,7 +7,8 @@ import time
 from dataclasses import dataclass
 
 from . import machine, reload
-from .exchanges import Wrong
+from .exchanges import Wrong, check_content
+from .stage import KILOBYTE
 
 ROUTES_PER_POOL = 10
 REQUESTS_PER_POOL = 30
@@ -133,7 +134,7 @@ def _use_all(proxy):
         for _ in range(REQUESTS_PER_POOL):
             connection.request("GET", "/1k", headers={"Host": f"app{pool}.example.com"})
             answer = connection.getresponse()
-            answer.read()
             if answer.status != 200:
                 raise Wrong(f"app{pool} answers {answer.status}")
+            check_content(answer.read(), KILOBYTE)
     connection.close()

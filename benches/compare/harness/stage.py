@@ -14,8 +14,8 @@ from .machine import Trouble
 HERE = Path(__file__).resolve().parent.parent
 PORTS = 200
 KILOBYTE, MEGABYTE = 1024, 1024 * 1024
-# What the programs in tools/ include that not every machine with a compiler has.
-HEADERS = {"openssl/ssl.h": "libssl-dev", "nghttp2/nghttp2.h": "libnghttp2-dev"}
+# What the programs in tools/ need that not every machine with a compiler has, by what the compiler says of it.
+LIBRARIES = {"openssl/": "libssl-dev", "nghttp2/": "libnghttp2-dev", "-lssl": "libssl-dev", "-lnghttp2": "libnghttp2-dev"}
 
 
 def check_port_base(parser, first):
@@ -125,9 +125,9 @@ class Scene(Stage):
         done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
         if done.returncode == 0:
             return target
-        for header, package in HEADERS.items():
-            if header in done.stderr:
-                self.note_missing(f"{header}: apt-get install {package}")
+        for sign, package in LIBRARIES.items():
+            if sign in done.stderr:
+                self.note_missing(f"{package}, which tools/{name}.c needs: apt-get install {package}")
                 return None
         raise Trouble(f"tools/{name}.c does not compile:\n{done.stderr}")
 

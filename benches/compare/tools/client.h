@@ -45,10 +45,11 @@ static inline void sort_latencies(struct latencies *l) {
     if (l->count) qsort(l->all, l->count, sizeof *l->all, by_size);
 }
 
-enum verdict { MORE, WHOLE, BAD_STATUS, BAD_LENGTH, BAD_CONTENT };
+enum verdict { MORE, WHOLE, BAD_HEAD, BAD_STATUS, BAD_LENGTH, BAD_CONTENT };
 
 static inline const char *words_for(enum verdict verdict) {
-    return verdict == BAD_STATUS   ? "status is not 200"
+    return verdict == BAD_HEAD     ? "head is none"
+         : verdict == BAD_STATUS   ? "status is not 200"
          : verdict == BAD_LENGTH   ? "body has another length"
          : verdict == BAD_CONTENT  ? "body has another content"
                                    : "response breaks off";
@@ -93,16 +94,41 @@ static inline enum verdict judge_body(struct response *r, const char *part, size
     return !is_content(part, length) ? BAD_CONTENT : r->left > 0 ? MORE : WHOLE;
 }
 
-// Judges what has come into the room. The body must have so many bytes, and the head must say so.
+// Whether a field's line, up to its end, has that name; then `value` is where its value begins.
+static inline int is_field(const char *line, const char *name, const char **value) {
+    size_t length = strlen(name);
+    if (strncasecmp(line, name, length) || line[length] != ':') return 0;
+    *value = line + length + 1;
+    *value += strspn(*value, " \t");
+    return 1;
+}
+
+// Judges a whole head, which ends at `end`, before its last two line ends. It must tell the body's length once, and
+// nothing that says otherwise.
+static inline enum verdict judge_head(const char *head, const char *end, long body_length) {
+    if (strncmp(head, "HTTP/1.1 200 ", 13)) return BAD_STATUS;
+    char length[32];
+    snprintf(length, sizeof length, "%ld\r\n", body_length);
+    int lengths = 0;
+    for (const char *line = strstr(head, "\r\n"), *value; line < end; line = strstr(line, "\r\n")) {
+        line += 2;
+        size_t name = strcspn(line, ":\r");
+        if (name == 0 || line[name] != ':') return BAD_HEAD;
+        if (is_field(line, "transfer-encoding", &value)) return BAD_LENGTH;
+        if (is_field(line, "content-length", &value) && (lengths++ || strncmp(value, length, strlen(length)))) return BAD_LENGTH;
+    }
+    return lengths ? MORE : BAD_LENGTH;
+}
+
+// Judges what has come into the room. The body must have so many bytes.
 static inline enum verdict judge(struct response *r, size_t got, long body_length) {
     if (r->is_headed) return judge_body(r, part_of_body, got);
     r->head += got;
     r->buffer[r->head] = 0;
     char *end = strstr(r->buffer, "\r\n\r\n");
-    if (!end) return r->head < HEAD ? MORE : BAD_LENGTH;
-    if (strncmp(r->buffer, "HTTP/1.1 200 ", 13)) return BAD_STATUS;
-    char *length = strcasestr(r->buffer, "\r\ncontent-length:");
-    if (!length || length > end || atol(length + 17) != body_length) return BAD_LENGTH;
+    if (!end) return r->head < HEAD && strlen(r->buffer) == r->head ? MORE : BAD_HEAD;
+    enum verdict verdict = judge_head(r->buffer, end, body_length);
+    if (verdict != MORE) return verdict;
     r->is_headed = 1;
     r->left = body_length;
     return judge_body(r, end + 4, r->head - (end + 4 - r->buffer));

@@ -22,13 +22,13 @@
 #include <unistd.h>
 
 enum { EVENTS = 256, RECORD = 16384, WINDOW = (1 << 30) - 1 };
-static const double WARM_UP_SECONDS = 0.4, PATIENCE_SECONDS = 5;
+static const double WARM_UP_SECONDS = 0.4, PATIENCE_SECONDS = 5, SILENCE_SECONDS = 0.05;
 
 struct stream {
     struct connection *connection;
     uint64_t asked;
-    int status;
-    long length;
+    int status, has_ended;
+    long length, announced;     // -1: not announced
 };
 
 struct connection {
@@ -39,10 +39,14 @@ struct connection {
     struct response response;   // HTTP/1.1
     nghttp2_session *session;   // HTTP/2
     struct stream *streams;
+    unsigned char frame[9];     // the head of a frame, as far as it has come
+    size_t frame_head, frame_left;
+    long frames, frames_taken;  // DATA and HEADERS
 };
 
 static enum { PLAIN, TLS, HTTP2 } protocol;
-static int port, epoll_fd, streams;
+static int port, epoll_fd, connections, streams;
+static struct connection *all;
 static long body_length;
 static char host[64], *path, request[512];
 static int request_length;
@@ -108,8 +112,9 @@ static nghttp2_nv field(const char *name, const char *value) {
 
 static void submit(struct stream *stream) {
     nghttp2_nv fields[] = {field(":method", "GET"), field(":scheme", "https"), field(":authority", host), field(":path", path)};
-    stream->status = 0;
+    stream->status = stream->has_ended = 0;
     stream->length = 0;
+    stream->announced = -1;
     stream->asked = now();
     under_way++;
     if (nghttp2_submit_request(stream->connection->session, NULL, fields, 4, NULL, stream) < 0) wrong("a request cannot be written");
@@ -119,10 +124,9 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const
                      const uint8_t *value, size_t value_length, uint8_t flags, void *connection) {
     struct stream *stream = nghttp2_session_get_stream_user_data(session, frame->hd.stream_id);
     (void)flags, (void)connection, (void)value_length;
-    // Names and values end with a zero byte here.
+    // Names and values end with a zero byte here, and nghttp2 takes but digits, and one length.
     if (name_length == 7 && !memcmp(name, ":status", 7)) stream->status = atoi((const char *)value);
-    if (name_length == 14 && !memcmp(name, "content-length", 14) && atol((const char *)value) != body_length)
-        wrong("%s", words_for(BAD_LENGTH));
+    if (name_length == 14 && !memcmp(name, "content-length", 14)) stream->announced = atol((const char *)value);
     return 0;
 }
 
@@ -130,7 +134,8 @@ static int on_data(nghttp2_session *session, uint8_t flags, int32_t id, const ui
     struct stream *stream = nghttp2_session_get_stream_user_data(session, id);
     (void)flags, (void)connection;
     stream->length += length;
-    if (!is_content((const char *)part, length)) wrong("%s", words_for(BAD_CONTENT));
+    // Of another status the end tells.
+    if (stream->status == 200 && !is_content((const char *)part, length)) wrong("%s", words_for(BAD_CONTENT));
     return 0;
 }
 
@@ -139,16 +144,46 @@ static int on_stream_close(nghttp2_session *session, int32_t id, uint32_t code, 
     (void)connection;
     if (code) wrong("a stream is reset: %s", nghttp2_http2_strerror(code));
     if (stream->status != 200) wrong("%s", words_for(BAD_STATUS));
-    if (stream->length != body_length) wrong("%s", words_for(BAD_LENGTH));
+    if (!stream->has_ended) wrong("%s", words_for(MORE));
+    int is_right = stream->announced < 0 || stream->announced == body_length;
+    if (stream->length != body_length || !is_right) wrong("%s", words_for(BAD_LENGTH));
     answered(stream->asked);
     if (is_asking) submit(stream);
     return 0;
 }
 
-static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *connection) {
-    (void)session, (void)connection;
+static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *of) {
+    struct connection *c = of;
     if (frame->hd.type == NGHTTP2_GOAWAY) wrong("the proxy closes a connection that is to stay open");
+    if (frame->hd.type == NGHTTP2_DATA || frame->hd.type == NGHTTP2_HEADERS) {
+        struct stream *stream = nghttp2_session_get_stream_user_data(session, frame->hd.stream_id);
+        c->frames_taken++;
+        if (stream && frame->hd.flags & NGHTTP2_FLAG_END_STREAM) stream->has_ended = 1;
+    }
     return 0;
+}
+
+static int on_invalid_frame(nghttp2_session *session, const nghttp2_frame *frame, int code, void *connection) {
+    (void)session, (void)frame, (void)connection;
+    wrong("HTTP/2 is not kept to: %s", nghttp2_strerror(code));
+    return 0;
+}
+
+// Counts frames of responses. nghttp2 passes over those of streams that have ended.
+static void count_frames(struct connection *c, const unsigned char *in, size_t length) {
+    for (size_t step; length > 0; in += step, length -= step) {
+        if (c->frame_left > 0) {
+            step = length < c->frame_left ? length : c->frame_left;
+            c->frame_left -= step;
+            continue;
+        }
+        step = 1;
+        c->frame[c->frame_head++] = *in;
+        if (c->frame_head < sizeof c->frame) continue;
+        c->frame_head = 0;
+        c->frame_left = c->frame[0] << 16 | c->frame[1] << 8 | c->frame[2];
+        c->frames += c->frame[3] == NGHTTP2_DATA || c->frame[3] == NGHTTP2_HEADERS;
+    }
 }
 
 static void begin_http2(struct connection *c) {
@@ -158,6 +193,7 @@ static void begin_http2(struct connection *c) {
     nghttp2_session_callbacks_set_on_data_chunk_recv_callback(callbacks, on_data);
     nghttp2_session_callbacks_set_on_stream_close_callback(callbacks, on_stream_close);
     nghttp2_session_callbacks_set_on_frame_recv_callback(callbacks, on_frame);
+    nghttp2_session_callbacks_set_on_invalid_frame_recv_callback(callbacks, on_invalid_frame);
     if (nghttp2_session_client_new(&c->session, callbacks, c)) die("nghttp2_session_client_new");
     nghttp2_session_callbacks_del(callbacks);
     // Windows are none of what is measured.
@@ -194,9 +230,11 @@ static void read_http2(struct connection *c) {
         int got = SSL_read(c->ssl, in, sizeof in);
         if (got <= 0 && SSL_get_error(c->ssl, got) == SSL_ERROR_WANT_READ) break;
         if (got <= 0) wrong("the proxy closes a connection that is to stay open");
+        count_frames(c, (unsigned char *)in, got);
         ssize_t taken = nghttp2_session_mem_recv(c->session, (uint8_t *)in, got);
         if (taken < 0) wrong("%s", nghttp2_strerror(taken));
     }
+    if (!nghttp2_session_want_read(c->session)) wrong("HTTP/2 is not kept to");
     flush_http2(c);
 }
 
@@ -216,6 +254,8 @@ static void open_connection(struct connection *c, SSL_CTX *context) {
     int one = 1;
     c->fd = socket(AF_INET, SOCK_STREAM, 0);
     if (c->fd < 0) die("socket");
+    struct timeval patience = {.tv_sec = (time_t)PATIENCE_SECONDS};
+    setsockopt(c->fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
     if (connect(c->fd, (struct sockaddr *)&to, sizeof to)) die("connect");
     setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
     fcntl(c->fd, F_SETFL, O_NONBLOCK);
@@ -278,6 +318,23 @@ static void go_on(double seconds) {
     }
 }
 
+// Everything is answered: whatever comes now nobody has asked for. A response too many, at any time before, leaves
+// one over here.
+static void expect_silence(void) {
+    uint64_t end = now() + (uint64_t)(SILENCE_SECONDS * SECOND);
+    struct epoll_event events[EVENTS];
+    is_asking = 0;
+    while (now() < end) {
+        int ready = epoll_wait(epoll_fd, events, EVENTS, 10);
+        for (int i = 0; i < ready; i++) {
+            struct connection *c = events[i].data.ptr;
+            c->session ? read_http2(c) : read_http1(c);
+        }
+    }
+    for (struct connection *c = all; c < all + connections; c++)
+        if (c->frames != c->frames_taken) wrong("%ld frames that nobody asked for", c->frames - c->frames_taken);
+}
+
 int main(int argc, char **argv) {
     if (argc != 8) {
         fprintf(stderr, "usage: closed PORT PATH BODY_LENGTH SECONDS CONNECTIONS plain|tls|http2 STREAMS\n");
@@ -288,30 +345,38 @@ int main(int argc, char **argv) {
     path = argv[2];
     body_length = atol(argv[3]);
     double seconds = atof(argv[4]);
-    int connections = atoi(argv[5]);
+    connections = atoi(argv[5]);
     protocol = !strcmp(argv[6], "http2") ? HTTP2 : !strcmp(argv[6], "tls") ? TLS : PLAIN;
+    if (protocol == PLAIN && strcmp(argv[6], "plain")) {
+        fprintf(stderr, "no such protocol: %s\n", argv[6]);
+        return 64;
+    }
     streams = atoi(argv[7]);
     snprintf(host, sizeof host, "127.0.0.1:%d", port);
     request_length = snprintf(request, sizeof request, "GET %s HTTP/1.1\r\nHost: %s\r\n\r\n", path, host);
 
     SSL_CTX *context = protocol == PLAIN ? NULL : make_context();
     epoll_fd = epoll_create1(0);
-    struct connection *all = calloc(connections, sizeof *all);
+    all = calloc(connections, sizeof *all);
     for (int i = 0; i < connections; i++) {
         open_connection(&all[i], context);
         under_way++;
         go_on_opening(&all[i]);
     }
     go_on(WARM_UP_SECONDS);
+    expect_silence();
 
     printf("ready\n");
     fflush(stdout);
     for (int sign = 0; sign != EOF && sign != '\n';) sign = getchar();
+    // What has come meanwhile, too.
+    expect_silence();
     latencies.count = 0;
     uint64_t start = now();
     for (int i = 0; i < connections; i++) ask_all_of(&all[i]);
     go_on(seconds);
     double took = (double)(now() - start) / SECOND;
+    expect_silence();
 
     sort_latencies(&latencies);
     printf("{\"requests\": %ld, \"seconds\": %.6f, \"p50\": %u, \"p99\": %u}\n", latencies.count, took,

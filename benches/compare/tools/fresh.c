@@ -5,7 +5,7 @@
 // plain: without TLS. full: every handshake is a full one. resumed: every connection offers the
 // newest session that its predecessor was given. Source addresses take turns in 127.0.0.0/8, since
 // one of them has too few ports for all the connections that wait to be forgotten.
-// Prints one JSON object; percentiles in microseconds, from connect to the last byte.
+// Prints one JSON object; percentiles in microseconds, from connect to the end of the connection.
 #include "client.h"
 #include <arpa/inet.h>
 #include <errno.h>
@@ -32,7 +32,8 @@ struct slot {
 };
 
 static SSL_CTX *context;
-static int port, epoll_fd, plain, resume;
+static int port, epoll_fd, plain, resume, open_slots;
+static uint64_t end;
 static long body_length, resumed, wrong;
 static char request[512], first_wrong[256];
 static struct latencies latencies;
@@ -49,6 +50,7 @@ static void open_slot(struct slot *slot) {
     struct sockaddr_in from = {.sin_family = AF_INET};
     from.sin_addr.s_addr = htonl(INADDR_LOOPBACK + (turn++ & 0xff) * 256);
     int one = 1;
+    open_slots++;
     slot->began = now();
     slot->asked = 0;
     slot->verdict = MORE;
@@ -99,13 +101,18 @@ static int ask(struct slot *slot) {
                      : send(slot->fd, request, length, MSG_NOSIGNAL) == length;
 }
 
-// Reads what there is; whether there is more to wait for.
+// Reads what there is; whether there is more to wait for. The end has to be one, and no reset.
 static int read_more(struct slot *slot) {
     for (;;) {
         size_t size;
         char *into = room(&slot->response, &size);
         ssize_t got = slot->ssl ? SSL_read(slot->ssl, into, size) : recv(slot->fd, into, size, 0);
-        if (got <= 0) return slot->ssl ? SSL_get_error(slot->ssl, got) == SSL_ERROR_WANT_READ : got < 0 && errno == EAGAIN;
+        if (got <= 0) {
+            int why = slot->ssl ? SSL_get_error(slot->ssl, got) : 0;
+            if (slot->ssl ? why == SSL_ERROR_WANT_READ : got < 0 && errno == EAGAIN) return 1;
+            if (slot->ssl ? why != SSL_ERROR_ZERO_RETURN : got < 0) slot->verdict = MORE;
+            return 0;
+        }
         slot->verdict = judge(&slot->response, got, body_length);
         if (slot->verdict > WHOLE) return 0;
     }
@@ -122,6 +129,26 @@ static int advance(struct slot *slot) {
     }
     if (read_more(slot)) return 0;
     return note_end(slot), 1;
+}
+
+// Goes on with one connection after another until the socket has no more for now, or the time is over.
+static void go_on(struct slot *slot) {
+    while (advance(slot)) {
+        if (slot->ssl) {
+            if (resume) {
+                SSL_SESSION_free(slot->session);
+                slot->session = SSL_get1_session(slot->ssl);
+            }
+            // Sends nothing, but without it the session would not be taken up again.
+            SSL_shutdown(slot->ssl);
+            SSL_free(slot->ssl);
+        }
+        close(slot->fd);
+        open_slots--;
+        if (now() >= end || wrong >= 100) return;
+        // And at once on: the client is the one who speaks first.
+        open_slot(slot);
+    }
 }
 
 int main(int argc, char **argv) {
@@ -148,40 +175,20 @@ int main(int argc, char **argv) {
 #endif
     epoll_fd = epoll_create1(0);
     struct slot *all = calloc(slots, sizeof *all);
-    uint64_t start = now(), end = start + (uint64_t)(seconds * SECOND);
+    uint64_t start = now();
+    end = start + (uint64_t)(seconds * SECOND);
     for (int i = 0; i < slots; i++) {
         open_slot(&all[i]);
-        advance(&all[i]);
+        go_on(&all[i]);
     }
 
     struct epoll_event events[EVENTS];
-    int open = slots;
-    while (open > 0 && now() < end + 5 * SECOND) {
+    while (open_slots > 0 && now() < end + 5 * SECOND) {
         int ready = epoll_wait(epoll_fd, events, EVENTS, 100);
-        for (int i = 0; i < ready; i++) {
-            struct slot *slot = events[i].data.ptr;
-            while (advance(slot)) {
-                if (slot->ssl) {
-                    if (resume) {
-                        SSL_SESSION_free(slot->session);
-                        slot->session = SSL_get1_session(slot->ssl);
-                    }
-                    // Sends nothing, but without it the session would not be taken up again.
-                    SSL_shutdown(slot->ssl);
-                    SSL_free(slot->ssl);
-                }
-                close(slot->fd);
-                if (now() >= end || wrong >= 100) {
-                    open--;
-                    break;
-                }
-                // And at once on: the client is the one who speaks first.
-                open_slot(slot);
-            }
-        }
+        for (int i = 0; i < ready; i++) go_on(events[i].data.ptr);
     }
     double took = (double)(now() - start) / SECOND;
-    if (open > 0) note_wrong("requests that never end");
+    if (open_slots > 0) note_wrong("requests that never end");
     sort_latencies(&latencies);
     printf("{\"requests\": %ld, \"seconds\": %.6f, \"resumed\": %ld, \"wrong\": %ld, \"first_wrong\": \"%s\", \"p50\": %u, \"p99\": %u}\n",
            latencies.count, took, resumed, wrong, first_wrong, percentile(latencies.all, latencies.count, 0.5),

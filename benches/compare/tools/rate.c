@@ -111,7 +111,7 @@ int main(int argc, char **argv) {
             errors_status += verdict == BAD_STATUS;
             errors_content += verdict == BAD_CONTENT;
             // Also bytes that nobody asked for.
-            errors_length += verdict == BAD_LENGTH || (got > 0 && c->request == NONE);
+            errors_length += verdict == BAD_HEAD || verdict == BAD_LENGTH || (got > 0 && c->request == NONE);
             if (got <= 0 || c->request == NONE || verdict > WHOLE) {
                 if (c->request != NONE) {
                     failed++;
