@@ -58,6 +58,7 @@ pub async fn drive<T>(
                     return Poll::Ready(Over::Done(result));
                 }
             }
+            state.note_taken();
             // Asked before anything is armed: that would take an expiry back.
             if state.timer.poll_expired(cx).is_pending() {
                 state.arm_for_io();
@@ -157,6 +158,23 @@ impl ConnectionState {
         self.io.half_closed_since.get().filter(|_| !self.io.left.get())
     }
 
+    /// What a slow client takes of an answer that has ended for us has not ended for it: it is idle from
+    /// then on.
+    fn note_taken(&self) {
+        if let Some(at) = self.io.taken_at.take() {
+            self.idle_since.set(self.idle_since.get().max(at));
+            if self.is_idle() {
+                self.timer.bring_forward(at + self.listener.borrow().limits.keepalive_timeout);
+            }
+        }
+    }
+
+    /// Whether nothing of a request or of an answer is under way.
+    fn is_idle(&self) -> bool {
+        let is_answered = !self.spoken.get() || self.io.blocked_since.get().is_none();
+        self.active.get() == 0 && self.io.head_since.get().is_none() && is_answered
+    }
+
     /// The wrapper has no timer: what it saw during a poll is taken up here. All of it is rare.
     fn arm_for_io(&self) {
         if self.io.head_since.get().is_some()
@@ -173,7 +191,7 @@ impl ConnectionState {
         let head = self.io.head_since.get().map(|since| since + limits.header_timeout);
         let write = self.io.blocked_since.get().map(|since| since + limits.write_timeout);
         let answer = self.half_closed_since().map(|since| since + limits.half_close_timeout);
-        let idle = (self.active.get() == 0 && head.is_none()).then(|| {
+        let idle = self.is_idle().then(|| {
             let patience = if self.spoken.get() {
                 limits.keepalive_timeout
             } else {
@@ -214,7 +232,7 @@ impl ConnectionState {
         if over(self.half_closed_since(), limits.half_close_timeout) {
             return Some(Overdue::HalfClosed);
         }
-        if self.active.get() > 0 || self.io.head_since.get().is_some() {
+        if !self.is_idle() {
             return None;
         }
         let idle = now - self.idle_since.get();

@@ -38,6 +38,8 @@ pub struct IoState {
     pub held: Held,
     /// When the client last had to be waited for.
     pub last_blocked: Cell<Option<Instant>>,
+    /// A client that had to be waited for has taken something, at this time.
+    pub taken_at: Cell<Option<Instant>>,
     /// The latest HTTP/1.1 request is OPTIONS for the server as a whole (RFC 9112 section 3.2.4).
     pub for_server: Cell<bool>,
     /// Requests are waited for, and nothing else is under way.
@@ -74,10 +76,13 @@ impl BlockedSince {
         }
     }
 
-    fn end(&self) {
-        if self.since.take().is_some() {
+    /// Whether it was so.
+    fn end(&self) -> bool {
+        let was = self.since.take().is_some();
+        if was {
             self.slow_clients.go();
         }
+        was
     }
 }
 
@@ -97,6 +102,7 @@ impl IoState {
             held,
             head_since: Cell::default(),
             last_blocked: Cell::default(),
+            taken_at: Cell::default(),
             for_server: Cell::default(),
             resting: Cell::default(),
             half_closed_since: Cell::default(),
@@ -125,7 +131,9 @@ impl IoState {
     fn note(&self, taken: usize, waits: bool) {
         if taken > 0 {
             self.held.moved(taken);
-            self.blocked_since.end();
+            if self.blocked_since.end() {
+                self.taken_at.set(Some(Instant::now()));
+            }
             if self.half_closed_since.get().is_some() {
                 self.half_closed_since.set(Some(Instant::now()));
             }

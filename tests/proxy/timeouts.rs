@@ -181,6 +181,33 @@ async fn a_client_that_takes_a_little_now_and_then_is_not_cut() {
     }
 }
 
+/// What the backend has given is still on its way to the client: the connection is not idle. How much of
+/// it is left when the backend is done hangs on how it fell into pieces, so there are several sizes.
+#[tokio::test]
+async fn a_client_that_is_slow_to_take_the_end_is_not_idle() {
+    let backend = Backend::start(move |request| {
+        let much = request.request_line().1[1..].parse().unwrap();
+        Reply::raw(format!("HTTP/1.1 200 OK\r\nContent-Length: {much}\r\n\r\n"))
+            .then(Step::Pour(much))
+    })
+    .await;
+    let proxy = with_limits(&backend, "keepalive_timeout = \"0s\"").await;
+    for much in (1..8).map(|part| 300_000 + part * 30_000) {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(4096).unwrap();
+        let mut client = Wire::over(socket.connect(proxy.http()).await.unwrap());
+        client.send(format!("GET /{much} HTTP/1.1\r\nHost: test\r\n\r\n")).await;
+        client.head().await.unwrap();
+        let mut taken = 0;
+        while proxy.in_flight(&backend) > 0 {
+            client.bytes(4096).await;
+            taken += 4096;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        assert_eq!(taken + client.rest().await.len(), much);
+    }
+}
+
 /// RFC 9110 section 15.6.5.
 #[tokio::test]
 async fn a_backend_that_does_not_answer_in_time_is_504() {
