@@ -48,8 +48,9 @@ pub struct Arguments {
     #[arg(long, conflicts_with = "url")]
     pub tls: bool,
     /// Bytes of a response of our own replicas, or of a WebSocket message
-    #[arg(long, default_value_t = 1024)]
-    pub size: usize,
+    /// [default: 1024]
+    #[arg(long)]
+    pub size: Option<usize>,
     /// Bytes to send with each request, by POST
     #[arg(long, default_value_t = 0)]
     pub upload: usize,
@@ -60,7 +61,7 @@ pub struct Arguments {
     #[arg(short = 'H', long = "header", value_name = "FIELD")]
     pub headers: Vec<String>,
     /// Believe any certificate
-    #[arg(short = 'k', long)]
+    #[arg(short = 'k', long, requires = "url")]
     pub insecure: bool,
     /// The program to load, if no URL is given [default: the one built with this bench]
     #[arg(long, value_name = "PATH", conflicts_with = "url")]
@@ -128,6 +129,11 @@ impl Arguments {
     /// `cargo bench NAME` hands NAME to every bench. What looks like an address is none.
     pub fn name_of_another_bench(&self) -> Option<&str> {
         self.url.as_deref().filter(|name| self.bench && !name.contains(['.', ':']))
+    }
+
+    /// Bytes of a response of our own replicas, or of a WebSocket message.
+    pub fn size(&self) -> usize {
+        self.size.unwrap_or(1024)
     }
 
     /// Whether a connection serves more than one request.

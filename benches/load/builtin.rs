@@ -43,7 +43,7 @@ impl BuiltIn {
     /// Starts everything and waits until it answers.
     pub fn start(arguments: &Arguments) -> Result<Self, LoadError> {
         let replicas = (0..REPLICAS)
-            .map(|_| start_replica(arguments.size, arguments.chunked))
+            .map(|_| start_replica(arguments.size(), arguments.chunked))
             .collect::<std::io::Result<Vec<_>>>()
             .map_err(|error| LoadError::Setup("no replicas", error.to_string()))?;
         let (authority, pair) = certificate()?;
@@ -77,6 +77,9 @@ impl BuiltIn {
 
     /// What there is to load of it: the protocol that is asked for, or each of them.
     pub fn targets(&self, arguments: &Arguments) -> Result<Vec<Target>, LoadError> {
+        if let Some(only) = arguments.protocol {
+            only.check(arguments)?;
+        }
         let all = [
             (Protocol::Http1, false),
             (Protocol::Http1, true),

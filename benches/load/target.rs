@@ -59,21 +59,31 @@ pub struct Target {
 impl Target {
     /// What the user named.
     pub fn of_url(url: &str, arguments: &Arguments) -> Result<Self, LoadError> {
-        let trust = if arguments.insecure {
-            Trust::Anyone
-        } else if url.starts_with("https") || url.starts_with("wss") {
-            let authorities = system_authorities().map_err(|error| refuse(url, &error))?;
-            Trust::Authorities(authorities)
-        } else {
-            // Asked for by nobody, since there is no TLS.
-            Trust::Anyone
+        let uri = parse(url)?;
+        let trust = match uri.scheme_str() {
+            Some("https" | "wss") if !arguments.insecure => {
+                let authorities = system_authorities().map_err(|error| refuse(url, &error))?;
+                Trust::Authorities(authorities)
+            }
+            // Without TLS nobody is asked.
+            _ => Trust::Anyone,
         };
-        let websocket = url.starts_with("ws");
-        let protocol = arguments.protocol.unwrap_or(if websocket {
-            Protocol::Websocket
-        } else {
-            Protocol::Http1
-        });
+        let is_websocket = matches!(uri.scheme_str(), Some("ws" | "wss"));
+        let usual = if is_websocket { Protocol::Websocket } else { Protocol::Http1 };
+        let protocol = arguments.protocol.unwrap_or(usual);
+        if is_websocket && protocol != Protocol::Websocket {
+            return Err(refuse(
+                url,
+                &"give http:// or https:// where no WebSocket is to be spoken",
+            ));
+        }
+        if protocol != Protocol::Websocket && arguments.size.is_some() {
+            return Err(refuse(
+                url,
+                &"it answers as it likes: --size is for messages of a WebSocket",
+            ));
+        }
+        protocol.check(arguments)?;
         Self::new(url, protocol, trust, arguments)
     }
 
@@ -84,7 +94,7 @@ impl Target {
         trust: Trust,
         arguments: &Arguments,
     ) -> Result<Self, LoadError> {
-        let uri: Uri = url.parse().map_err(|error| refuse(url, &error))?;
+        let uri = parse(url)?;
         let secure = match uri.scheme_str() {
             Some("http" | "ws") => false,
             Some("https" | "wss") => true,
@@ -124,7 +134,7 @@ impl Target {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         let upload = Bytes::from(vec![b'x'; arguments.upload]);
-        Ok(Self { protocol, message_bytes: arguments.size, uri, headers, upload, address, tls })
+        Ok(Self { protocol, message_bytes: arguments.size(), uri, headers, upload, address, tls })
     }
 
     /// For people.
@@ -232,8 +242,24 @@ fn no_connection(error: &std::io::Error) -> Failure {
     }
 }
 
+fn parse(url: &str) -> Result<Uri, LoadError> {
+    url.parse().map_err(|error| refuse(url, &error))
+}
+
 fn refuse(what: &str, reason: &dyn fmt::Display) -> LoadError {
     LoadError::Url { url: what.to_owned(), reason: reason.to_string() }
+}
+
+impl Protocol {
+    /// Refuses what means nothing to those who speak this only.
+    pub fn check(self, arguments: &Arguments) -> Result<(), LoadError> {
+        if self == Protocol::Websocket && (arguments.upload > 0 || arguments.chunked) {
+            let why =
+                "it has messages of --size bytes: leave --upload and --chunked out".to_owned();
+            return Err(LoadError::Setup("no load of WebSockets", why));
+        }
+        Ok(())
+    }
 }
 
 impl fmt::Display for Protocol {
