@@ -320,7 +320,7 @@ class Comparison:
             ("each <= 3 times", f"{worst:.2f} at worst", "met" if worst <= 3 else "missed")])
 
     def reload_row(self):
-        if not Rate.needs(self.stage):
+        if not Rate.needs(self.stage) or not LOADS["h1"].needs(self.stage):
             return "", []
         rate = 0.3 * self.capacity_of("tidegate")
         places = {"that of the worker": None, "another one too": self.both_cores}
