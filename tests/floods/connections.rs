@@ -6,7 +6,8 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::flood::{Flood, Target, every};
+use crate::flood::{Flood, Target};
+use crate::support::every;
 
 /// Two turns of this make a second.
 const DRIP: Duration = Duration::from_millis(500);

@@ -12,12 +12,12 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::sync::watch::{Sender, channel};
 use tokio::sync::{Mutex, MutexGuard};
 use tokio::task::JoinSet;
-use tokio::time::{Interval, MissedTickBehavior, interval, timeout};
+use tokio::time::timeout;
 
 use crate::backend;
 use crate::good::{Comes, Good, Outcome};
 use crate::program::Program;
-use crate::support::{eventually, proxy, tls};
+use crate::support::{eventually, every, proxy, tls};
 
 /// How long a flood lasts at its full strength.
 const LENGTH: Duration = Duration::from_millis(2500);
@@ -67,13 +67,6 @@ impl Target {
     pub fn count(&self) {
         self.done.fetch_add(1, Ordering::Relaxed);
     }
-}
-
-/// The beat of an attacker, which waits no shorter when it was held up.
-pub fn every(time: Duration) -> Interval {
-    let mut beat = interval(time);
-    beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    beat
 }
 
 /// Says something, and reads past what is answered, until there is no more of either.

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
 
-use crate::flood::{Flood, Target, every, while_heard};
+use crate::flood::{Flood, Target, while_heard};
+use crate::support::every;
 use crate::support::h2_wire::{
     CONTINUATION, DATA, END_HEADERS, END_STREAM, H2Wire, HEADERS, PING, PREFACE, PRIORITY,
     RST_STREAM, SETTINGS, WHOLE, WINDOW_UPDATE, block, frame, request,

@@ -5,7 +5,8 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 
-use crate::flood::{Flood, every};
+use crate::flood::Flood;
+use crate::support::every;
 use crate::support::h2_client::{H2Client, get};
 
 /// Between two bytes.

@@ -15,7 +15,7 @@ use serde_json::Value;
 use crate::program::Program;
 use crate::shop::{KEPT, command, report};
 use crate::support::wire::Wire;
-use crate::support::{eventually, in_time};
+use crate::support::{eventually, eventually_within, every, in_time};
 
 const EXAMPLE: &str = "config/examples/blue-green";
 
@@ -178,12 +178,12 @@ async fn both_are_left_running(watch: &str, request: &'static str, doubt: &str) 
     assert_eq!(deploys.deploy(GOOD, &["first"]).status.code(), Some(0));
     let http = deploys.program.http().await;
     let clients = tokio::spawn(async move {
-        let mut waiting = Vec::new();
+        let (mut waiting, mut beat) = (Vec::new(), every(Duration::from_millis(250)));
         loop {
+            beat.tick().await;
             let mut wire = Wire::connect(http).await;
             wire.send(request).await;
             waiting.push(wire);
-            tokio::time::sleep(Duration::from_millis(250)).await;
         }
     });
     // Opening a pipe that nobody writes to takes for ever.
@@ -249,12 +249,8 @@ async fn a_deploy_that_is_interrupted_goes_back_and_stops_what_it_started() {
     assert_eq!(deploys.deploy(GOOD, &["first"]).status.code(), Some(0));
     let deploy = Foreground::begin(deploys.command(GOOD, &[]));
     // Where much else runs, Python takes longer to start than steps of other tests.
-    let in_watch = async {
-        while deploys.status().await["swaps"]["running"]["phase"] != "watch" {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(60), in_watch).await.expect("a watch");
+    let in_watch = async || deploys.status().await["swaps"]["running"]["phase"] == "watch";
+    eventually_within(Duration::from_secs(60), "a watch", in_watch).await;
     let output = deploy.interrupt().await;
     assert_eq!(output.status.code(), Some(130), "{output:?}");
     assert_eq!(deploys.status().await["active"], "blue");

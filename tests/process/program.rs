@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 use tempfile::TempDir;
 use tokio::net::UnixStream;
 
@@ -84,8 +84,11 @@ impl Program {
 
     /// Sends a signal.
     pub fn signal(&self, signal: Signal) {
-        let pid = Pid::from_raw(i32::try_from(self.child.id()).unwrap()).unwrap();
-        kill_process(pid, signal).unwrap();
+        kill_process(self.pid(), signal).unwrap();
+    }
+
+    fn pid(&self) -> Pid {
+        Pid::from_child(&self.child)
     }
 
     /// Its number.
@@ -133,14 +136,14 @@ impl Program {
 
     /// Waits for its end, and gives its exit code.
     pub async fn exit_code(&mut self) -> Option<i32> {
-        let deadline = tokio::time::Instant::now() + PATIENCE;
-        loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                return status.code();
-            }
-            assert!(tokio::time::Instant::now() < deadline, "it does not end:\n{}", self.log());
-            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        if self.runs() {
+            let (id, end) = (WaitId::Pid(self.pid()), WaitIdOptions::EXITED);
+            // It is left there for the child's own handle.
+            let end = tokio::task::spawn_blocking(move || waitid(id, end | WaitIdOptions::NOWAIT));
+            let ended = tokio::time::timeout(PATIENCE, end).await;
+            ended.unwrap_or_else(|_| panic!("it does not end:\n{}", self.log())).unwrap().unwrap();
         }
+        self.child.wait().unwrap().code()
     }
 
     /// Whether it still runs.

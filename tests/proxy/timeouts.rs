@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use crate::support::backend::{Backend, Reply, Step};
-use crate::support::eventually;
 use crate::support::proxy::{Proxy, pool_of, quiet_pool_of};
 use crate::support::wire::Wire;
+use crate::support::{eventually, every};
 
 /// A proxy with these limits on its listener.
 async fn with_limits(backend: &Backend, limits: &str) -> Proxy {
@@ -41,8 +41,9 @@ async fn a_head_that_drips_in_is_408() {
     let dripping = tokio::spawn(async move {
         use tokio::io::AsyncWriteExt;
         let _ = to.write_all(b"GET / HTTP/1.1\r\nX: ").await;
+        let mut beat = every(Duration::from_millis(20));
         while to.write_all(b"x").await.is_ok() {
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            beat.tick().await;
         }
     });
     let mut status = [0; 12];
@@ -59,7 +60,9 @@ async fn a_second_head_has_its_time_from_its_own_first_byte() {
     let proxy = with_limits(&backend, "header_timeout = \"1s\"").await;
     let mut client = proxy.connect().await;
     client.get("/").await;
-    tokio::time::sleep(Duration::from_millis(1200)).await;
+    let mut slow = proxy.connect().await;
+    slow.send("GET / HT").await;
+    assert_eq!(slow.response().await.unwrap().status(), 408, "its time is over");
     assert_eq!(client.get("/").await.status(), 200, "an idle client is not a slow one");
     client.send("GET / HT").await;
     assert_eq!(client.response().await.unwrap().status(), 408);
@@ -92,8 +95,10 @@ async fn a_slow_body_that_keeps_coming_is_waited_for() {
     let proxy = with_limits(&backend, "body_timeout = \"1s\"").await;
     let mut client = proxy.connect().await;
     client.send("POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 8\r\n\r\n").await;
+    let mut beat = every(Duration::from_millis(200));
+    beat.tick().await;
     for _ in 0..8 {
-        tokio::time::sleep(Duration::from_millis(200)).await;
+        beat.tick().await;
         client.send("x").await;
     }
     assert_eq!(client.response().await.unwrap().status(), 200);
@@ -175,9 +180,10 @@ async fn a_client_that_takes_a_little_now_and_then_is_not_cut() {
     let mut client = Wire::over(socket.connect(proxy.http()).await.unwrap());
     client.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n").await;
     client.head().await.unwrap();
+    let mut beat = every(Duration::from_millis(200));
     for _ in 0..8 {
+        beat.tick().await;
         client.bytes(1024 * 1024).await;
-        tokio::time::sleep(Duration::from_millis(200)).await;
     }
 }
 
@@ -203,7 +209,12 @@ async fn a_client_that_is_slow_to_take_the_end_is_not_idle() {
             client.bytes(4096).await;
             taken += 4096;
         }
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        let mut beat = every(Duration::from_millis(20));
+        for _ in 0..6 {
+            beat.tick().await;
+            client.bytes(1).await;
+            taken += 1;
+        }
         assert_eq!(taken + client.rest().await.len(), much);
     }
 }
@@ -225,8 +236,10 @@ async fn the_time_to_answer_begins_when_the_request_is_sent() {
     let proxy = with_upstream(&backend, "response_timeout = \"400ms\"").await;
     let mut client = proxy.connect().await;
     client.send("POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 4\r\n\r\n").await;
+    let mut beat = every(Duration::from_millis(200));
+    beat.tick().await;
     for _ in 0..4 {
-        tokio::time::sleep(Duration::from_millis(200)).await;
+        beat.tick().await;
         client.send("x").await;
     }
     assert_eq!(client.response().await.unwrap().status(), 200);

@@ -2,7 +2,7 @@
 
 use crate::support::backend::{Backend, Reply, Step};
 use crate::support::proxy::{Proxy, pool_of, quiet_pool_of};
-use crate::support::{eventually, in_time};
+use crate::support::{eventually, every, in_time};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 const EXPECTING: &str =
@@ -140,8 +140,9 @@ const UNDERWAY: u64 = 64 * 1024 * 1024;
 /// Waits until a count stands still.
 async fn settled(count: impl Fn() -> u64) -> u64 {
     let (mut last, mut same) = (count(), 0);
+    let mut looks = every(std::time::Duration::from_millis(10));
     while same < 20 {
-        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        looks.tick().await;
         let now = count();
         same = if now == last && now > 0 { same + 1 } else { 0 };
         last = now;

@@ -17,6 +17,8 @@ pub mod wire;
 
 use std::time::Duration;
 
+use tokio::time::{Interval, MissedTickBehavior, interval};
+
 /// No step of a test takes this long unless something hangs.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -24,12 +26,36 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 ///
 /// # Panics
 /// If it does not come true.
-pub async fn eventually(what: &str, mut check: impl AsyncFnMut() -> bool) {
-    let deadline = tokio::time::Instant::now() + PATIENCE;
-    while !check().await {
+pub async fn eventually(what: &str, check: impl AsyncFnMut() -> bool) {
+    eventually_within(PATIENCE, what, check).await;
+}
+
+/// The same for what takes longer than any step of ours.
+///
+/// # Panics
+/// If it does not come true in that time.
+pub async fn eventually_within(
+    patience: Duration,
+    what: &str,
+    mut check: impl AsyncFnMut() -> bool,
+) {
+    let deadline = tokio::time::Instant::now() + patience;
+    let mut looks = every(Duration::from_millis(10));
+    loop {
+        looks.tick().await;
+        if check().await {
+            return;
+        }
         assert!(tokio::time::Instant::now() < deadline, "never came true: {what}");
-        tokio::time::sleep(Duration::from_millis(10)).await;
     }
+}
+
+/// The beat of whoever does something now and then, which gets no faster when it was held up. The
+/// first is at once.
+pub fn every(time: Duration) -> Interval {
+    let mut beat = interval(time);
+    beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    beat
 }
 
 /// Fails a test that hangs, in words.

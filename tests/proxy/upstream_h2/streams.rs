@@ -11,7 +11,7 @@ use super::{H2, client_of, proxy_at, proxy_before};
 use crate::support::h2_backend::{Frames, H2Backend};
 use crate::support::h2_client::{H2Client, answer, get, request};
 use crate::support::proxy::{HTTPS, pool_at};
-use crate::support::{eventually, in_time};
+use crate::support::{eventually, every, in_time};
 
 #[tokio::test]
 async fn many_requests_share_one_connection() {
@@ -201,10 +201,10 @@ async fn a_get_that_a_dying_backend_had_taken_goes_to_another() {
     let other = H2Backend::saying("other").await;
     let proxy = proxy_at(&[dying.address, other.address], H2).await;
     let mut client = client_of(&proxy).await;
-    let mut waiting = Vec::new();
+    let (mut waiting, mut beat) = (Vec::new(), every(std::time::Duration::from_millis(5)));
     while dying.streams() == 0 {
+        beat.tick().await;
         waiting.push(client.start(get("/"), true).await.0);
-        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
     }
     dying.kill();
     for response in waiting {
