@@ -1,8 +1,10 @@
 //! Whoever keeps the other waiting too long: slow clients, slow backends, idle connections.
 
+use std::io::Cursor;
 use std::time::Duration;
 
 use crate::support::backend::{Backend, Reply, Step};
+use crate::support::h2_wire::{ACK, DATA, H2Wire, PREFACE, SETTINGS, WINDOW_UPDATE, ask, frame};
 use crate::support::proxy::{Proxy, pool_of, quiet_pool_of};
 use crate::support::wire::Wire;
 use crate::support::{eventually, every};
@@ -187,35 +189,73 @@ async fn a_client_that_takes_a_little_now_and_then_is_not_cut() {
     }
 }
 
-/// What the backend has given is still on its way to the client: the connection is not idle. How much of
-/// it is left when the backend is done hangs on how it fell into pieces, so there are several sizes.
-#[tokio::test]
-async fn a_client_that_is_slow_to_take_the_end_is_not_idle() {
+/// A backend that answers with as many bytes as the target says, and a proxy before it that closes
+/// connections as soon as they are idle.
+async fn with_no_keepalive() -> (Backend, Proxy) {
     let backend = Backend::start(move |request| {
         let much = request.request_line().1[1..].parse().unwrap();
         Reply::raw(format!("HTTP/1.1 200 OK\r\nContent-Length: {much}\r\n\r\n"))
             .then(Step::Pour(much))
     })
     .await;
-    let proxy = with_limits(&backend, "keepalive_timeout = \"0s\"").await;
-    for much in (1..8).map(|part| 300_000 + part * 30_000) {
-        let socket = tokio::net::TcpSocket::new_v4().unwrap();
-        socket.set_recv_buffer_size(4096).unwrap();
-        let mut client = Wire::over(socket.connect(proxy.http()).await.unwrap());
-        client.send(format!("GET /{much} HTTP/1.1\r\nHost: test\r\n\r\n")).await;
-        client.head().await.unwrap();
-        let mut taken = 0;
-        while proxy.in_flight(&backend) > 0 {
-            client.bytes(4096).await;
-            taken += 4096;
+    let limits = "h2c = true\n[listeners.http.limits]\nkeepalive_timeout = \"0s\"\n";
+    let proxy = Proxy::start(&format!("{limits}{}", quiet_pool_of(&[&backend]))).await;
+    (backend, proxy)
+}
+
+/// How much of an answer is left when its backend is done hangs on how it fell into pieces.
+fn several_sizes() -> impl Iterator<Item = usize> {
+    (1..8).map(|part| 300_000 + part * 30_000)
+}
+
+/// Asks, and takes what comes up to the end of the connection: no more than its backend needs to be
+/// done, then next to nothing for a while, then the rest.
+async fn takes_the_end_slowly(backend: &Backend, proxy: &Proxy, asked: Vec<u8>) -> Vec<u8> {
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    let mut client = Wire::over(socket.connect(proxy.http()).await.unwrap());
+    let before = backend.requests().len();
+    client.send(asked).await;
+    eventually("it is asked", async || backend.requests().len() > before).await;
+    let mut taken = Vec::new();
+    while proxy.in_flight(backend) > 0 {
+        taken.extend(client.bytes(4096).await);
+    }
+    let mut beat = every(Duration::from_millis(20));
+    for _ in 0..6 {
+        beat.tick().await;
+        taken.extend(client.bytes(1).await);
+    }
+    taken.extend(client.rest().await);
+    taken
+}
+
+#[tokio::test]
+async fn a_client_that_is_slow_to_take_the_end_is_not_idle() {
+    let (backend, proxy) = with_no_keepalive().await;
+    for much in several_sizes() {
+        let asked = format!("GET /{much} HTTP/1.1\r\nHost: test\r\n\r\n").into_bytes();
+        let taken = takes_the_end_slowly(&backend, &proxy, asked).await;
+        let head = taken.windows(4).position(|end| end == b"\r\n\r\n").unwrap() + 4;
+        assert_eq!(taken.len() - head, much);
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_is_slow_to_take_the_end_over_http2_is_not_idle() {
+    let (backend, proxy) = with_no_keepalive().await;
+    let most = 0x7fff_ffff_u32.to_be_bytes();
+    let window = [&[0, 4][..], &most].concat();
+    let greeting = [PREFACE, &frame(SETTINGS, 0, 0, window), &frame(SETTINGS, ACK, 0, [])].concat();
+    let open = frame(WINDOW_UPDATE, 0, 0, 0x4000_0000_u32.to_be_bytes());
+    for much in several_sizes() {
+        let asked = [&greeting[..], &open, &ask(1, &format!("/{much}"))].concat();
+        let taken = takes_the_end_slowly(&backend, &proxy, asked).await;
+        let (mut frames, mut length) = (H2Wire::over(Cursor::new(taken)), 0);
+        while let Some(frame) = frames.next().await {
+            length += if frame.kind == DATA { frame.payload.len() } else { 0 };
         }
-        let mut beat = every(Duration::from_millis(20));
-        for _ in 0..6 {
-            beat.tick().await;
-            client.bytes(1).await;
-            taken += 1;
-        }
-        assert_eq!(taken + client.rest().await.len(), much);
+        assert_eq!(length, much);
     }
 }
 
