@@ -251,7 +251,7 @@ class Comparison:
 
     def rate_row(self):
         load = Rate()
-        if not load.needs(self.stage) or not LOADS["h1"].needs(self.stage):
+        if not self.can_rate():
             return "", []
         measure_of = "nginx" if any(proxy.name == "nginx" for proxy in self.proxies) else report.SUBJECT
         rate = 0.6 * self.capacity_of(measure_of)
@@ -320,7 +320,7 @@ class Comparison:
             ("each <= 3 times", f"{worst:.2f} at worst", "met" if worst <= 3 else "missed")])
 
     def reload_row(self):
-        if not Rate.needs(self.stage) or not LOADS["h1"].needs(self.stage):
+        if not self.can_rate():
             return "", []
         rate = 0.3 * self.capacity_of("tidegate")
         places = {"that of the worker": None, "another one too": self.both_cores}
@@ -339,6 +339,10 @@ class Comparison:
         rounds = [scale.measure(self.builds[0]) for _ in range(self.args.rounds)]
         self.figures["scale"] = rounds
         return report.scale_section(rounds)
+
+    def can_rate(self):
+        """Whether there is what makes a fixed rate, and what finds the capacity that it is a part of."""
+        return Rate.needs(self.stage) and LOADS["h1"].needs(self.stage)
 
     def capacity_of(self, name):
         """Requests a second under the first load; measured now if that row was not asked for."""

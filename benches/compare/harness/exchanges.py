@@ -80,7 +80,7 @@ def exchange_websocket(connection, opening):
             raise Wrong(f"status {head[9:12]!r} to a WebSocket's opening")
         # RFC 6455 section 1.3, for this key.
         if b": s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n" not in head:
-            raise Wrong("a WebSocket's opening is accepted with another key")
+            raise Wrong("a WebSocket's opening is not accepted by its key")
     connection.sendall(b"\x81\x85\0\0\0\0hello")
     if _read_until(connection, lambda got: len(got) >= 7) != b"\x81\x05hello":
         raise Wrong("another message came back than was sent")

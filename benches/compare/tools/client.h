@@ -48,7 +48,7 @@ static inline void sort_latencies(struct latencies *l) {
 enum verdict { MORE, WHOLE, BAD_HEAD, BAD_STATUS, BAD_LENGTH, BAD_CONTENT };
 
 static inline const char *words_for(enum verdict verdict) {
-    return verdict == BAD_HEAD     ? "head is none"
+    return verdict == BAD_HEAD     ? "head is malformed"
          : verdict == BAD_STATUS   ? "status is not 200"
          : verdict == BAD_LENGTH   ? "body has another length"
          : verdict == BAD_CONTENT  ? "body has another content"
@@ -70,7 +70,7 @@ enum { HEAD = 16384, PART = 65536 };
 
 struct response {
     size_t head;         // bytes of the head so far, with what follows it while it is not complete
-    int is_headed;       // whether the head is complete
+    int has_head;        // whether the head is complete
     long long left;      // bytes of the body to come
     char buffer[HEAD + 1];
 };
@@ -79,13 +79,13 @@ static char part_of_body[PART];
 
 static inline void begin(struct response *r) {
     r->head = 0;
-    r->is_headed = 0;
+    r->has_head = 0;
 }
 
 // Where the next bytes of it go, and how many.
 static inline char *room(struct response *r, size_t *size) {
-    *size = r->is_headed ? PART : HEAD - r->head;
-    return r->is_headed ? part_of_body : r->buffer + r->head;
+    *size = r->has_head ? PART : HEAD - r->head;
+    return r->has_head ? part_of_body : r->buffer + r->head;
 }
 
 static inline enum verdict judge_body(struct response *r, const char *part, size_t length) {
@@ -122,14 +122,14 @@ static inline enum verdict judge_head(const char *head, const char *end, long bo
 
 // Judges what has come into the room. The body must have so many bytes.
 static inline enum verdict judge(struct response *r, size_t got, long body_length) {
-    if (r->is_headed) return judge_body(r, part_of_body, got);
+    if (r->has_head) return judge_body(r, part_of_body, got);
     r->head += got;
     r->buffer[r->head] = 0;
     char *end = strstr(r->buffer, "\r\n\r\n");
     if (!end) return r->head < HEAD && strlen(r->buffer) == r->head ? MORE : BAD_HEAD;
     enum verdict verdict = judge_head(r->buffer, end, body_length);
     if (verdict != MORE) return verdict;
-    r->is_headed = 1;
+    r->has_head = 1;
     r->left = body_length;
     return judge_body(r, end + 4, r->head - (end + 4 - r->buffer));
 }

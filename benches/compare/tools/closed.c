@@ -40,8 +40,9 @@ struct connection {
     nghttp2_session *session;   // HTTP/2
     struct stream *streams;
     unsigned char frame[9];     // the head of a frame, as far as it has come
-    size_t frame_head, frame_left;
-    long frames, frames_taken;  // DATA and HEADERS
+    size_t frame_head;          // so many bytes of it
+    size_t frame_left;          // bytes of its payload to come
+    long frames, frames_taken;  // DATA and HEADERS that came, and those that nghttp2 gave to a stream
 };
 
 static enum { PLAIN, TLS, HTTP2 } protocol;
