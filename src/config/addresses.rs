@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use super::model::{BackendAddress, BindAddress, HostPattern, Network};
-use super::values::{Problem, Scalar, text};
+use super::values::{Problem, Scalar, borrowed_text, text};
 
 /// An address to listen on; Unix sockets are relative to `directory`.
 pub(super) fn bind(directory: &Path) -> impl Fn(&Scalar) -> Result<BindAddress, Problem> {
@@ -34,24 +34,25 @@ pub(super) fn bind(directory: &Path) -> impl Fn(&Scalar) -> Result<BindAddress, 
 /// The address of a backend; Unix sockets are relative to `directory`.
 pub(super) fn backend(directory: &Path) -> impl Fn(&Scalar) -> Result<BackendAddress, Problem> {
     move |scalar| {
-        let text = text(scalar)?;
+        let text = borrowed_text(scalar)?;
         let invalid = |help: String| {
             Err(Problem::new(format!("\"{text}\" is no address of a backend")).help(help))
         };
-        if let Some(path) = unix_path(&text, directory)? {
+        if let Some(path) = unix_path(text, directory)? {
             return Ok(BackendAddress::Unix(path));
+        }
+        // The usual one first: there may be thousands of them.
+        if let Ok(address) = text.parse::<SocketAddr>() {
+            return match address.port() {
+                0 => invalid("port 0 cannot be connected to".to_owned()),
+                _ => Ok(BackendAddress::Ip(address)),
+            };
         }
         if let Some((_, rest)) = text.split_once("://") {
             let address = rest.split('/').next().unwrap_or_default();
             return invalid(format!(
                 "write \"{address}\"; TLS is asked for by `tls` in the pool's `upstream`"
             ));
-        }
-        if let Ok(address) = text.parse::<SocketAddr>() {
-            return match address.port() {
-                0 => invalid("port 0 cannot be connected to".to_owned()),
-                _ => Ok(BackendAddress::Ip(address)),
-            };
         }
         if let Ok(address) = text.parse::<Ipv6Addr>() {
             return invalid(format!("write \"[{address}]:PORT\""));

@@ -2,14 +2,19 @@
 //!
 //! This happens after parsing, so a value can never change the structure of the file.
 
+use std::borrow::Cow;
+
 use super::values::Problem;
 
 /// `text` with its variables replaced. As in a shell, the default also stands in for a variable
 /// that is set but empty; `$${` gives a plain `${`, and any other `$` is itself.
-pub(super) fn expand(text: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<String, Problem> {
+pub(super) fn expand<'a>(
+    text: &'a str,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Result<Cow<'a, str>, Problem> {
     // Most have none, and for one byte there is a quick way to look.
     if !text.contains('$') {
-        return Ok(text.to_owned());
+        return Ok(text.into());
     }
     let mut expanded = String::with_capacity(text.len());
     let mut rest = text;
@@ -30,7 +35,7 @@ pub(super) fn expand(text: &str, env: &dyn Fn(&str) -> Option<String>) -> Result
         rest = after;
     }
     expanded.push_str(rest);
-    Ok(expanded)
+    Ok(expanded.into())
 }
 
 fn look_up(inside: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<String, Problem> {
@@ -82,7 +87,7 @@ mod tests {
             ("$${HOST}", "${HOST}"),
             ("a$${b}${HOST}ü", "a${b}db1ü"),
         ] {
-            assert_eq!(expand(text, &env), Ok(expected.to_owned()), "{text}");
+            assert_eq!(expand(text, &env), Ok(expected.into()), "{text}");
         }
     }
 
@@ -103,6 +108,6 @@ mod tests {
     #[test]
     fn values_are_not_expanded_again() {
         let env = |_: &str| Some("${HOST}".to_owned());
-        assert_eq!(expand("${A}", &env), Ok("${HOST}".to_owned()));
+        assert_eq!(expand("${A}", &env), Ok("${HOST}".into()));
     }
 }

@@ -93,7 +93,7 @@ pub fn parse(
 /// # Errors
 /// What is wrong with it, and what to write instead.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
-    let scalar = values::Scalar::Text { text: text.to_owned(), from_env: false };
+    let scalar = values::Scalar::Text { text: text.into(), from_env: false };
     values::duration(&scalar).map_err(|problem| match problem.help {
         Some(help) => format!("{}; {help}", problem.message),
         None => problem.message,

@@ -11,6 +11,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use smallvec::SmallVec;
 use toml::Spanned;
 use toml::de::{DeString, DeTable};
 
@@ -82,7 +83,7 @@ impl<'a> Reader<'a> {
         span: Option<Span>,
         read: impl FnOnce(&mut Section<'r>) -> T,
     ) -> T {
-        let mut section = Section { reader: self, table, path, span, asked: Vec::new() };
+        let mut section = Section { reader: self, table, path, span, asked: SmallVec::new() };
         let value = read(&mut section);
         section.report_unknown_keys();
         value
@@ -95,7 +96,7 @@ pub(super) struct Section<'r> {
     table: Option<&'r DeTable<'r>>,
     path: KeyPath<'r>,
     span: Option<Span>,
-    asked: Vec<&'static str>,
+    asked: SmallVec<[&'static str; 24]>,
 }
 
 impl<'r> Section<'r> {

@@ -14,9 +14,14 @@ use super::suggest::suggest;
 
 /// Any text but an empty one.
 pub(super) fn text(scalar: &Scalar) -> Result<String, Problem> {
+    borrowed_text(scalar).map(str::to_owned)
+}
+
+/// The same where it is only looked at.
+pub(super) fn borrowed_text<'a>(scalar: &'a Scalar) -> Result<&'a str, Problem> {
     match scalar {
         Scalar::Text { text, .. } if text.is_empty() => Err(Problem::new("this text is empty")),
-        Scalar::Text { text, .. } => Ok(text.clone()),
+        Scalar::Text { text, .. } => Ok(text),
         other => Err(Problem::expected("a text in quotes", other)),
     }
 }
@@ -119,7 +124,7 @@ pub(super) fn duration(scalar: &Scalar) -> Result<Duration, Problem> {
     };
     let mut milliseconds = 0_u64;
     let mut units = DURATION_UNITS.iter();
-    let mut rest = text.as_str();
+    let mut rest: &str = text;
     loop {
         let (number, after) = leading_number(rest).ok_or_else(invalid)?;
         let unit_length = after.find(|c: char| c.is_ascii_digit()).unwrap_or(after.len());
@@ -168,7 +173,7 @@ const SIZE_UNITS: [(&str, u64); 9] = [
 pub(super) fn size(scalar: &Scalar) -> Result<u64, Problem> {
     let text = match scalar {
         Scalar::Integer(number) => number.to_string(),
-        Scalar::Text { text, .. } => text.clone(),
+        Scalar::Text { text, .. } => text.to_string(),
         other => return Err(Problem::expected("a size such as \"64KiB\"", other)),
     };
     let invalid = |help: &str| Problem::new(format!("{scalar} is no size")).help(help);
@@ -282,7 +287,7 @@ pub(super) fn rate(scalar: &Scalar) -> Result<f64, Problem> {
 pub(super) fn status_range(scalar: &Scalar) -> Result<StatusRange, Problem> {
     let text = match scalar {
         Scalar::Integer(number) => number.to_string(),
-        Scalar::Text { text, .. } => text.clone(),
+        Scalar::Text { text, .. } => text.to_string(),
         other => return Err(Problem::expected("a status such as \"200\"", other)),
     };
     let (first, last) = text.split_once('-').unwrap_or((&text, &text));
@@ -303,7 +308,7 @@ fn status(text: &str) -> Option<u16> {
 pub(super) fn retry_on(scalar: &Scalar) -> Result<RetryOn, Problem> {
     let number = match scalar {
         Scalar::Integer(number) => number.to_string(),
-        Scalar::Text { text, .. } => text.clone(),
+        Scalar::Text { text, .. } => text.to_string(),
         other => return Err(Problem::expected("a reason to retry", other)),
     };
     Ok(match number.as_str() {

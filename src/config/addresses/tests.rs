@@ -1,7 +1,7 @@
 use super::*;
 
 fn t(text: &str) -> Scalar {
-    Scalar::Text { text: text.to_owned(), from_env: false }
+    Scalar::Text { text: text.into(), from_env: false }
 }
 
 fn here<T>(grammar: impl Fn(&Scalar) -> Result<T, Problem>, text: &str) -> Result<T, Problem> {

@@ -1,6 +1,6 @@
 //! Pools: that every address stands in one place, and that versions can do their work.
 
-use std::collections::{HashMap, HashSet};
+use foldhash::{HashMap, HashMapExt as _, HashSet};
 
 use crate::config::diagnostic::Diagnostic;
 use crate::config::model::{Backend, BackendAddress, Config, Fallback, Pool, Route, RouteAction};

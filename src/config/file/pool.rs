@@ -143,7 +143,7 @@ fn cookie_ttl(scalar: &Scalar) -> Result<Option<std::time::Duration>, Problem> {
 /// The value itself is never part of an error: errors end up in logs.
 pub(super) fn secret(scalar: &Scalar) -> Result<Secret, Problem> {
     match scalar {
-        Scalar::Text { text, .. } if text.len() >= 16 => Ok(Secret(text.clone())),
+        Scalar::Text { text, .. } if text.len() >= 16 => Ok(Secret(text.to_string())),
         Scalar::Text { .. } => Err(Problem::new("this secret is too short to be one")
             .help("use at least 16 characters, such as the output of `openssl rand -hex 16`")),
         _ => Err(Problem::new("expected a text in quotes")),

@@ -47,11 +47,11 @@ impl<'r> Value<'r> {
         }
     }
 
-    fn scalar(&self) -> Result<Scalar, Problem> {
+    fn scalar(&self) -> Result<Scalar<'r>, Problem> {
         Ok(match self.node.get_ref() {
             DeValue::String(text) => {
                 let expanded = expand(text, self.reader.env)?;
-                Scalar::Text { from_env: expanded != *text, text: expanded }
+                Scalar::Text { from_env: *expanded != **text, text: expanded }
             }
             DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix())
                 .map(Scalar::Integer)

@@ -1,5 +1,6 @@
 //! A single value as it stands in the file, and what may be wrong with it.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use crate::config::diagnostic::Diagnostic;
@@ -33,10 +34,10 @@ impl Problem {
 
 /// A value that is neither list nor table, its variables replaced.
 #[derive(Debug, Clone, PartialEq)]
-pub(in crate::config) enum Scalar {
+pub(in crate::config) enum Scalar<'a> {
     /// A string; one that came from the environment may stand for a number or a boolean too.
     Text {
-        text: String,
+        text: Cow<'a, str>,
         from_env: bool,
     },
     Integer(i64),
@@ -46,7 +47,7 @@ pub(in crate::config) enum Scalar {
     Other(&'static str),
 }
 
-impl fmt::Display for Scalar {
+impl fmt::Display for Scalar<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Text { text, .. } => write!(f, "\"{text}\""),
@@ -58,7 +59,7 @@ impl fmt::Display for Scalar {
     }
 }
 
-impl Scalar {
+impl Scalar<'_> {
     pub(super) fn integer(&self) -> Option<i64> {
         match self {
             Self::Integer(number) => Some(*number),

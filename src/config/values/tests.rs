@@ -5,7 +5,7 @@ use super::*;
 use crate::config::model::Policy;
 
 fn t(text: &str) -> Scalar {
-    Scalar::Text { text: text.to_owned(), from_env: false }
+    Scalar::Text { text: text.into(), from_env: false }
 }
 
 fn help<T: fmt::Debug>(result: Result<T, Problem>) -> String {

@@ -1,7 +1,9 @@
 //! Pools, their versions and backends: what stays keeps its state, its health and its identity.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
+
+use foldhash::{HashMap, HashMapExt as _};
 
 use super::upstream::Roots;
 use super::{
