@@ -98,14 +98,12 @@ def stop(process):
     """Ends a process that `spawn` started, with its children."""
     if process in _running:
         _running.remove(process)
-    for sign, patience in ((signal.SIGTERM, 3), (signal.SIGKILL, 3)):
-        if process.poll() is not None:
-            break
+    # The group is the process's own, by start_new_session. nginx and HAProxy take SIGTERM as "now", and end their
+    # children. A script that was put before a proxy ends alone, so whatever is left of the group is ended too.
+    for end, sign in ((os.kill, signal.SIGTERM), (os.killpg, signal.SIGKILL)):
         try:
-            # The group is the process's own, by start_new_session. nginx and HAProxy take SIGTERM
-            # as "now"; the rest of the group goes with its parent.
-            (os.killpg if sign == signal.SIGKILL else os.kill)(process.pid, sign)
-            process.wait(patience)
+            end(process.pid, sign)
+            process.wait(3)
         except (ProcessLookupError, subprocess.TimeoutExpired):
             pass
 
@@ -200,11 +198,43 @@ def listens(port):
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def wait_for(port, process, what, log, patience=15):
-    """Waits until `process` accepts connections, for at most so many seconds."""
+def wait_until_free(port, patience=3):
+    """Waits until nobody listens there: who was stopped may still be on its way out."""
     deadline = time.monotonic() + patience
-    while not listens(port):
-        if process.poll() is not None or time.monotonic() > deadline:
-            tail = Path(log).read_text(errors="replace").strip()[-1500:]
-            raise Trouble(f"{what} does not start; it says:\n{tail}")
+    while listens(port):
+        if time.monotonic() > deadline:
+            raise Trouble(f"somebody listens on port {port} already: choose others by --port-base")
         time.sleep(0.02)
+
+
+def wait_for(port, process, what, log, patience=15):
+    """Waits until `process`, and nobody else, accepts connections, for at most so many seconds."""
+    deadline = time.monotonic() + patience
+    while not (listens(port) and _listens_alone(process.pid, port)):
+        if process.poll() is not None or time.monotonic() > deadline:
+            taken = f"somebody else listens on port {port}; " if listens(port) else ""
+            tail = Path(log).read_text(errors="replace").strip()[-1500:]
+            raise Trouble(f"{what} does not start; {taken}it says:\n{tail}")
+        time.sleep(0.02)
+
+
+def _listens_alone(pid, port):
+    """Whether all that listen on a port are sockets of a process or its descendants."""
+    held = {os.readlink(file) for process in tree(pid) for file in _files(process)}
+    return all(f"socket:[{inode}]" in held for inode in _listening(port))
+
+
+def _files(pid):
+    """Those that a process has open and that are still there when they are looked at."""
+    return [file for file in Path(f"/proc/{pid}/fd").glob("*") if os.path.islink(file)]
+
+
+def _listening(port):
+    """Inodes of the sockets that listen on a port (proc(5), /proc/net/tcp)."""
+    found = []
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        for line in Path(table).read_text().splitlines()[1:] if Path(table).exists() else []:
+            fields = line.split()
+            if fields[3] == "0A" and int(fields[1].rpartition(":")[2], 16) == port:
+                found.append(fields[9])
+    return found

@@ -29,10 +29,16 @@ class Proxy:
         values = {"http": self.http, "https": self.https, "admin": self.admin, "workers": workers}
         command = COMMAND[self.kind](self, values, config)
         log = self.stage.dir / f"{self.name}.log"
+        ports = [self.http, self.https] if self.kind in SPEAKS_TLS else [self.http]
+        for port in ports:
+            machine.wait_until_free(port)
         self.process = machine.spawn(command, cores or {self.stage.proxy_core}, log)
-        machine.wait_for(self.http, self.process, self.name, log)
-        if self.kind in SPEAKS_TLS:
-            machine.wait_for(self.https, self.process, self.name, log)
+        try:
+            for port in ports:
+                machine.wait_for(port, self.process, self.name, log)
+        except Trouble:
+            self.stop()
+            raise
 
     def stop(self):
         """Ends it, if it runs."""
