@@ -9,6 +9,7 @@ import subprocess
 from dataclasses import dataclass
 
 from .exchanges import Wrong
+from .proxies import CIPHER_1_3
 from .stage import KILOBYTE, MEGABYTE
 
 WARM_UP_SECONDS = 0.4
@@ -97,6 +98,8 @@ class Closed:
         r = json.loads(run(proxy, command, seconds, meter))
         if "wrong" in r or not r["requests"]:
             raise Wrong(f"{proxy.name}: {r.get('wrong', 'nothing came')}, behind {r['requests']} good responses")
+        if proxy.stage.one_cipher and r["cipher"] not in ("", CIPHER_1_3):
+            raise Wrong(f"{proxy.name} has chosen {r['cipher']}, and not {CIPHER_1_3}")
         return Sample(r["requests"], r["seconds"], meter.cpu_us(r["requests"]), r["p50"], r["p99"],
                       loop_ms=meter.loop_ms)
 
@@ -138,14 +141,18 @@ class Fresh:
         once(WARM_UP_SECONDS)
         with Meter(proxy) as meter:
             r = once(seconds)
-        # The first handshake of each connection is a full one.
-        if self.kind == "resumed" and r["resumed"] < r["requests"] - 2 * self.connections:
-            raise Wrong(f"{proxy.name} resumed {r['resumed']} of {r['requests']} handshakes under TLS {self.version}")
+        if self.kind == "resumed":
+            self._check_resumed(proxy, r)
         if self.kind == "full" and r["resumed"]:
             raise Wrong(f"{proxy.name} resumed {r['resumed']} handshakes that should be full")
         return Sample(r["requests"], r["seconds"], meter.cpu_us(r["requests"]), r["p50"], r["p99"],
                       loop_ms=meter.loop_ms)
 
+    def _check_resumed(self, proxy, result):
+        """The first handshake of each connection is a full one, and they must be few."""
+        resumed, requests = result["resumed"], result["requests"]
+        if resumed < requests - self.connections or requests < 10 * self.connections:
+            raise Wrong(f"{proxy.name} resumed {resumed} of {requests} handshakes under TLS {self.version}")
 
     @staticmethod
     def check(proxy, result):
@@ -184,7 +191,7 @@ class Rate:
         once(1)
         with Meter(proxy) as meter:
             r = once(seconds)
-        return Sample(r["done"], seconds, meter.cpu_us(r["done"]), r["p50"], r["p99"], r["late_p99"], meter.loop_ms)
+        return Sample(r["done"], r["took"], meter.cpu_us(r["done"]), r["p50"], r["p99"], r["late_p99"], meter.loop_ms)
 
 
 LOADS = {

@@ -71,6 +71,7 @@ enum { HEAD = 16384, PART = 65536 };
 struct response {
     size_t head;         // bytes of the head so far, with what follows it while it is not complete
     int has_head;        // whether the head is complete
+    int says_close;      // whether it is to be the last of its connection
     long long left;      // bytes of the body to come
     char buffer[HEAD + 1];
 };
@@ -79,7 +80,7 @@ static char part_of_body[PART];
 
 static inline void begin(struct response *r) {
     r->head = 0;
-    r->has_head = 0;
+    r->has_head = r->says_close = 0;
 }
 
 // Where the next bytes of it go, and how many.
@@ -103,19 +104,31 @@ static inline int is_field(const char *line, const char *name, const char **valu
     return 1;
 }
 
+// Whether a line, up to its end, is a field: a token, a colon, and a value without control characters but tabs (RFC
+// 9112 section 5).
+static inline int is_field_line(const char *line) {
+    size_t name = strspn(line, "!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz");
+    if (name == 0 || line[name] != ':') return 0;
+    for (line += name; *line != '\r'; line++)
+        if (((unsigned char)*line < ' ' && *line != '\t') || *line == 0x7f) return 0;
+    return line[1] == '\n';
+}
+
 // Judges a whole head, which ends at `end`, before its last two line ends. It must tell the body's length once, and
 // nothing that says otherwise.
-static inline enum verdict judge_head(const char *head, const char *end, long body_length) {
-    if (strncmp(head, "HTTP/1.1 200 ", 13)) return BAD_STATUS;
+static inline enum verdict judge_head(struct response *r, const char *end, long body_length) {
+    if (strncmp(r->buffer, "HTTP/1.1 200 ", 13)) return BAD_STATUS;
     char length[32];
     snprintf(length, sizeof length, "%ld\r\n", body_length);
     int lengths = 0;
-    for (const char *line = strstr(head, "\r\n"), *value; line < end; line = strstr(line, "\r\n")) {
+    for (const char *line = strstr(r->buffer, "\r\n"), *value; line < end; line = strstr(line, "\r\n")) {
         line += 2;
-        size_t name = strcspn(line, ":\r");
-        if (name == 0 || line[name] != ':') return BAD_HEAD;
+        if (!is_field_line(line)) return BAD_HEAD;
         if (is_field(line, "transfer-encoding", &value)) return BAD_LENGTH;
         if (is_field(line, "content-length", &value) && (lengths++ || strncmp(value, length, strlen(length)))) return BAD_LENGTH;
+        // Of what is asked for there is neither another form nor a part.
+        if (is_field(line, "content-encoding", &value) || is_field(line, "content-range", &value)) return BAD_CONTENT;
+        if (is_field(line, "connection", &value) && !strncasecmp(value, "close\r", 6)) r->says_close = 1;
     }
     return lengths ? MORE : BAD_LENGTH;
 }
@@ -127,7 +140,7 @@ static inline enum verdict judge(struct response *r, size_t got, long body_lengt
     r->buffer[r->head] = 0;
     char *end = strstr(r->buffer, "\r\n\r\n");
     if (!end) return r->head < HEAD && strlen(r->buffer) == r->head ? MORE : BAD_HEAD;
-    enum verdict verdict = judge_head(r->buffer, end, body_length);
+    enum verdict verdict = judge_head(r, end, body_length);
     if (verdict != MORE) return verdict;
     r->has_head = 1;
     r->left = body_length;

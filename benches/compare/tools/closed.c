@@ -5,8 +5,10 @@
 //
 // STREAMS is how many requests each connection has under way: 1 but for HTTP/2. A warm-up over the same
 // connections comes first; then it says "ready" and waits for a line, or the end, of its input.
-// Prints one JSON object: requests and the seconds that they took, and percentiles in microseconds; or what was wrong.
+// Prints one JSON object: requests and the seconds that they took, the cipher, and percentiles in microseconds; or what
+// was wrong.
 #include "client.h"
+#include "tls.h"
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -14,7 +16,6 @@
 #include <netinet/tcp.h>
 #include <nghttp2/nghttp2.h>
 #include <openssl/err.h>
-#include <openssl/ssl.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <sys/epoll.h>
@@ -49,7 +50,7 @@ static enum { PLAIN, TLS, HTTP2 } protocol;
 static int port, epoll_fd, connections, streams;
 static struct connection *all;
 static long body_length;
-static char host[64], *path, request[512];
+static char host[64], *path, request[512], tls[64];
 static int request_length;
 static int is_asking;           // whether a request follows a response
 static long under_way;          // requests, and connections that shake hands
@@ -98,6 +99,7 @@ static void read_http1(struct connection *c) {
         enum verdict verdict = judge(&c->response, got, body_length);
         if (verdict > WHOLE) wrong("%s", words_for(verdict));
         if (verdict == WHOLE) {
+            if (c->response.says_close) wrong("the proxy announces the end of a connection that is to stay open");
             answered(c->asked);
             c->asked = 0;
             if (is_asking) ask(c);
@@ -248,7 +250,6 @@ static SSL_CTX *make_context(void) {
     return context;
 }
 
-// The certificate is our own and is not looked at.
 static void open_connection(struct connection *c, SSL_CTX *context) {
     struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(port)};
     to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
@@ -275,6 +276,14 @@ static void ask_all_of(struct connection *c) {
     flush_http2(c);
 }
 
+// What was agreed on is told at the end. The certificate is our own, whose key everybody shows.
+static void look_at_tls(SSL *ssl) {
+    if (!has_usual_key(ssl)) wrong("the certificate has no P-256 key");
+    const char *cipher = SSL_get_cipher_name(ssl);
+    if (*tls && strcmp(tls, cipher)) wrong("connections have different ciphers, %s and %s", tls, cipher);
+    snprintf(tls, sizeof tls, "%s", cipher);
+}
+
 // A step of the handshake, and the first requests when it is over.
 static void go_on_opening(struct connection *c) {
     if (c->ssl) {
@@ -294,6 +303,7 @@ static void go_on_opening(struct connection *c) {
         }
     }
     c->is_open = 1;
+    if (c->ssl) look_at_tls(c->ssl);
     under_way--;
     ask_all_of(c);
 }
@@ -316,6 +326,14 @@ static void go_on(double seconds) {
             else
                 read_http1(c);
         }
+    }
+}
+
+// By now everybody has said how many requests a connection may have under way.
+static void look_at_settings(void) {
+    for (struct connection *c = all; protocol == HTTP2 && c < all + connections; c++) {
+        uint32_t most = nghttp2_session_get_remote_settings(c->session, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS);
+        if (most < (uint32_t)streams) wrong("a connection may have %u streams, and not %d", most, streams);
     }
 }
 
@@ -366,6 +384,7 @@ int main(int argc, char **argv) {
     }
     go_on(WARM_UP_SECONDS);
     expect_silence();
+    look_at_settings();
 
     printf("ready\n");
     fflush(stdout);
@@ -380,7 +399,7 @@ int main(int argc, char **argv) {
     expect_silence();
 
     sort_latencies(&latencies);
-    printf("{\"requests\": %ld, \"seconds\": %.6f, \"p50\": %u, \"p99\": %u}\n", latencies.count, took,
+    printf("{\"requests\": %ld, \"seconds\": %.6f, \"cipher\": \"%s\", \"p50\": %u, \"p99\": %u}\n", latencies.count, took, tls,
            percentile(latencies.all, latencies.count, 0.5), percentile(latencies.all, latencies.count, 0.99));
     return 0;
 }
