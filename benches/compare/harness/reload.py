@@ -57,6 +57,19 @@ def ask_for_reload(proxy):
     return answer.status, answer.read().decode(errors="replace")
 
 
+def check_weight(proxy, weight):
+    """Raises `Wrong` unless all backends of the last pool have this weight: what was asked for is in force."""
+    admin = http.client.HTTPConnection("127.0.0.1", proxy.admin, timeout=60)
+    admin.request("GET", "/api/status")
+    try:
+        pool = json.loads(admin.getresponse().read())["pools"][f"app{POOLS - 1}"]
+        weights = [backend["weight"] for version in pool["versions"].values() for backend in version["backends"].values()]
+    except (ValueError, KeyError, http.client.HTTPException) as trouble:
+        raise Wrong(f"{proxy.name}: /api/status tells no weights: {type(trouble).__name__} {trouble}")
+    if weights != [weight] * BACKENDS_PER_POOL:
+        raise Wrong(f"{proxy.name}: the weights after the reload are {weights}, and not {weight}")
+
+
 def measure(proxy, rate, cores=None):
     """Starts a tidegate with such a configuration, on these processors if any are named, and reloads it
     under load."""
@@ -78,15 +91,18 @@ def measure(proxy, rate, cores=None):
         cpu = proxy.cpu_time().since(before)
         over = time.monotonic() - load_began
         said = json.loads(load.communicate(timeout=60)[0])
+        if status == 200:
+            check_weight(proxy, 2)
     finally:
         if load:
             load.kill()
         proxy.stop()
     if status != 200:
         raise Wrong(f"the reload failed: {answer[-300:]}")
-    # Failed requests are what the row tells; a response that seems good and is not is another matter.
-    if said["length"] or said["content"]:
-        raise Wrong(f"{said['length']} responses of another length, {said['content']} of another content")
+    # Requests without a response are what the row tells; wrong responses are another matter.
+    wrong = {kind: said[kind] for kind in ("status", "length", "content") if said[kind]}
+    if wrong:
+        raise Wrong(f"{proxy.name}: {wrong} of {said['due']} responses")
     # What it leaves behind counts too: the second after it, and the rest of the one in which that ends.
     end = int(over) + 2
     if end > SECONDS:

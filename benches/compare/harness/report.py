@@ -189,7 +189,7 @@ def scale_section(rounds):
     ms = lambda figure: spread([figure(one) * 1e3 for one in rounds], 0) + " ms"
     mib = lambda figure: spread([figure(one) for one in rounds], 0) + " MiB"
     rows = [["`tidegate check`", ms(lambda one: one.check)], ["start, until it accepts", ms(lambda one: one.accepts)],
-            ["start, until `/readyz`", ms(lambda one: one.ready)], ["reload", ms(lambda one: one.reload)],
+            ["start, until `/readyz`", ms(lambda one: one.ready)], ["reload", spread([took * 1e3 for one in rounds for took in one.reloads], 0) + " ms"],
             ["memory", mib(lambda one: one.memory_mib)], ["memory after two reloads", mib(lambda one: one.reloaded_mib)]]
     for what, scrape in (("scrape", lambda one: one.plain), ("scrape, gzip", lambda one: one.gzip),
                          ("scrape, all backends used", lambda one: one.plain_used),

@@ -35,7 +35,7 @@ class Scale:
     check: float        # seconds, as all that follow
     accepts: float      # from the start
     ready: float        # from the start: every pool has had a verdict
-    reload: float
+    reloads: list
     memory_mib: float   # once every backend was probed
     reloaded_mib: float
     plain: Scrape
@@ -66,13 +66,14 @@ def measure(proxy):
         for weight in (2, 1):
             reload.write_config(proxy, weight, ROUTES_PER_POOL)
             took.append(_command(proxy, "reload", "--admin", f"http://127.0.0.1:{proxy.admin}"))
+            reload.check_weight(proxy, weight)
             time.sleep(2)
         reloaded = _memory_mib(proxy)
         _use_all(proxy)
         plain_used, zipped_used = _scrape(proxy, {}), _scrape(proxy, {"Accept-Encoding": "gzip"})
     finally:
         proxy.stop()
-    return Scale(check, accepts, ready, min(took), memory, reloaded, plain, zipped, plain_used, zipped_used, *_probe(proxy))
+    return Scale(check, accepts, ready, took, memory, reloaded, plain, zipped, plain_used, zipped_used, *_probe(proxy))
 
 
 def _probe(proxy):
@@ -85,6 +86,8 @@ def _probe(proxy):
         time.sleep(PROBING_SECONDS)
         cost = proxy.cpu_time().since(before) / (time.monotonic() - began)
         last = _probes_so_far(proxy)
+        if last == first:
+            raise Wrong(f"{proxy.name} does not look at its backends")
         return (last - first) / (time.monotonic() - first_at), cost
     finally:
         proxy.stop()
@@ -121,6 +124,8 @@ def _scrape(proxy, fields):
         raise Wrong(f"/metrics answers {status} as {coding}")
     text = gzip.decompress(body) if coding else body
     series = sum(not line.startswith(b"#") for line in text.splitlines())
+    if series < reload.POOLS * reload.BACKENDS_PER_POOL:
+        raise Wrong(f"/metrics has {series} series")
     return Scrape(took, len(body), series, after - before)
 
 
