@@ -4,11 +4,9 @@ import socket
 import ssl
 import struct
 
+from .http1 import exchange_http1, read_http1  # noqa: F401: others have it from here
+from .incoming import Wrong, check_content
 from .stage import KILOBYTE
-
-
-class Wrong(Exception):
-    """An answer that was not the one expected: the figure would be worth nothing."""
 
 
 def insecure(protocols=("http/1.1",)):
@@ -20,12 +18,6 @@ def insecure(protocols=("http/1.1",)):
     return context
 
 
-def check_content(body, length):
-    """Raises `Wrong` unless a body is what the backends answer at that length."""
-    if body != b"x" * length:
-        raise Wrong(f"{len(body)} bytes of body, and not {length} times `x`: {body[:20]!r}")
-
-
 def _read_until(connection, enough, got=b""):
     while not enough(got):
         part = connection.recv(65536)
@@ -33,41 +25,6 @@ def _read_until(connection, enough, got=b""):
             raise Wrong("the proxy closed a connection that was to stay open")
         got += part
     return got
-
-
-def exchange_http1(connection, request=b"GET /1k HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"):
-    """One request for 1 KiB and its whole answer."""
-    connection.sendall(request)
-    read_http1(connection, KILOBYTE)
-
-
-def read_http1(connection, length):
-    """One whole answer with a body of so many bytes."""
-    def enough(got):
-        head, end, body = got.partition(b"\r\n\r\n")
-        return end and (body.endswith(b"0\r\n\r\n") if _is_chunked(head) else len(body) >= length)
-
-    got = _read_until(connection, enough)
-    head, _, body = got.partition(b"\r\n\r\n")
-    if not head.startswith(b"HTTP/1.1 200"):
-        raise Wrong(f"status {head[9:12]!r}")
-    check_content(_without_chunks(body) if _is_chunked(head) else body, length)
-
-
-def _is_chunked(head):
-    return b"\r\ntransfer-encoding: chunked" in head.lower()
-
-
-def _without_chunks(body):
-    content = b""
-    while body:
-        size, _, rest = body.partition(b"\r\n")
-        try:
-            length = int(size.partition(b";")[0], 16)
-        except ValueError:
-            raise Wrong(f"{size[:20]!r} is no length of a chunk")
-        content, body = content + rest[:length], rest[length + 2:]
-    return content
 
 
 def exchange_websocket(connection, opening):
