@@ -7,6 +7,7 @@ import struct
 from .http1 import exchange_http1, read_http1  # noqa: F401: others have it from here
 from .incoming import Wrong, check_content
 from .stage import KILOBYTE
+from .websocket import exchange_websocket
 
 
 def insecure(protocols=("http/1.1",)):
@@ -25,22 +26,6 @@ def _read_until(connection, enough, got=b""):
             raise Wrong("the proxy closed a connection that was to stay open")
         got += part
     return got
-
-
-def exchange_websocket(connection, opening):
-    """One message, echoed. The opening handshake comes first if `opening`."""
-    if opening:
-        connection.sendall(b"GET /ws HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
-                           b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")
-        head = _read_until(connection, lambda got: b"\r\n\r\n" in got)
-        if not head.startswith(b"HTTP/1.1 101"):
-            raise Wrong(f"status {head[9:12]!r} to a WebSocket's opening")
-        # RFC 6455 section 1.3, for this key.
-        if b": s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n" not in head:
-            raise Wrong("a WebSocket's opening is not accepted by its key")
-    connection.sendall(b"\x81\x85\0\0\0\0hello")
-    if _read_until(connection, lambda got: len(got) >= 7) != b"\x81\x05hello":
-        raise Wrong("another message came back than was sent")
 
 
 def _frame(kind, flags, stream, payload):
