@@ -36,7 +36,7 @@ class Client:
     def exchange(self):
         """One request and its answer, behind the handshakes if there were none yet."""
         if not self.is_open and self.context:
-            self.connection = self.context.wrap_socket(self.connection, server_hostname="localhost")
+            self._wrap()
         if self.kind == "http2":
             self.http2 = self.http2 or Http2(self.connection)
             self.http2.exchange()
@@ -48,3 +48,10 @@ class Client:
 
     def close(self):
         self.connection.close()
+
+    def _wrap(self):
+        self.connection = self.context.wrap_socket(self.connection, server_hostname="localhost")
+        chosen = self.connection.selected_alpn_protocol()
+        # HTTP/1.1 need not be agreed upon.
+        if chosen not in (["h2"] if self.kind == "http2" else ["http/1.1", None]):
+            raise Wrong(f"ALPN chose {chosen} for {self.kind}")
