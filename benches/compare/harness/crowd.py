@@ -45,7 +45,9 @@ class Crowd:
         self._exchange(self.clients)
 
     def close(self):
-        """Closes all of them."""
+        """Closes all of them, if nothing has come since."""
+        for client in self.clients:
+            client.must_be_silent()
         for client in self.clients:
             client.close()
 

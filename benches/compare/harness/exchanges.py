@@ -6,7 +6,7 @@ import ssl
 # What an exchange is made of; others have it from here.
 from .http1 import exchange_http1, read_http1
 from .http2 import Http2
-from .incoming import Wrong, check_content
+from .incoming import Wrong, check_content, must_be_silent
 from .websocket import exchange_websocket
 
 __all__ = [
@@ -45,6 +45,13 @@ class Client:
         else:
             exchange_http1(self.connection)
         self.is_open = True
+
+    def must_be_silent(self):
+        """Raises `Wrong` if something has come since the last exchange, or the end."""
+        if self.http2:
+            self.http2.must_be_silent()
+        else:
+            must_be_silent(self.connection)
 
     def close(self):
         self.connection.close()

@@ -37,6 +37,7 @@ def measure(proxy, row):
                 return new
 
             for client in burst():
+                client.must_be_silent()
                 client.close()
             time.sleep(1)
             before = machine.memory_kib(proxy.process.pid)
@@ -46,6 +47,8 @@ def measure(proxy, row):
             after = machine.memory_kib(proxy.process.pid)
             # All must be there still, and work.
             list(threads.map(Client.exchange, clients))
+            for client in clients:
+                client.must_be_silent()
     except (OSError, Wrong) as trouble:
         raise Wrong(f"{proxy.name}: {trouble}")
     finally:
