@@ -7,6 +7,7 @@ have so many open, they are shared out among as many processes of the proxy as i
 import json
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import dataclass
 from statistics import quantiles
@@ -21,6 +22,8 @@ PAIRS = 10_000
 IDLE_SECONDS = 3
 # Proxies refuse to take more than about half of the files, since a connection can need two.
 SPARE_FILES = 600
+# More than any answer of the clients takes that comes at all; to open all of them takes longest.
+MOST_SECONDS = 300
 
 
 @dataclass
@@ -51,7 +54,15 @@ class Side:
         self.crowd.stdin.flush()
 
     def answer(self):
-        said = json.loads(self.crowd.stdout.readline() or '{"wrong": "the clients have ended"}')
+        limit = threading.Timer(MOST_SECONDS, self.crowd.kill)
+        limit.start()
+        try:
+            line = self.crowd.stdout.readline()
+        finally:
+            limit.cancel()
+        if not line.endswith("\n"):
+            raise Wrong(f"{self.proxy.name}: the clients have ended, or did not answer in {MOST_SECONDS} s")
+        said = json.loads(line)
         if "wrong" in said:
             raise Wrong(f"{self.proxy.name}: {said['wrong']}")
         return said["done"]
