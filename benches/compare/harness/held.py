@@ -47,7 +47,9 @@ class Side:
         self.proxy.start(cores={kind.stage.proxy_core, kind.stage.load_core})
         self.crowd = subprocess.Popen(
             [sys.executable, "-B", "-m", "harness.crowd", str(self.proxy.https), str(pairs)],
-            cwd=HERE, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+            cwd=HERE, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            # Ctrl-C is for the parent, which ends its clients itself.
+            start_new_session=True)
 
     def tell(self, what):
         self.crowd.stdin.write(what + "\n")
