@@ -145,13 +145,14 @@ class Comparison:
                     print(text, flush=True)
                 self.goals += goals
         finally:
-            # Whatever ends the run, what was measured until then is told.
+            # Whatever ends the run, what was measured until then is told: to the file first, since whoever reads the
+            # tables may be gone.
+            if self.args.json:
+                self.write_json()
             print(report.overview(self.figures), end="")
             if self.goals:
                 print(report.summary(self.goals), flush=True)
             print(report.quiet(self.figures), end="", flush=True)
-            if self.args.json:
-                self.write_json()
         if self.refused:
             return 1
         return 0 if self.figures else 2
@@ -383,3 +384,16 @@ def main():
         return 2
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:
+        # Nobody reads the tables.
+        _write_nothing_more()
+        return 1
+    except OSError as error:
+        _write_nothing_more()
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+def _write_nothing_more():
+    """Else Python would try, on the way out, to write what could not be written."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
