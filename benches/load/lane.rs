@@ -12,7 +12,7 @@ use hyper::client::conn::{http1, http2};
 use tokio::sync::Mutex;
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::measured::Failure;
+use crate::measured::{Failed, Failure};
 use crate::target::{Protocol, Target, WebSocket};
 
 /// An HTTP/2 connection that several lanes use; opened by whoever finds it missing.
@@ -43,13 +43,13 @@ impl Lane {
     }
 
     /// One request and its whole answer; gives the bytes of its body.
-    pub async fn exchange(&mut self, target: &Target) -> Result<u64, Failure> {
+    pub async fn exchange(&mut self, target: &Target) -> Result<u64, Failed> {
         let answer = match self {
             Self::Http1(sender) => ask_http1(sender, target).await,
             Self::Http2(shared) => ask_http2(shared, target).await,
             Self::Websocket(socket) => echo(socket, target).await,
         };
-        if matches!(answer, Err(failure) if failure.ends_the_connection()) {
+        if matches!(&answer, Err(failed) if failed.kind.ends_the_connection()) {
             self.let_go();
         }
         answer
@@ -81,7 +81,7 @@ impl Lane {
 async fn ask_http1(
     slot: &mut Option<http1::SendRequest<Full<Bytes>>>,
     target: &Target,
-) -> Result<u64, Failure> {
+) -> Result<u64, Failed> {
     // The other side may close a connection between two requests; that is no failure where we see
     // it before we ask.
     if let Some(sender) = slot
@@ -93,11 +93,11 @@ async fn ask_http1(
         Some(sender) => sender,
         None => slot.insert(target.http1().await?),
     };
-    let response = sender.send_request(target.request()).await.map_err(kind)?;
+    let response = sender.send_request(target.request()).await.map_err(failed)?;
     read(response).await
 }
 
-async fn ask_http2(shared: &Shared, target: &Target) -> Result<u64, Failure> {
+async fn ask_http2(shared: &Shared, target: &Target) -> Result<u64, Failed> {
     let mut sender = {
         let mut slot = shared.lock().await;
         match &*slot {
@@ -105,49 +105,50 @@ async fn ask_http2(shared: &Shared, target: &Target) -> Result<u64, Failure> {
             _ => slot.insert(target.http2().await?).clone(),
         }
     };
-    sender.ready().await.map_err(|_| Failure::Closed)?;
-    let response = sender.send_request(target.request()).await.map_err(kind)?;
+    sender.ready().await.map_err(|error| Failed::new(Failure::Closed, &error))?;
+    let response = sender.send_request(target.request()).await.map_err(failed)?;
     read(response).await
 }
 
 /// What an answer that did not come has failed with.
-fn kind(error: hyper::Error) -> Failure {
+fn failed(error: hyper::Error) -> Failed {
     let http2 = error.source().and_then(|source| source.downcast_ref::<h2::Error>());
     // Under HTTP/2 it is our side that complains of what it cannot read.
-    if error.is_parse() || http2.is_some_and(|error| error.is_go_away() && error.is_library()) {
-        Failure::Malformed
-    } else {
-        Failure::Closed
-    }
+    let malformed =
+        error.is_parse() || http2.is_some_and(|error| error.is_go_away() && error.is_library());
+    let kind = if malformed { Failure::Malformed } else { Failure::Closed };
+    Failed::new(kind, &error)
 }
 
-async fn read(response: Response<Incoming>) -> Result<u64, Failure> {
+async fn read(response: Response<Incoming>) -> Result<u64, Failed> {
     let status = response.status();
     let mut body = response.into_body();
     let mut bytes = 0;
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(kind)?;
+        let frame = frame.map_err(failed)?;
         bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
     }
     if status.is_client_error() || status.is_server_error() {
-        return Err(Failure::Status(status.as_u16()));
+        return Err(Failure::Status(status.as_u16()).into());
     }
     Ok(bytes)
 }
 
-async fn echo(slot: &mut Option<Box<WebSocket>>, target: &Target) -> Result<u64, Failure> {
+async fn echo(slot: &mut Option<Box<WebSocket>>, target: &Target) -> Result<u64, Failed> {
     let socket = match slot {
         Some(socket) => socket,
         None => slot.insert(Box::new(target.websocket().await?)),
     };
     let sent = Bytes::from(vec![b'x'; target.message_bytes]);
-    socket.send(Message::Binary(sent.clone())).await.map_err(|_| Failure::Closed)?;
+    let closed = |error| Failed::new(Failure::Closed, &error);
+    socket.send(Message::Binary(sent.clone())).await.map_err(closed)?;
     loop {
         match socket.next().await {
             Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
             Some(Ok(Message::Binary(got))) if got == sent => return Ok(got.len() as u64),
-            Some(Ok(Message::Close(_)) | Err(_)) | None => return Err(Failure::Closed),
-            Some(Ok(_)) => return Err(Failure::Wrong),
+            Some(Err(error)) => return Err(closed(error)),
+            Some(Ok(Message::Close(_))) | None => return Err(Failure::Closed.into()),
+            Some(Ok(_)) => return Err(Failure::Wrong.into()),
         }
     }
 }

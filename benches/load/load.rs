@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use crate::LoadError;
 use crate::arguments::Plan;
 use crate::lane::Lane;
-use crate::measured::{Failure, Measured};
+use crate::measured::{Failed, Failure, Measured};
 use crate::pace::Pace;
 use crate::target::Target;
 
@@ -72,7 +72,7 @@ pub async fn run(
         return Err(LoadError::Setup("no result", "something still uses it".to_owned()));
     };
     let mut measured = shared.measured.into_inner().unwrap_or_else(PoisonError::into_inner);
-    measured.fail(Failure::NotSent, left);
+    measured.not_sent(left);
     measured.span = until.saturating_duration_since(counts_from);
     Ok(measured)
 }
@@ -85,18 +85,19 @@ async fn drive(mut lane: Lane, shared: Arc<Shared>) {
             Ok(answer) => answer,
             Err(_) => {
                 lane.let_go();
-                Err(Failure::Timeout)
+                Err(Failed::from(Failure::Timeout))
             }
         };
+        let failure = answer.as_ref().err().map(|failed| failed.kind);
         let now = Instant::now();
         if now >= shared.counts_from {
             let mut measured = shared.measured.lock().unwrap_or_else(PoisonError::into_inner);
             match answer {
                 Ok(bytes) => measured.record(now - due, bytes, now <= shared.until),
-                Err(failure) => measured.fail(failure, 1),
+                Err(failed) => measured.fail(failed),
             }
         }
-        if let Err(Failure::Connect | Failure::OpenFiles | Failure::Handshake) = answer {
+        if failure.is_some_and(Failure::is_of_opening) {
             tokio::time::sleep(PAUSE).await;
         }
         if !shared.plan.keepalive {

@@ -1,6 +1,7 @@
 //! What came out: latencies, bytes and failures.
 
 use std::collections::BTreeMap;
+use std::error::Error;
 use std::fmt;
 use std::time::Duration;
 
@@ -9,14 +10,20 @@ use hdrhistogram::Histogram;
 /// An hour; what takes longer counts as that.
 const LONGEST_MICROS: u64 = 3_600_000_000;
 
-/// Why a request has failed.
+/// In which way a request has failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Failure {
     /// No TCP connection.
     Connect,
     /// No file for one: this process may open no more.
     OpenFiles,
-    /// No TLS, HTTP/2 or WebSocket on it.
+    /// The certificate is not believed.
+    Certificate,
+    /// No TLS for another reason.
+    Tls,
+    /// The other side does not offer HTTP/2 in its TLS handshake.
+    NoHttp2,
+    /// No HTTP/2 or WebSocket on it.
     Handshake,
     /// Closed or reset before the answer was complete.
     Closed,
@@ -26,6 +33,8 @@ pub enum Failure {
     Timeout,
     /// A status from 400 on.
     Status(u16),
+    /// This status, and no WebSocket.
+    Refused(u16),
     /// Another message than was sent.
     Wrong,
     /// Was due, but all connections were busy until the end.
@@ -37,6 +46,20 @@ impl Failure {
     pub fn ends_the_connection(self) -> bool {
         !matches!(self, Self::Status(_))
     }
+
+    /// Whether there was no connection to ask over.
+    pub fn is_of_opening(self) -> bool {
+        matches!(
+            self,
+            Self::Connect
+                | Self::OpenFiles
+                | Self::Certificate
+                | Self::Tls
+                | Self::NoHttp2
+                | Self::Handshake
+                | Self::Refused(_)
+        )
+    }
 }
 
 impl fmt::Display for Failure {
@@ -44,14 +67,49 @@ impl fmt::Display for Failure {
         match self {
             Self::Connect => f.write_str("connect"),
             Self::OpenFiles => f.write_str("too many open files (see ulimit -n)"),
+            Self::Certificate => f.write_str("certificate"),
+            Self::Tls => f.write_str("tls"),
+            Self::NoHttp2 => f.write_str("no HTTP/2"),
             Self::Handshake => f.write_str("handshake"),
             Self::Closed => f.write_str("closed"),
             Self::Malformed => f.write_str("malformed"),
             Self::Timeout => f.write_str("timeout"),
-            Self::Status(status) => write!(f, "status {status}"),
+            Self::Status(status) | Self::Refused(status) => write!(f, "status {status}"),
             Self::Wrong => f.write_str("wrong message"),
             Self::NotSent => f.write_str("not sent"),
         }
+    }
+}
+
+/// A request that failed.
+#[derive(Debug)]
+pub struct Failed {
+    /// In which way.
+    pub kind: Failure,
+    /// What there is to say beyond that; may be empty.
+    pub why: String,
+}
+
+impl Failed {
+    /// With the words of an error, and of what is behind it.
+    pub fn new(kind: Failure, error: &dyn Error) -> Self {
+        let mut why = error.to_string();
+        let mut source = error.source();
+        while let Some(error) = source {
+            let more = error.to_string();
+            // Many say themselves what is behind them.
+            if !why.ends_with(&more) {
+                why = format!("{why}: {more}");
+            }
+            source = error.source();
+        }
+        Self { kind, why }
+    }
+}
+
+impl From<Failure> for Failed {
+    fn from(kind: Failure) -> Self {
+        Self { kind, why: String::new() }
     }
 }
 
@@ -64,6 +122,8 @@ pub struct Measured {
     pub bytes: u64,
     /// How often what went wrong.
     pub failures: BTreeMap<Failure, u64>,
+    /// What the first of a kind had to say.
+    pub first_errors: BTreeMap<Failure, String>,
     /// What came within the time that is measured. Stragglers come later, and would make the rate
     /// one of the time that is waited for them.
     in_time: Came,
@@ -88,9 +148,15 @@ impl Measured {
     pub fn new() -> Result<Self, hdrhistogram::CreationError> {
         let latency = Histogram::new_with_bounds(1, LONGEST_MICROS, 3)?;
         let recent = latency.clone();
-        let failures = BTreeMap::new();
-        let (in_time, span) = (Came::default(), Duration::ZERO);
-        Ok(Self { latency, bytes: 0, failures, in_time, span, recent })
+        Ok(Self {
+            latency,
+            bytes: 0,
+            failures: BTreeMap::new(),
+            first_errors: BTreeMap::new(),
+            in_time: Came::default(),
+            span: Duration::ZERO,
+            recent,
+        })
     }
 
     /// A good answer, within the time that is measured or after it.
@@ -105,10 +171,18 @@ impl Measured {
         }
     }
 
-    /// Some requests that failed.
-    pub fn fail(&mut self, failure: Failure, count: u64) {
+    /// A request that failed.
+    pub fn fail(&mut self, Failed { kind, why }: Failed) {
+        *self.failures.entry(kind).or_default() += 1;
+        if !why.is_empty() {
+            self.first_errors.entry(kind).or_insert(why);
+        }
+    }
+
+    /// Some requests that were due and not sent.
+    pub fn not_sent(&mut self, count: u64) {
         if count > 0 {
-            *self.failures.entry(failure).or_default() += count;
+            *self.failures.entry(Failure::NotSent).or_default() += count;
         }
     }
 

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::LoadError;
 use crate::arguments::Arguments;
-use crate::measured::{Measured, millis};
+use crate::measured::{Failure, Measured, millis};
 use crate::target::Protocol;
 
 /// One load.
@@ -53,6 +53,21 @@ pub fn table(rows: &[Row]) -> String {
             (true, _) => "none".to_owned(),
         };
         let _ = writeln!(text, " {errors}");
+    }
+    text.push_str(&notes(rows));
+    text
+}
+
+/// What there is to say below the table.
+fn notes(rows: &[Row]) -> String {
+    let mut text = String::new();
+    for Row { name, measured, .. } in rows {
+        for (kind, why) in &measured.first_errors {
+            let _ = writeln!(text, "{name}: {kind}: {why}");
+        }
+    }
+    if rows.iter().any(|row| row.measured.failures.contains_key(&Failure::Certificate)) {
+        text.push_str("To believe any certificate, give -k.\n");
     }
     text
 }
@@ -101,6 +116,8 @@ fn load(Row { name, streams, measured }: &Row) -> Value {
         .collect();
     let errors: serde_json::Map<String, Value> =
         measured.failures.iter().map(|(kind, count)| (kind.to_string(), json!(count))).collect();
+    let first_errors: serde_json::Map<String, Value> =
+        measured.first_errors.iter().map(|(kind, why)| (kind.to_string(), json!(why))).collect();
     json!({
         "name": name,
         "streams": streams,
@@ -111,5 +128,6 @@ fn load(Row { name, streams, measured }: &Row) -> Value {
         "latency_us": latency,
         "mean_us": (!measured.latency.is_empty()).then(|| measured.latency.mean()),
         "errors": errors,
+        "first_errors": first_errors,
     })
 }

@@ -11,6 +11,7 @@ use http::{HeaderMap, Method, Request, Uri};
 use http_body_util::Full;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use rustls::AlertDescription;
 use rustls::client::Resumption;
 use rustls::pki_types::ServerName;
 use tidegate::state::tls::{ClientTls, Trust, system_authorities};
@@ -18,11 +19,12 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 
 use crate::LoadError;
 use crate::arguments::Arguments;
-use crate::measured::Failure;
+use crate::measured::{Failed, Failure};
 
 /// What is spoken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -157,50 +159,54 @@ impl Target {
         request
     }
 
-    async fn connect(&self) -> Result<Box<dyn Stream>, Failure> {
+    async fn connect(&self) -> Result<Box<dyn Stream>, Failed> {
         let tcp = TcpStream::connect(self.address).await.map_err(|error| no_connection(&error))?;
         let _ = tcp.set_nodelay(true);
         let Some((connector, name)) = &self.tls else { return Ok(Box::new(tcp)) };
-        let tls = connector.connect(name.clone(), tcp).await.map_err(|_| Failure::Handshake)?;
-        if self.protocol == Protocol::Http2 && tls.get_ref().1.alpn_protocol() != Some(b"h2") {
-            return Err(Failure::Handshake);
+        let http2 = self.protocol == Protocol::Http2;
+        let connected = connector.connect(name.clone(), tcp).await;
+        let tls = connected.map_err(|error| no_tls(&error, http2))?;
+        if http2 && tls.get_ref().1.alpn_protocol() != Some(b"h2") {
+            let why = "the other side does not offer it in the TLS handshake (ALPN)".to_owned();
+            return Err(Failed { kind: Failure::NoHttp2, why });
         }
         Ok(Box::new(tls))
     }
 
     /// An HTTP/1.1 connection.
-    pub async fn http1(&self) -> Result<http1::SendRequest<Full<Bytes>>, Failure> {
+    pub async fn http1(&self) -> Result<http1::SendRequest<Full<Bytes>>, Failed> {
         let io = TokioIo::new(self.connect().await?);
-        let (sender, connection) = http1::handshake(io).await.map_err(|_| Failure::Handshake)?;
+        let (sender, connection) =
+            http1::handshake(io).await.map_err(|error| no_handshake(&error))?;
         tokio::spawn(connection);
         Ok(sender)
     }
 
     /// An HTTP/2 connection.
-    pub async fn http2(&self) -> Result<http2::SendRequest<Full<Bytes>>, Failure> {
+    pub async fn http2(&self) -> Result<http2::SendRequest<Full<Bytes>>, Failed> {
         let io = TokioIo::new(self.connect().await?);
         let (sender, connection) = http2::Builder::new(TokioExecutor::new())
             .initial_stream_window_size(1 << 20)
             .initial_connection_window_size(1 << 24)
             .handshake(io)
             .await
-            .map_err(|_| Failure::Handshake)?;
+            .map_err(|error| no_handshake(&error))?;
         tokio::spawn(connection);
         Ok(sender)
     }
 
     /// An open WebSocket.
-    pub async fn websocket(&self) -> Result<WebSocket, Failure> {
+    pub async fn websocket(&self) -> Result<WebSocket, Failed> {
         let scheme = if self.tls.is_some() { "wss" } else { "ws" };
         let authority = self.uri.authority().map_or("", |authority| authority.as_str());
         let path = self.uri.path_and_query().map_or("/", |path| path.as_str());
         let mut request = format!("{scheme}://{authority}{path}")
             .into_client_request()
-            .map_err(|_| Failure::Handshake)?;
+            .map_err(|error| no_handshake(&error))?;
         request.headers_mut().extend(self.headers.clone());
         let stream = self.connect().await?;
         let opened = tokio_tungstenite::client_async(request, stream).await;
-        opened.map(|(socket, _)| socket).map_err(|_| Failure::Handshake)
+        opened.map(|(socket, _)| socket).map_err(|error| no_websocket(&error))
     }
 }
 
@@ -234,11 +240,41 @@ fn with_authority(uri: Uri, host: Option<HeaderValue>) -> Result<Uri, LoadError>
     Uri::from_parts(parts).map_err(|error| refused(&error))
 }
 
-fn no_connection(error: &std::io::Error) -> Failure {
+fn no_connection(error: &std::io::Error) -> Failed {
     let files = [rustix::io::Errno::MFILE, rustix::io::Errno::NFILE];
     match rustix::io::Errno::from_io_error(error) {
-        Some(errno) if files.contains(&errno) => Failure::OpenFiles,
-        _ => Failure::Connect,
+        Some(errno) if files.contains(&errno) => Failure::OpenFiles.into(),
+        _ => Failed::new(Failure::Connect, error),
+    }
+}
+
+fn no_tls(error: &std::io::Error, http2: bool) -> Failed {
+    let reason = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    let kind = match reason {
+        Some(rustls::Error::InvalidCertificate(_)) => Failure::Certificate,
+        Some(rustls::Error::AlertReceived(AlertDescription::NoApplicationProtocol)) if http2 => {
+            Failure::NoHttp2
+        }
+        Some(rustls::Error::InvalidMessage(_)) => {
+            let why = format!("the other side speaks something else ({error})");
+            return Failed { kind: Failure::Tls, why };
+        }
+        _ => Failure::Tls,
+    };
+    Failed::new(kind, error)
+}
+
+fn no_handshake(error: &dyn std::error::Error) -> Failed {
+    Failed::new(Failure::Handshake, error)
+}
+
+fn no_websocket(error: &tungstenite::Error) -> Failed {
+    match error {
+        tungstenite::Error::Http(answer) => Failed {
+            kind: Failure::Refused(answer.status().as_u16()),
+            why: "the answer to the opening of a WebSocket".to_owned(),
+        },
+        _ => no_handshake(error),
     }
 }
 
