@@ -12,7 +12,7 @@ use crate::measured::{Failed, Failure, Measured};
 use crate::pace::Pace;
 use crate::target::Target;
 
-/// After a connection that could not be opened, so as not to storm a server that is down.
+/// After a connection that gave nothing, so as not to storm a server that is down.
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// Between two lines of progress.
@@ -79,6 +79,8 @@ pub async fn run(
 
 /// One lane, from the first request to the end.
 async fn drive(mut lane: Lane, shared: Arc<Shared>) {
+    // Whether an answer has come since the last failure.
+    let mut worked = false;
     while let Some(due) = shared.pace.next().await {
         let exchange = lane.exchange(&shared.target);
         let answer = match tokio::time::timeout(shared.plan.timeout, exchange).await {
@@ -97,9 +99,11 @@ async fn drive(mut lane: Lane, shared: Arc<Shared>) {
                 Err(failed) => measured.fail(failed),
             }
         }
-        if failure.is_some_and(Failure::is_of_opening) {
+        let failure = failure.filter(|failure| failure.ends_the_connection());
+        if failure.is_some_and(|failure| !worked || failure.is_of_opening()) {
             tokio::time::sleep(PAUSE).await;
         }
+        worked = failure.is_none();
         if !shared.plan.keepalive {
             lane.close().await;
         }
