@@ -6,13 +6,14 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::{SinkExt as _, StreamExt as _};
 use http::Response;
+use http::header::LOCATION;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use tokio::sync::Mutex;
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::measured::{Failed, Failure};
+use crate::measured::{Answer, Failed, Failure};
 use crate::target::{Protocol, Target, WebSocket};
 
 /// An HTTP/2 connection that several lanes use; opened by whoever finds it missing.
@@ -42,8 +43,8 @@ impl Lane {
         }
     }
 
-    /// One request and its whole answer; gives the bytes of its body.
-    pub async fn exchange(&mut self, target: &Target) -> Result<u64, Failed> {
+    /// One request and its whole answer.
+    pub async fn exchange(&mut self, target: &Target) -> Result<Answer, Failed> {
         let answer = match self {
             Self::Http1(sender) => ask_http1(sender, target).await,
             Self::Http2(shared) => ask_http2(shared, target).await,
@@ -81,7 +82,7 @@ impl Lane {
 async fn ask_http1(
     slot: &mut Option<http1::SendRequest<Full<Bytes>>>,
     target: &Target,
-) -> Result<u64, Failed> {
+) -> Result<Answer, Failed> {
     // The other side may close a connection between two requests; that is no failure where we see
     // it before we ask.
     if let Some(sender) = slot
@@ -97,7 +98,7 @@ async fn ask_http1(
     read(response).await
 }
 
-async fn ask_http2(shared: &Shared, target: &Target) -> Result<u64, Failed> {
+async fn ask_http2(shared: &Shared, target: &Target) -> Result<Answer, Failed> {
     let mut sender = {
         let mut slot = shared.lock().await;
         match &*slot {
@@ -120,8 +121,9 @@ fn failed(error: hyper::Error) -> Failed {
     Failed::new(kind, &error)
 }
 
-async fn read(response: Response<Incoming>) -> Result<u64, Failed> {
+async fn read(response: Response<Incoming>) -> Result<Answer, Failed> {
     let status = response.status();
+    let location = response.headers().get(LOCATION).filter(|_| status.is_redirection()).cloned();
     let mut body = response.into_body();
     let mut bytes = 0;
     while let Some(frame) = body.frame().await {
@@ -131,10 +133,10 @@ async fn read(response: Response<Incoming>) -> Result<u64, Failed> {
     if status.is_client_error() || status.is_server_error() {
         return Err(Failure::Status(status.as_u16()).into());
     }
-    Ok(bytes)
+    Ok(Answer { bytes, status: Some(status), location })
 }
 
-async fn echo(slot: &mut Option<Box<WebSocket>>, target: &Target) -> Result<u64, Failed> {
+async fn echo(slot: &mut Option<Box<WebSocket>>, target: &Target) -> Result<Answer, Failed> {
     let socket = match slot {
         Some(socket) => socket,
         None => slot.insert(Box::new(target.websocket().await?)),
@@ -145,7 +147,9 @@ async fn echo(slot: &mut Option<Box<WebSocket>>, target: &Target) -> Result<u64,
     loop {
         match socket.next().await {
             Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
-            Some(Ok(Message::Binary(got))) if got == sent => return Ok(got.len() as u64),
+            Some(Ok(Message::Binary(got))) if got == sent => {
+                return Ok(Answer { bytes: got.len() as u64, status: None, location: None });
+            }
             Some(Err(error)) => return Err(closed(error)),
             Some(Ok(Message::Close(_))) | None => return Err(Failure::Closed.into()),
             Some(Ok(_)) => return Err(Failure::Wrong.into()),

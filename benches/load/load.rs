@@ -95,7 +95,7 @@ async fn drive(mut lane: Lane, shared: Arc<Shared>) {
         if now >= shared.counts_from {
             let mut measured = shared.measured.lock().unwrap_or_else(PoisonError::into_inner);
             match answer {
-                Ok(bytes) => measured.record(now - due, bytes, now <= shared.until),
+                Ok(answer) => measured.record(now - due, answer, now <= shared.until),
                 Err(failed) => measured.fail(failed),
             }
         }

@@ -6,6 +6,7 @@ use std::fmt;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
+use http::{HeaderValue, StatusCode};
 
 /// An hour; what takes longer counts as that.
 const LONGEST_MICROS: u64 = 3_600_000_000;
@@ -81,6 +82,17 @@ impl fmt::Display for Failure {
     }
 }
 
+/// A good answer.
+#[derive(Debug)]
+pub struct Answer {
+    /// Of its body, or of the message.
+    pub bytes: u64,
+    /// A message has none.
+    pub status: Option<StatusCode>,
+    /// Where a redirect leads.
+    pub location: Option<HeaderValue>,
+}
+
 /// A request that failed.
 #[derive(Debug)]
 pub struct Failed {
@@ -120,6 +132,10 @@ pub struct Measured {
     pub latency: Histogram<u64>,
     /// Of bodies or messages.
     pub bytes: u64,
+    /// How many of the good answers had which status.
+    good_statuses: BTreeMap<u16, u64>,
+    /// Where the first redirect led.
+    pub redirect: Option<HeaderValue>,
     /// How often what went wrong.
     pub failures: BTreeMap<Failure, u64>,
     /// What the first of a kind had to say.
@@ -151,6 +167,8 @@ impl Measured {
         Ok(Self {
             latency,
             bytes: 0,
+            good_statuses: BTreeMap::new(),
+            redirect: None,
             failures: BTreeMap::new(),
             first_errors: BTreeMap::new(),
             in_time: Came::default(),
@@ -160,14 +178,20 @@ impl Measured {
     }
 
     /// A good answer, within the time that is measured or after it.
-    pub fn record(&mut self, latency: Duration, bytes: u64, in_time: bool) {
+    pub fn record(&mut self, latency: Duration, answer: Answer, in_time: bool) {
         let micros = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX).max(1);
         self.latency.saturating_record(micros);
         self.recent.saturating_record(micros);
-        self.bytes += bytes;
+        self.bytes += answer.bytes;
         if in_time {
             self.in_time.answers += 1;
-            self.in_time.bytes += bytes;
+            self.in_time.bytes += answer.bytes;
+        }
+        if let Some(status) = answer.status {
+            *self.good_statuses.entry(status.as_u16()).or_default() += 1;
+        }
+        if self.redirect.is_none() {
+            self.redirect = answer.location;
         }
     }
 
@@ -189,6 +213,32 @@ impl Measured {
     /// Good answers.
     pub fn answered(&self) -> u64 {
         self.latency.len()
+    }
+
+    /// How many answers had which status, good or not.
+    pub fn statuses(&self) -> BTreeMap<u16, u64> {
+        let mut statuses = self.good_statuses.clone();
+        for (failure, count) in &self.failures {
+            if let Failure::Status(status) | Failure::Refused(status) = failure {
+                *statuses.entry(*status).or_default() += count;
+            }
+        }
+        statuses
+    }
+
+    /// Good answers that may not be what was hoped for: those whose status is not from 200 to 299.
+    pub fn unusual(&self) -> u64 {
+        self.answers_of(|status| !(200..300).contains(&status))
+    }
+
+    /// Whether the most of the good answers only tell to go elsewhere.
+    pub fn is_redirected(&self) -> bool {
+        self.answers_of(|status| (300..400).contains(&status)) * 2 > self.answered()
+    }
+
+    fn answers_of(&self, wanted: impl Fn(u16) -> bool) -> u64 {
+        let counts = self.good_statuses.iter().filter(|&(&status, _)| wanted(status));
+        counts.map(|(_, count)| count).sum()
     }
 
     /// All failures.

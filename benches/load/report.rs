@@ -62,6 +62,18 @@ pub fn table(rows: &[Row]) -> String {
 fn notes(rows: &[Row]) -> String {
     let mut text = String::new();
     for Row { name, measured, .. } in rows {
+        if measured.unusual() > 0 {
+            let statuses = measured.statuses();
+            let statuses: Vec<String> =
+                statuses.iter().map(|(status, count)| format!("{count} status {status}")).collect();
+            let _ = writeln!(text, "{name}: answers: {}", statuses.join(", "));
+        }
+        if measured.is_redirected() {
+            let to = measured.redirect.as_ref().map_or_else(String::new, |to| {
+                format!(", the first to {}", String::from_utf8_lossy(to.as_bytes()))
+            });
+            let _ = writeln!(text, "{name}: most answers are redirects{to}; none is followed");
+        }
         for (kind, why) in &measured.first_errors {
             let _ = writeln!(text, "{name}: {kind}: {why}");
         }
@@ -116,6 +128,11 @@ fn load(Row { name, streams, measured }: &Row) -> Value {
         .collect();
     let errors: serde_json::Map<String, Value> =
         measured.failures.iter().map(|(kind, count)| (kind.to_string(), json!(count))).collect();
+    let statuses: serde_json::Map<String, Value> = measured
+        .statuses()
+        .into_iter()
+        .map(|(status, count)| (status.to_string(), json!(count)))
+        .collect();
     let first_errors: serde_json::Map<String, Value> =
         measured.first_errors.iter().map(|(kind, why)| (kind.to_string(), json!(why))).collect();
     json!({
@@ -123,6 +140,7 @@ fn load(Row { name, streams, measured }: &Row) -> Value {
         "streams": streams,
         "measured_seconds": measured.span.as_secs_f64(),
         "answers": measured.answered(),
+        "statuses": statuses,
         "requests_per_second": measured.rate(),
         "bytes": measured.bytes,
         "latency_us": latency,
