@@ -11,7 +11,8 @@ use crate::target::Protocol;
 /// Loads a URL, or a Tidegate that it starts, and tells requests per second, latencies and errors.
 #[derive(Debug, Parser)]
 #[command(bin_name = "cargo bench --bench load --", disable_version_flag = true)]
-#[command(after_help = "Exit code: 0, 1 if nothing was answered, 2 if it could not begin.")]
+#[command(after_help = "Exit code: 0, 1 if nothing was answered or the result could \
+    not be written, 2 if it could not begin.")]
 pub struct Arguments {
     /// http, https, ws or wss. Absent: a Tidegate of our own in front of three small replicas
     pub url: Option<String>,

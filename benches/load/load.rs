@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-use crate::LoadError;
 use crate::arguments::Plan;
 use crate::lane::Lane;
 use crate::measured::{Failed, Failure, Measured};
 use crate::pace::Pace;
 use crate::target::Target;
+use crate::{LoadError, say};
 
 /// After a connection that gave nothing, so as not to storm a server that is down.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -120,6 +120,6 @@ async fn tell(shared: Arc<Shared>) {
         last += since;
         let second = shared.counts_from.elapsed().as_secs();
         let mut measured = shared.measured.lock().unwrap_or_else(PoisonError::into_inner);
-        eprintln!("{second:5} s {}", measured.progress(since));
+        say(&format_args!("{second:5} s {}", measured.progress(since)));
     }
 }

@@ -18,7 +18,8 @@ mod pace;
 mod report;
 mod target;
 
-use std::path::Path;
+use std::fmt;
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::Parser as _;
@@ -47,28 +48,40 @@ pub enum LoadError {
     /// The proxy that was to be loaded does not come up.
     #[error("tidegate does not start; it says:\n{0}")]
     Proxy(String),
-    /// The file for the result cannot be written.
-    #[error("{path}: {source}")]
-    Json {
-        /// Its name.
-        path: String,
-        /// What the system says.
-        source: std::io::Error,
-    },
+    /// The file for the result cannot be written: seen before the load.
+    #[error("{0}: {1}")]
+    Json(String, std::io::Error),
+    /// The result cannot be written there: seen after the load.
+    #[error("the result cannot be written to {0}: {1}")]
+    Result(String, std::io::Error),
+}
+
+impl LoadError {
+    fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Result(..) => ExitCode::FAILURE,
+            _ => ExitCode::from(2),
+        }
+    }
+}
+
+/// A line on stderr; that nobody reads it is no reason to end.
+pub fn say(line: &dyn fmt::Display) {
+    let _ = writeln!(std::io::stderr(), "{line}");
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     if let Some(name) = arguments.name_of_another_bench() {
-        eprintln!("load: {name} is no URL, such as http://{name}/, so nothing is loaded");
+        say(&format_args!("load: {name} is no URL, such as http://{name}/, so nothing is loaded"));
         return ExitCode::SUCCESS;
     }
     match run(&arguments) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::from(2)
+            say(&format_args!("error: {error}"));
+            error.exit_code()
         }
     }
 }
@@ -99,23 +112,16 @@ fn run(arguments: &Arguments) -> Result<bool, LoadError> {
     let mut rows = Vec::new();
     for target in targets {
         let (name, plan) = (target.name(), arguments.plan(target.protocol));
-        eprintln!("{name}: {plan}");
+        say(&format_args!("{name}: {plan}"));
         let streams = plan.streams;
         let measured = runtime.block_on(load::run(plan, target, interrupted.clone()))?;
         rows.push(Row { name, streams, measured });
         if *interrupted.borrow() {
-            eprintln!("interrupted: this is what came until then");
+            say(&"interrupted: this is what came until then");
             break;
         }
     }
-    match &arguments.json {
-        Some(path) if path == Path::new("-") => report::write_json(path, arguments, &rows)?,
-        Some(path) => {
-            print!("{}", report::table(&rows));
-            report::write_json(path, arguments, &rows)?;
-        }
-        None => print!("{}", report::table(&rows)),
-    }
+    report::write(arguments, &rows)?;
     Ok(rows.iter().all(|row| row.measured.answered() > 0))
 }
 

@@ -1,7 +1,7 @@
 //! The result, for people and for programs.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -25,7 +25,7 @@ const QUANTILES: [(&str, f64); 5] =
     [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999), ("max", 1.0)];
 
 /// The rows as a table.
-pub fn table(rows: &[Row]) -> String {
+fn table(rows: &[Row]) -> String {
     let mut text = format!("{:22} {:>10} {:>11} {:>9}", "", "answers", "requests/s", "MiB/s");
     for (name, _) in QUANTILES {
         let _ = write!(text, " {:>10}", format!("{name} ms"));
@@ -90,14 +90,37 @@ pub fn try_json(path: &Path) -> Result<(), LoadError> {
         return Ok(());
     }
     let opened = std::fs::OpenOptions::new().append(true).create(true).open(path);
-    opened.map(drop).map_err(|source| LoadError::Json { path: path.display().to_string(), source })
+    opened.map(drop).map_err(|error| LoadError::Json(path.display().to_string(), error))
 }
 
-/// Writes the rows as JSON to a file, or to stdout for `-`.
-pub fn write_json(path: &Path, arguments: &Arguments, rows: &[Row]) -> Result<(), LoadError> {
+/// Writes the rows wherever they are wanted. The file comes first: who reads stdout may end early.
+pub fn write(arguments: &Arguments, rows: &[Row]) -> Result<(), LoadError> {
+    let Some(path) = &arguments.json else { return print(&table(rows)) };
+    let json = format!("{:#}\n", json(arguments, rows));
+    if path == Path::new("-") {
+        return print(&json);
+    }
+    let written = std::fs::write(path, json)
+        .map_err(|error| LoadError::Result(path.display().to_string(), error));
+    print(&table(rows)).and(written)
+}
+
+/// A reader that has seen enough (`| head`) is no error.
+fn print(text: &str) -> Result<(), LoadError> {
+    let mut stdout = std::io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(LoadError::Result("stdout".to_owned(), error))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The rows as JSON.
+fn json(arguments: &Arguments, rows: &[Row]) -> Value {
     let loads: Vec<Value> = rows.iter().map(load).collect();
     let plan = arguments.plan(Protocol::Http1);
-    let text = json!({
+    json!({
         "url": arguments.url,
         "loop": if plan.rate.is_some() { "open" } else { "closed" },
         "rate": plan.rate,
@@ -107,13 +130,7 @@ pub fn write_json(path: &Path, arguments: &Arguments, rows: &[Row]) -> Result<()
         "seconds": plan.duration.as_secs_f64(),
         "timeout_seconds": plan.timeout.as_secs_f64(),
         "loads": loads,
-    });
-    let failed = |source| LoadError::Json { path: path.display().to_string(), source };
-    if path == Path::new("-") {
-        writeln!(std::io::stdout(), "{text:#}").map_err(failed)
-    } else {
-        std::fs::write(path, format!("{text:#}\n")).map_err(failed)
-    }
+    })
 }
 
 /// A quantile of the latencies, unless nothing was answered.
