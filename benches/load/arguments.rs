@@ -105,6 +105,9 @@ fn rate(text: &str) -> Result<f64, String> {
     }
 }
 
+/// What the other benches call what they measure.
+const OTHER_BENCHES: [&str; 6] = ["build", "framing", "headers", "pick", "route", "verdict"];
+
 /// How one target is loaded.
 #[derive(Debug, Clone)]
 pub struct Plan {
@@ -127,9 +130,13 @@ pub struct Plan {
 }
 
 impl Arguments {
-    /// `cargo bench NAME` hands NAME to every bench. What looks like an address is none.
+    /// `cargo bench NAME` hands NAME to every bench, and would end at the first that refuses it.
     pub fn name_of_another_bench(&self) -> Option<&str> {
-        self.url.as_deref().filter(|name| self.bench && !name.contains(['.', ':']))
+        let name = self.url.as_deref().filter(|name| self.bench && !name.is_empty())?;
+        // They take a part of a name, too, or a name and more, such as `route/10 routes`.
+        let group = name.split('/').next().unwrap_or_default();
+        let is_named = |bench: &str| bench.contains(name) || bench == group;
+        OTHER_BENCHES.into_iter().any(is_named).then_some(name)
     }
 
     /// Bytes of a response of our own replicas, or of a WebSocket message.

@@ -73,7 +73,7 @@ pub fn say(line: &dyn fmt::Display) {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     if let Some(name) = arguments.name_of_another_bench() {
-        say(&format_args!("load: {name} is no URL, such as http://{name}/, so nothing is loaded"));
+        say(&format_args!("load: left out, since {name} names another bench, and is no URL"));
         return ExitCode::SUCCESS;
     }
     match run(&arguments) {

@@ -106,7 +106,8 @@ impl Target {
         if authority.as_str().contains('@') {
             return Err(refuse(url, &"give a password as -H 'Authorization: Basic ...'"));
         }
-        if authority.port_u16().is_none() && !authority.as_str().ends_with(authority.host()) {
+        let has_port = !authority.as_str().ends_with(authority.host());
+        if has_port && authority.port_u16().is_none_or(|port| port == 0) {
             return Err(refuse(url, &"give a port from 1 to 65535"));
         }
         let host = authority.host().trim_matches(['[', ']']);
@@ -279,7 +280,17 @@ fn no_websocket(error: &tungstenite::Error) -> Failed {
 }
 
 fn parse(url: &str) -> Result<Uri, LoadError> {
-    url.parse().map_err(|error| refuse(url, &error))
+    if url.trim().is_empty() {
+        let why = "it is empty: give one such as http://localhost, or leave it out".to_owned();
+        return Err(LoadError::Setup("no URL", why));
+    }
+    if !url.contains(":/") {
+        let host = if url.starts_with('/') { "localhost" } else { "" };
+        return Err(refuse(url, &format_args!("that is no URL: give http://{host}{url}")));
+    }
+    url.parse().map_err(|error| {
+        refuse(url, &format_args!("that is no URL, such as http://localhost/ ({error})"))
+    })
 }
 
 fn refuse(what: &str, reason: &dyn fmt::Display) -> LoadError {
