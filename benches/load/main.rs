@@ -71,6 +71,10 @@ pub fn say(line: &dyn fmt::Display) {
 }
 
 fn main() -> ExitCode {
+    if let Some(error) = builtin::become_proxy() {
+        say(&error);
+        return ExitCode::FAILURE;
+    }
     let arguments = Arguments::parse();
     if let Some(name) = arguments.name_of_another_bench() {
         say(&format_args!("load: left out, since {name} names another bench, and is no URL"));
