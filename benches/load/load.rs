@@ -57,9 +57,9 @@ pub async fn run(
     }
     let telling = shared.plan.progress.then(|| tokio::spawn(tell(Arc::clone(&shared))));
     let all = async { while lanes.join_next().await.is_some() {} };
-    let until = tokio::select! {
-        () = all => until,
-        _ = interrupted.wait_for(|now| *now) => until.min(Instant::now()),
+    let (until, interrupted) = tokio::select! {
+        () = all => (until, false),
+        _ = interrupted.wait_for(|now| *now) => (until.min(Instant::now()), true),
     };
     lanes.shutdown().await;
     if let Some(telling) = telling {
@@ -72,7 +72,12 @@ pub async fn run(
         return Err(LoadError::Setup("no result", "something still uses it".to_owned()));
     };
     let mut measured = shared.measured.into_inner().unwrap_or_else(PoisonError::into_inner);
-    measured.not_sent(left);
+    if interrupted {
+        // What waited for its turn, or for its answer, would have got it.
+        measured.interrupted = true;
+    } else {
+        measured.not_sent(left);
+    }
     measured.span = until.saturating_duration_since(counts_from);
     Ok(measured)
 }

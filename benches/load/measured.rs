@@ -145,6 +145,8 @@ pub struct Measured {
     in_time: Came,
     /// The time that is measured.
     pub span: Duration,
+    /// Whether that was cut short.
+    pub interrupted: bool,
     /// The same as `latency`, since it was last asked for.
     recent: Histogram<u64>,
 }
@@ -173,6 +175,7 @@ impl Measured {
             first_errors: BTreeMap::new(),
             in_time: Came::default(),
             span: Duration::ZERO,
+            interrupted: false,
             recent,
         })
     }

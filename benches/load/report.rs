@@ -46,11 +46,15 @@ fn table(rows: &[Row]) -> String {
         }
         let errors: Vec<String> =
             measured.failures.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
-        let errors = match (errors.is_empty(), measured.answered()) {
-            (false, _) => errors.join(", "),
+        let errors = if !errors.is_empty() {
+            errors.join(", ")
+        } else if measured.answered() > 0 {
+            "none".to_owned()
+        } else if measured.interrupted {
+            "none, but it was interrupted before an answer counted".to_owned()
+        } else {
             // The rate is too low for the time.
-            (true, 0) => "none, but no request was due either: a longer -d helps".to_owned(),
-            (true, _) => "none".to_owned(),
+            "none, but no request was due either: a longer -d helps".to_owned()
         };
         let _ = writeln!(text, " {errors}");
     }
@@ -156,6 +160,7 @@ fn load(Row { name, streams, measured }: &Row) -> Value {
         "name": name,
         "streams": streams,
         "measured_seconds": measured.span.as_secs_f64(),
+        "interrupted": measured.interrupted,
         "answers": measured.answered(),
         "statuses": statuses,
         "requests_per_second": measured.rate(),
