@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Parser;
+use rustix::process::{Resource, getrlimit};
 
+use crate::LoadError;
 use crate::target::Protocol;
 
 /// Loads a URL, or a Tidegate that it starts, and tells requests per second, latencies and errors.
@@ -21,10 +23,10 @@ pub struct Arguments {
     #[arg(long, value_parser = rate)]
     rate: Option<f64>,
     /// Connections
-    #[arg(short, long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(short, long, default_value_t = 64, value_parser = at_a_time)]
     connections: u32,
     /// Requests at a time on each HTTP/2 connection
-    #[arg(short = 'm', long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(short = 'm', long, default_value_t = 8, value_parser = at_a_time)]
     streams: u32,
     /// A new connection for each request; over HTTP/2 for each of one stream
     #[arg(long)]
@@ -50,10 +52,10 @@ pub struct Arguments {
     pub tls: bool,
     /// Bytes of a response of our own replicas, or of a WebSocket message
     /// [default: 1024]
-    #[arg(long)]
+    #[arg(long, value_parser = bytes)]
     pub size: Option<usize>,
     /// Bytes to send with each request, by POST
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, value_parser = bytes)]
     pub upload: usize,
     /// Our own replicas do not say how long a response is, but send it in chunks
     #[arg(long, conflicts_with = "url")]
@@ -95,13 +97,34 @@ fn positive(text: &str) -> Result<f64, String> {
     }
 }
 
-/// More requests a second than any client could send from one thread would only fill the memory with moments.
+/// More requests a second than any client could send from one thread would only fill the memory
+/// with moments.
 const MOST_A_SECOND: f64 = 1e6;
 
 fn rate(text: &str) -> Result<f64, String> {
     match positive(text)? {
         rate if rate <= MOST_A_SECOND => Ok(rate),
         _ => Err(format!("at most {MOST_A_SECOND} requests a second come from here")),
+    }
+}
+
+/// More connections, or streams of all of them, than one thread could serve.
+const MOST_AT_A_TIME: u32 = 1_000_000;
+
+fn at_a_time(text: &str) -> Result<u32, String> {
+    match text.parse() {
+        Ok(number) if (1..=MOST_AT_A_TIME).contains(&number) => Ok(number),
+        _ => Err(format!("a number from 1 to {MOST_AT_A_TIME} is needed")),
+    }
+}
+
+/// A GiB: all of it is held in memory.
+const MOST_BYTES: usize = 1 << 30;
+
+fn bytes(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(number) if number <= MOST_BYTES => Ok(number),
+        _ => Err(format!("a number of bytes from 0 to {MOST_BYTES} is needed")),
     }
 }
 
@@ -137,6 +160,33 @@ impl Arguments {
         let group = name.split('/').next().unwrap_or_default();
         let is_named = |bench: &str| bench.contains(name) || bench == group;
         OTHER_BENCHES.into_iter().any(is_named).then_some(name)
+    }
+
+    /// Refuses what this process could not hold open.
+    ///
+    /// # Errors
+    /// If there are too many connections, or streams of all of them.
+    pub fn check(&self) -> Result<(), LoadError> {
+        // All protocols are spoken to our own Tidegate, if none is named.
+        let usual = if self.url.is_some() { Protocol::Http1 } else { Protocol::Http2 };
+        let streams = self.plan(self.protocol.unwrap_or(usual)).streams;
+        if self.connections.saturating_mul(streams) > MOST_AT_A_TIME {
+            let why = format!(
+                "{} connections of {streams} streams are more than {MOST_AT_A_TIME}",
+                self.connections
+            );
+            return Err(LoadError::Setup("too many requests at a time", why));
+        }
+        match getrlimit(Resource::Nofile).current {
+            Some(files) if u64::from(self.connections) >= files => {
+                let why = format!(
+                    "{} need more than the {files} files that may be open here (see ulimit -n)",
+                    self.connections
+                );
+                Err(LoadError::Setup("too many connections", why))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Bytes of a response of our own replicas, or of a WebSocket message.

@@ -92,6 +92,7 @@ fn main() -> ExitCode {
 
 /// Whether each load was answered at all.
 fn run(arguments: &Arguments) -> Result<bool, LoadError> {
+    arguments.check()?;
     if let Some(path) = &arguments.json {
         // Now, and not when all is measured.
         report::try_json(path)?;
