@@ -115,16 +115,26 @@ async fn drive(mut lane: Lane, shared: Arc<Shared>) {
     }
 }
 
-/// A line a second.
+/// A line a second, as long as there is something to wait for.
 async fn tell(shared: Arc<Shared>) {
-    tokio::time::sleep_until(shared.counts_from.into()).await;
+    let begin = shared.counts_from;
+    while Instant::now() < begin {
+        tokio::time::sleep_until(begin.min(Instant::now() + TELL).into()).await;
+        let left = begin.saturating_duration_since(Instant::now()).as_secs_f64();
+        if left > 0.0 {
+            say(&format_args!("        warming up, {left:.1} s to go"));
+        }
+    }
     let mut last = Instant::now();
     loop {
         tokio::time::sleep(TELL).await;
         let since = last.elapsed();
         last += since;
-        let second = shared.counts_from.elapsed().as_secs();
+        let second = begin.elapsed().as_secs();
+        // Not where this line is only a little late.
+        let is_over = last > shared.until + TELL / 2;
+        let note = if is_over { ", waiting for the last answers" } else { "" };
         let mut measured = shared.measured.lock().unwrap_or_else(PoisonError::into_inner);
-        say(&format_args!("{second:5} s {}", measured.progress(since)));
+        say(&format_args!("{second:5} s {}{note}", measured.progress(since)));
     }
 }
