@@ -126,6 +126,8 @@ fn run(arguments: &Arguments) -> Result<bool, LoadError> {
             break;
         }
     }
+    // With it go all connections; the proxy would wait for them at its end.
+    drop(runtime);
     report::write(arguments, &rows)?;
     Ok(rows.iter().all(|row| row.measured.answered() > 0))
 }
