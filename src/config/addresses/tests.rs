@@ -1,6 +1,6 @@
 use super::*;
 
-fn t(text: &str) -> Scalar {
+fn t(text: &str) -> Scalar<'_> {
     Scalar::Text { text: text.into(), from_env: false }
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 use super::*;
 use crate::config::model::Policy;
 
-fn t(text: &str) -> Scalar {
+fn t(text: &str) -> Scalar<'_> {
     Scalar::Text { text: text.into(), from_env: false }
 }
 
