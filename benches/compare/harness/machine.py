@@ -1,6 +1,7 @@
 """The machine: programs, cores, and what processes cost. Linux only."""
 
 import atexit
+import contextlib
 import ctypes
 import os
 import platform
@@ -220,13 +221,23 @@ def wait_for(port, process, what, log, patience=15):
 
 def _listens_alone(pid, port):
     """Whether all that listen on a port are sockets of a process or its descendants."""
-    held = {os.readlink(file) for process in tree(pid) for file in _files(process)}
+    try:
+        held = {file for process in tree(pid) for file in _files(process)}
+    except PermissionError:
+        # A program that has capabilities of its own does not show its files. That it runs has to do.
+        return True
     return all(f"socket:[{inode}]" in held for inode in _listening(port))
 
 
 def _files(pid):
-    """Those that a process has open and that are still there when they are looked at."""
-    return [file for file in Path(f"/proc/{pid}/fd").glob("*") if os.path.islink(file)]
+    """What a process has open."""
+    found = []
+    # What is there may have been closed, or the process have ended, before it is looked at.
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        for file in os.listdir(f"/proc/{pid}/fd"):
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                found.append(os.readlink(f"/proc/{pid}/fd/{file}"))
+    return found
 
 
 def _listening(port):

@@ -36,7 +36,7 @@ class Proxy:
         try:
             for port in ports:
                 machine.wait_for(port, self.process, self.name, log)
-        except Trouble:
+        except BaseException:
             self.stop()
             raise
 
