@@ -208,15 +208,24 @@ def wait_until_free(port, patience=3):
         time.sleep(0.02)
 
 
-def wait_for(port, process, what, log, patience=15):
-    """Waits until `process`, and nobody else, accepts connections, for at most so many seconds."""
+def wait_for(process, what, log, *ports, patience=15):
+    """Waits until `process`, and nobody else, accepts connections on these ports, for at most so many seconds. Gives
+    the moment at which it first did: whose the sockets are takes a while to find among thousands."""
     deadline = time.monotonic() + patience
-    while not (listens(port) and _listens_alone(process.pid, port)):
+    while not all(map(listens, ports)):
         if process.poll() is not None or time.monotonic() > deadline:
-            taken = f"somebody else listens on port {port}; " if listens(port) else ""
-            tail = Path(log).read_text(errors="replace").strip()[-1500:]
-            raise Trouble(f"{what} does not start; {taken}it says:\n{tail}")
+            raise _not_started(what, log)
         time.sleep(0.02)
+    since = time.monotonic()
+    for port in ports:
+        if not _listens_alone(process.pid, port):
+            raise _not_started(what, log, f"somebody else listens on port {port}; ")
+    return since
+
+
+def _not_started(what, log, why=""):
+    tail = Path(log).read_text(errors="replace").strip()[-1500:]
+    return Trouble(f"{what} does not start; {why}it says:\n{tail}")
 
 
 def _listens_alone(pid, port):

@@ -16,7 +16,7 @@ class Proxy:
     def __init__(self, name, stage, program, kind=None):
         self.name, self.stage, self.program, self.kind = name, stage, program, kind or name
         self.http, self.https, self.admin = stage.port(), stage.port(), stage.port()
-        self.process = None
+        self.process, self.accepts_since = None, None
 
     def version(self):
         """What it calls itself."""
@@ -34,8 +34,7 @@ class Proxy:
             machine.wait_until_free(port)
         self.process = machine.spawn(command, cores or {self.stage.proxy_core}, log)
         try:
-            for port in ports:
-                machine.wait_for(port, self.process, self.name, log)
+            self.accepts_since = machine.wait_for(self.process, self.name, log, *ports)
         except BaseException:
             self.stop()
             raise

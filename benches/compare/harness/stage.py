@@ -141,7 +141,7 @@ class Scene(Stage):
         config = self.render("backend.nginx.conf", {"kilobyte": "x" * KILOBYTE})
         log = self.dir / "backend.log"
         process = machine.spawn([nginx, "-p", self.dir, "-e", log, "-c", config], {self.load_core}, log)
-        machine.wait_for(self.backends[2], process, "the backend (nginx)", log)
+        machine.wait_for(process, "the backend (nginx)", log, *self.backends)
         log = self.dir / "echo.log"
         process = machine.spawn([sys.executable, Path(__file__).with_name("echo.py"), self.echo], {self.load_core}, log)
-        machine.wait_for(self.echo, process, "the WebSocket backend", log)
+        machine.wait_for(process, "the WebSocket backend", log, self.echo)

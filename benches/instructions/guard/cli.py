@@ -122,7 +122,7 @@ class Subject:
             "--vgdb-poll=500", f"--vgdb-prefix={stage.dir}/vgdb", binary, "run", "-c", config,
         ]
         self.process = machine.spawn(command, os.sched_getaffinity(0), self.log)
-        machine.wait_for(self.https, self.process, "tidegate under valgrind", self.log, patience=120)
+        machine.wait_for(self.process, "tidegate under valgrind", self.log, self.http, self.https, patience=120)
         self._dumps = 0
 
     def tell(self, *words):
@@ -210,7 +210,7 @@ def run(args):
     for program in (Path(__file__).with_name("backend.py"), Path(echo.__file__)):
         port = stage.port()
         process = machine.spawn([sys.executable, program, port], os.sched_getaffinity(0), log)
-        machine.wait_for(port, process, f"the backend ({program.name})", log)
+        machine.wait_for(process, f"the backend ({program.name})", log, port)
         backends.append(port)
 
     recorded = read_recorded()
