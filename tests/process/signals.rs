@@ -112,8 +112,13 @@ async fn a_tunnel_is_cut_when_the_time_is_over() {
         .send("GET / HTTP/1.1\r\nHost: test\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n")
         .await;
     assert_eq!(tunnel.head().await.unwrap().status(), 101);
+    // As a WebSocket would read it, a frame of which there is more to come: between two it would be
+    // told to close at once.
+    tunnel.send("a long message").await;
+    assert_eq!(tunnel.bytes(14).await, b"a long message");
     let began = Instant::now();
     program.signal(Signal::TERM);
+    eventually("stopping", async || program.log().contains("stopping on SIG")).await;
     tunnel.send("still here").await;
     assert_eq!(tunnel.bytes(10).await, b"still here");
     assert_eq!(tunnel.rest().await, b"");
