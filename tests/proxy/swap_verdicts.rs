@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::support::backend::{Backend, Reply, Step};
-use crate::support::eventually;
 use crate::support::proxy::Proxy;
+use crate::support::{eventually, every};
 use crate::swaps::{LONG, in_phase, over, report, shop, status, swap, who_answers};
 
 /// Asks for `/` on connections of their own, one request after another, until it is dropped.
@@ -57,7 +57,7 @@ async fn a_version_that_is_much_slower_is_rolled_back() {
     let blue = Backend::named("blue").await;
     let green = Backend::start(|request| match request.request_line().1 {
         "/health" => Reply::ok(""),
-        _ => Reply::ok("green").after(Step::Wait(Duration::from_secs(2))),
+        _ => Reply::ok("green").after(Step::Hold),
     })
     .await;
     let keys = format!("{LONG}\nrollback = {{ latency_floor = \"10ms\", grace = \"0s\" }}");
@@ -66,7 +66,16 @@ async fn a_version_that_is_much_slower_is_rolled_back() {
     let id = swap(&proxy, "green").await.unwrap();
     in_phase(&proxy, id, "watch").await;
     let clients = Clients::of(&proxy, 30);
-    eventually("a verdict", async || !report(&proxy, id)["outcome"].is_null()).await;
+    let mut beat = every(Duration::from_secs(2));
+    let slowly = async {
+        loop {
+            beat.tick().await;
+            green.release_held();
+        }
+    };
+    let verdict = eventually("a verdict", async || !report(&proxy, id)["outcome"].is_null());
+    tokio::select! { () = verdict => {} () = slowly => {} }
+    green.release_held();
     assert_eq!(who_answers(&proxy).await, "blue");
     drop(clients);
     let report = report(&proxy, id);

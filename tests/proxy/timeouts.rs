@@ -118,11 +118,25 @@ async fn an_idle_connection_is_closed_in_time() {
 
 #[tokio::test]
 async fn a_connection_that_waits_for_its_answer_is_not_idle() {
-    let reply = Reply::ok("late").after(Step::Wait(Duration::from_millis(800)));
-    let backend = Backend::start(move |_| reply.clone()).await;
+    let backend = Backend::start(|request| match request.request_line().1 {
+        "/late" => Reply::ok("late").after(Step::Hold),
+        _ => Reply::ok("at once"),
+    })
+    .await;
     let limits = "keepalive_timeout = \"200ms\"\nheader_timeout = \"200ms\"";
     let proxy = with_limits(&backend, limits).await;
-    assert_eq!(proxy.connect().await.get("/").await.text(), "late");
+    let mut client = proxy.connect().await;
+    client.send("GET /late HTTP/1.1\r\nHost: test\r\n\r\n").await;
+    eventually("it is asked", async || backend.requests().len() == 1).await;
+    // Others, of whom each began later, have had both times.
+    let mut idle = proxy.connect().await;
+    idle.get("/").await;
+    assert_eq!(idle.rest().await, b"", "idle for too long");
+    let mut slow = proxy.connect().await;
+    slow.send("GET / HT").await;
+    assert_eq!(slow.response().await.unwrap().status(), 408, "its head takes too long");
+    backend.release();
+    assert_eq!(client.response().await.unwrap().text(), "late");
 }
 
 /// RFC 9112 section 9.6.
@@ -320,18 +334,26 @@ async fn a_backend_that_stops_in_the_middle_of_its_answer_is_cut() {
 
 #[tokio::test]
 async fn an_event_stream_may_be_quiet_for_as_long_as_a_tunnel() {
-    let backend = Backend::start(|_| {
-        let head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n";
-        Reply::raw(head)
-            .then(Step::Wait(Duration::from_millis(600)))
+    let backend = Backend::start(|request| match request.request_line().1 {
+        "/events" => Reply::raw("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n")
+            .then(Step::Hold)
             .then(Step::Send(b"data: late\n\n".to_vec()))
-            .then(Step::Close)
+            .then(Step::Close),
+        _ => Reply::raw("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello").then(Step::Swallow),
     })
     .await;
     let timeouts = "body_idle_timeout = \"200ms\"\ntunnel_idle_timeout = \"10s\"";
     let proxy = with_upstream(&backend, timeouts).await;
-    let answer = proxy.connect().await.get("/").await;
-    assert_eq!(answer.text(), "data: late\n\n");
+    let mut listening = proxy.connect().await;
+    listening.send("GET /events HTTP/1.1\r\nHost: test\r\n\r\n").await;
+    listening.head().await.unwrap();
+    // Another answer, which began later and is as quiet, has had its time.
+    let mut quiet = proxy.connect().await;
+    quiet.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n").await;
+    assert!(quiet.rest().await.ends_with(b"\r\n\r\nhello"), "cut off");
+    backend.release();
+    listening.until("data: late\n\n").await;
+    assert_eq!(listening.until("0\r\n\r\n").await, "\r\n0\r\n\r\n", "whole");
 }
 
 /// A proxy whose route has this timeout.
@@ -352,12 +374,11 @@ async fn a_request_over_its_routes_time_is_504() {
 /// RFC 9112 section 8.
 #[tokio::test]
 async fn an_answer_over_its_routes_time_is_cut_however_busy_it_is() {
-    let piece = Step::Send(b"1\r\nx\r\n".to_vec());
-    let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
-    let drip = (0..2000).fold(Reply::raw(head), |reply, _| {
-        reply.then(piece.clone()).then(Step::Wait(Duration::from_millis(5)))
-    });
-    let backend = Backend::start(move |_| drip.clone()).await;
+    let backend = Backend::start(move |_| {
+        let drip = Step::Drip(b"1\r\nx\r\n".to_vec(), 2000, Duration::from_millis(5));
+        Reply::raw("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n").then(drip)
+    })
+    .await;
     let proxy = with_route_timeout(&backend, "300ms").await;
     let mut client = proxy.connect().await;
     client.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n").await;

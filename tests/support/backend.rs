@@ -10,6 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 
+use super::every;
 use super::wire::{Message, read_head, read_message};
 
 /// One thing that a backend does on a connection.
@@ -23,8 +24,8 @@ pub enum Step {
     Take(u64),
     /// Reads, until the other side closes; [`Backend::taken`] counts the bytes.
     Swallow,
-    /// Waits.
-    Wait(Duration),
+    /// Sends these bytes so many times, on a beat.
+    Drip(Vec<u8>, u32, Duration),
     /// Waits until [`Backend::release`] is called once for it.
     Hold,
     /// Closes the connection with a reset.
@@ -98,6 +99,7 @@ struct Shared {
     connections: AtomicUsize,
     open: AtomicUsize,
     holds: Semaphore,
+    held: AtomicUsize,
 }
 
 impl Backend {
@@ -124,6 +126,7 @@ impl Backend {
             connections: AtomicUsize::new(0),
             open: AtomicUsize::new(0),
             holds: Semaphore::new(0),
+            held: AtomicUsize::new(0),
         });
         let (life, alive) = watch::channel(true);
         tokio::spawn(accept(listener, Arc::clone(&shared), alive));
@@ -173,6 +176,11 @@ impl Backend {
     /// Lets one [`Step::Hold`] go on.
     pub fn release(&self) {
         self.shared.holds.add_permits(1);
+    }
+
+    /// Lets all go on that are held now.
+    pub fn release_held(&self) {
+        self.shared.holds.add_permits(self.shared.held.load(Ordering::SeqCst));
     }
 
     /// Dies as a killed process does: nobody listens any more, every connection is reset.
@@ -256,8 +264,18 @@ async fn act(
         Step::Pour(count) => pour(stream, count, &shared.poured).await?,
         Step::Take(count) => take(stream, read, count, &shared.taken).await?,
         Step::Swallow => return take(stream, read, u64::MAX, &shared.taken).await,
-        Step::Wait(time) => tokio::time::sleep(time).await,
-        Step::Hold => shared.holds.acquire().await.unwrap().forget(),
+        Step::Drip(bytes, times, beat) => {
+            let mut beat = every(beat);
+            for _ in 0..times {
+                beat.tick().await;
+                stream.write_all(&bytes).await.ok()?;
+            }
+        }
+        Step::Hold => {
+            shared.held.fetch_add(1, Ordering::SeqCst);
+            shared.holds.acquire().await.unwrap().forget();
+            shared.held.fetch_sub(1, Ordering::SeqCst);
+        }
         Step::Reset => {
             reset(stream);
             return None;
