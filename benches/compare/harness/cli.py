@@ -391,7 +391,7 @@ def main():
     except OSError as error:
         _write_nothing_more()
         print(f"error: {error}", file=sys.stderr)
-        return 1
+        return 2
 
 
 def _write_nothing_more():

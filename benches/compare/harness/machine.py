@@ -101,9 +101,9 @@ def stop(process):
         _running.remove(process)
     # The group is the process's own, by start_new_session. nginx and HAProxy take SIGTERM as "now", and end their
     # children. A script that was put before a proxy ends alone, so whatever is left of the group is ended too.
-    for end, sign in ((os.kill, signal.SIGTERM), (os.killpg, signal.SIGKILL)):
+    for end in (process.terminate, lambda: os.killpg(process.pid, signal.SIGKILL)):
         try:
-            end(process.pid, sign)
+            end()
             process.wait(3)
         except (ProcessLookupError, subprocess.TimeoutExpired):
             pass
