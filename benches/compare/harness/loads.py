@@ -9,7 +9,7 @@ import subprocess
 from dataclasses import dataclass
 
 from .exchanges import Wrong
-from .proxies import CIPHER_1_3
+from .proxies import CIPHER_1_2, CIPHER_1_3
 from .stage import KILOBYTE, MEGABYTE
 
 WARM_UP_SECONDS = 0.4
@@ -79,6 +79,12 @@ def run(proxy, command, seconds, meter=None):
     return said
 
 
+def check_cipher(proxy, cipher, wanted=CIPHER_1_3):
+    """Raises `Wrong` if another than the one that all are to have was agreed on; in plain text there is none."""
+    if proxy.stage.one_cipher and cipher not in ("", wanted):
+        raise Wrong(f"{proxy.name} has chosen {cipher}, and not {wanted}")
+
+
 class Closed:
     """As many requests as are answered, over connections that stay open, by tools/closed.c."""
 
@@ -98,8 +104,7 @@ class Closed:
         r = json.loads(run(proxy, command, seconds, meter))
         if "wrong" in r or not r["requests"]:
             raise Wrong(f"{proxy.name}: {r.get('wrong', 'nothing came')}, behind {r['requests']} good responses")
-        if proxy.stage.one_cipher and r["cipher"] not in ("", CIPHER_1_3):
-            raise Wrong(f"{proxy.name} has chosen {r['cipher']}, and not {CIPHER_1_3}")
+        check_cipher(proxy, r["cipher"])
         return Sample(r["requests"], r["seconds"], meter.cpu_us(r["requests"]), r["p50"], r["p99"],
                       loop_ms=meter.loop_ms)
 
@@ -141,6 +146,7 @@ class Fresh:
         once(WARM_UP_SECONDS)
         with Meter(proxy) as meter:
             r = once(seconds)
+        check_cipher(proxy, r["cipher"], CIPHER_1_2 if self.version == "1.2" else CIPHER_1_3)
         if self.kind == "resumed":
             self._check_resumed(proxy, r)
         if self.kind == "full" and r["resumed"]:
@@ -149,10 +155,12 @@ class Fresh:
                       loop_ms=meter.loop_ms)
 
     def _check_resumed(self, proxy, result):
-        """The first handshake of each connection is a full one, and they must be few."""
+        """The first handshake of each client is a full one. They must be few, or they would show in the figure."""
         resumed, requests = result["resumed"], result["requests"]
-        if resumed < requests - self.connections or requests < 10 * self.connections:
+        if resumed < requests - self.connections:
             raise Wrong(f"{proxy.name} resumed {resumed} of {requests} handshakes under TLS {self.version}")
+        if requests < 10 * self.connections:
+            raise Wrong(f"{proxy.name}: {requests} handshakes are too few beside {self.connections} full ones")
 
     @staticmethod
     def check(proxy, result):

@@ -126,7 +126,8 @@ static int advance(struct slot *slot) {
         if (shaken == 0) return 0;
         if (shaken < 0) return note_wrong("handshake failed"), 1;
         // Once for each slot: it takes time that the proxy's other connections would have.
-        if (slot->ssl && !slot->has_looked++ && !has_usual_key(slot->ssl)) return note_wrong("the certificate has no P-256 key"), 1;
+        const char *trouble = slot->ssl && !slot->has_looked++ ? look_at_tls(slot->ssl) : NULL;
+        if (trouble) return note_wrong(trouble), 1;
         if (!ask(slot)) return note_wrong("cannot write"), 1;
     }
     if (read_more(slot)) return 0;
@@ -192,8 +193,8 @@ int main(int argc, char **argv) {
     double took = (double)(now() - start) / SECOND;
     if (open_slots > 0) note_wrong("requests that never end");
     sort_latencies(&latencies);
-    printf("{\"requests\": %ld, \"seconds\": %.6f, \"resumed\": %ld, \"wrong\": %ld, \"first_wrong\": \"%s\", \"p50\": %u, \"p99\": %u}\n",
-           latencies.count, took, resumed, wrong, first_wrong, percentile(latencies.all, latencies.count, 0.5),
+    printf("{\"requests\": %ld, \"seconds\": %.6f, \"resumed\": %ld, \"wrong\": %ld, \"first_wrong\": \"%s\", \"cipher\": \"%s\", \"p50\": %u, \"p99\": %u}\n",
+           latencies.count, took, resumed, wrong, first_wrong, agreed_cipher, percentile(latencies.all, latencies.count, 0.5),
            percentile(latencies.all, latencies.count, 0.99));
     return 0;
 }
