@@ -28,7 +28,7 @@ MORE_ALLOCATIONS = 0.5
 # Counted in batches, of which the least counts: what happens beside the requests only ever adds to one.
 WARM_UP, BATCHES, REQUESTS = 600, 10, 200
 # A handshake takes as much as thirty requests, so there are fewer.
-HANDSHAKES, HANDSHAKE = {"full", "resumed"}, 10
+REQUESTS_OF = {"full": 20, "resumed": 20}
 # Of which the least counts, where one run says too much, and to record.
 RUNS = 3
 ALLOCATIONS_GOAL = {"h1": 6}
@@ -147,7 +147,7 @@ def count_all(args, binary, stage, backends):
     figures = {}
     try:
         for name in args.loads:
-            load, requests = LOADS[name][1](subject), REQUESTS // (HANDSHAKE if name in HANDSHAKES else 1)
+            load, requests = LOADS[name][1](subject), REQUESTS_OF.get(name, REQUESTS)
             load.run(WARM_UP * requests // REQUESTS)
             files = [subject.count(load, requests) for _ in range(BATCHES)]
             dumps = {file: Dump(file.read_text()) for file in files}

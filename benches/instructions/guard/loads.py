@@ -135,7 +135,7 @@ class Records:
     """TLS by hand, so that what it says goes out when it is told to."""
 
     def __init__(self, context, session):
-        self._in, self._out = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._in, self._out, self._connection = ssl.MemoryBIO(), ssl.MemoryBIO(), None
         self.tls = context.wrap_bio(self._in, self._out, server_hostname="localhost", session=session)
         self._is_done()
 
