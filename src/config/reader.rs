@@ -96,6 +96,7 @@ pub(super) struct Section<'r> {
     table: Option<&'r DeTable<'r>>,
     path: KeyPath<'r>,
     span: Option<Span>,
+    /// Most sections have no more keys than that, and there may be thousands of sections.
     asked: SmallVec<[&'static str; 24]>,
 }
 
