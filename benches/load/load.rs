@@ -73,8 +73,8 @@ pub async fn run(
     };
     let mut measured = shared.measured.into_inner().unwrap_or_else(PoisonError::into_inner);
     if interrupted {
-        // What waited for its turn, or for its answer, would have got it.
-        measured.interrupted = true;
+        // What waited for its turn, or for its answer, may well have got it.
+        measured.interrupted = Some(left);
     } else {
         measured.not_sent(left);
     }

@@ -145,8 +145,9 @@ pub struct Measured {
     in_time: Came,
     /// The time that is measured.
     pub span: Duration,
-    /// Whether that was cut short.
-    pub interrupted: bool,
+    /// If that was cut short: how many requests were due by then and not sent. No errors, but the
+    /// latencies lack them.
+    pub interrupted: Option<u64>,
     /// The same as `latency`, since it was last asked for.
     recent: Histogram<u64>,
 }
@@ -175,7 +176,7 @@ impl Measured {
             first_errors: BTreeMap::new(),
             in_time: Came::default(),
             span: Duration::ZERO,
-            interrupted: false,
+            interrupted: None,
             recent,
         })
     }

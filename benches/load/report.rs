@@ -50,7 +50,7 @@ fn table(rows: &[Row]) -> String {
             errors.join(", ")
         } else if measured.answered() > 0 {
             "none".to_owned()
-        } else if measured.interrupted {
+        } else if measured.interrupted.is_some() {
             "none, but it was interrupted before an answer counted".to_owned()
         } else {
             // The rate is too low for the time.
@@ -77,6 +77,10 @@ fn notes(rows: &[Row]) -> String {
                 format!(", the first to {}", String::from_utf8_lossy(to.as_bytes()))
             });
             let _ = writeln!(text, "{name}: most answers are redirects{to}; none is followed");
+        }
+        if let Some(waiting @ 1..) = measured.interrupted {
+            let _ =
+                writeln!(text, "{name}: {waiting} requests were due and not sent when it ended");
         }
         for (kind, why) in &measured.first_errors {
             let _ = writeln!(text, "{name}: {kind}: {why}");
@@ -160,7 +164,8 @@ fn load(Row { name, streams, measured }: &Row) -> Value {
         "name": name,
         "streams": streams,
         "measured_seconds": measured.span.as_secs_f64(),
-        "interrupted": measured.interrupted,
+        "interrupted": measured.interrupted.is_some(),
+        "waiting_when_interrupted": measured.interrupted,
         "answers": measured.answered(),
         "statuses": statuses,
         "requests_per_second": measured.rate(),
